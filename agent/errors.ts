@@ -1,0 +1,29 @@
+/**
+ * Every error that pawl raises on purpose has a stable code from this catalogue; the message says what
+ * happened, with which value, and what to do or what was done instead.
+ */
+export const errorCatalogue = {
+  CONFIG_INVALID: 'The configuration file is not valid; the daemon does not start.',
+  CAMERA_UNAVAILABLE: 'A camera cannot be reached or sends nothing usable; it is tried again.',
+  IMAGE_UNREADABLE: 'An image cannot be decoded; it is put aside in quarantine.',
+  LABELS_INSUFFICIENT: 'There are too few labels for a round; collection goes on.',
+  TRAINING_FAILED: 'A round ended without a model; the champion stays.',
+  MODEL_INVALID: 'A model file cannot be served; the former model stays in service.',
+  REGISTRY_CORRUPT: 'The registry or a model does not match its checksum.',
+  DATA_LOCKED: 'Another daemon works on this data folder.',
+  DISK_FULL: 'The disk is nearly full; collection stops first.',
+  BROKER_UNAVAILABLE: 'The MQTT broker cannot be reached; the agent goes on.',
+  COMMAND_INVALID: 'A command or its payload is not understood; nothing was done.',
+} as const
+
+export type ErrorCode = keyof typeof errorCatalogue
+
+export class PawlError extends Error {
+  override readonly name = 'PawlError'
+  readonly code: ErrorCode
+
+  constructor(code: ErrorCode, message: string, options?: ErrorOptions) {
+    super(message, options)
+    this.code = code
+  }
+}

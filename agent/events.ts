@@ -1,0 +1,72 @@
+/** What flows through the agent, as plain data. Times are milliseconds since 1970 unless named otherwise. */
+import type { ModelCard, RoundEvent } from '../trainer/contract.js'
+import type { PromotionRecord } from './rounds/promotion.js'
+
+/** A whole picture as a camera delivered it. */
+export interface Picture {
+  camera: string
+  capturedAtMs: number
+  jpeg: Uint8Array
+}
+
+/** What the sampler cut out of a picture: the unit that is classified, stored and learned from. */
+export interface Frame {
+  camera: string
+  capturedAtMs: number
+  /** JPEG bytes of the crop. */
+  jpeg: Uint8Array
+  width: number
+  height: number
+}
+
+export interface Prediction {
+  camera: string
+  capturedAtMs: number
+  label: string
+  /** Calibrated probability of `label`, 0 to 1. */
+  confidence: number
+  probabilities: Record<string, number>
+  /** Registry version of the model that predicted. */
+  model: number
+  /** JPEG bytes to prediction, inside the classifier. */
+  latencyMs: number
+}
+
+export type CameraState = 'connecting' | 'online' | 'offline'
+
+export interface CameraStatus {
+  camera: string
+  state: CameraState
+  /** Age of the newest picture; null: none yet. */
+  lastPictureAtMs: number | null
+  picturesPerSecond: number
+  restarts: number
+  /** Why it is not online. */
+  reason: string | null
+}
+
+/** A model version in the registry. */
+export interface ModelVersion {
+  version: number
+  /** Folder name below data/models. */
+  folder: string
+  status: 'champion' | 'former' | 'refused'
+  createdAtMs: number
+  card: ModelCard
+  decision: PromotionRecord
+}
+
+/** Everything that anyone outside may want to hear of: the terminal and MQTT both listen to this one stream. */
+export type AgentEvent =
+  | { type: 'camera'; status: CameraStatus }
+  | { type: 'frame-stored'; camera: string; frames: number; bytes: number }
+  | { type: 'prediction'; prediction: Prediction }
+  | { type: 'round-started'; round: number; trigger: string; labeled: number; unlabeled: number }
+  | { type: 'round-event'; round: number; event: RoundEvent }
+  | { type: 'round-ended'; round: number; decision: PromotionRecord }
+  | { type: 'round-refused-to-start'; reason: string }
+  | { type: 'model-active'; model: ModelVersion; loadedInMs: number }
+  | { type: 'quarantine'; path: string; reason: string }
+  | { type: 'broker'; state: 'connected' | 'disconnected'; url: string }
+  | { type: 'collection'; state: 'running' | 'stopped'; reason: string }
+  | { type: 'problem'; code: string; message: string }

@@ -1,0 +1,165 @@
+/** What goes into a round and what comes out of it: plain data, so that it can cross a process boundary. */
+
+export type PresetName = 'nano' | 'micro' | 'tiny'
+export type MethodName = 'ssmae' | 'supervised' | 'mae-finetune' | 'ssmae-ungated' | 'paper'
+
+/** An image file and the class it shows. */
+export interface LabeledImage {
+  path: string
+  label: string
+}
+
+/** One round: everything that it needs to know. Paths are absolute. */
+export interface RoundSpec {
+  /** Human labels to learn from. */
+  labeled: LabeledImage[]
+  /** Frames nobody labeled. */
+  unlabeled: string[]
+  /** Validation for the pseudo-label gate and the temperature; looked at often, never trained on. */
+  gate: LabeledImage[]
+  /** Validation for the promotion gate; opened once, at the end. Never trained on. */
+  promotion: LabeledImage[]
+  /** Folder that receives model.onnx, weights.safetensors, card.json; created when missing. */
+  out: string
+  preset: PresetName
+  method: MethodName
+  seed: number
+  /** Training steps; null: as many as `minutes` allow. */
+  steps: number | null
+  /** Wall-clock budget of the whole round, loading and export included; null: unbounded. */
+  minutes: number | null
+  backend: 'auto' | 'onnxruntime' | 'tensorflow'
+  device: 'auto' | 'cpu'
+  /** The model in service, which the challenger is compared with and may start from. */
+  champion: ChampionRef | null
+  /** Processor lanes (worker threads); null: one a core. */
+  lanes: number | null
+}
+
+export interface ChampionRef {
+  version: number
+  /** Folder with model.onnx and weights.safetensors. */
+  folder: string
+}
+
+/** One look of the pseudo-label gate at the gate split. */
+export interface GateLook {
+  step: number
+  open: boolean
+  /** Threshold on the teacher's confidence; null while closed. */
+  threshold: number | null
+  /** Gate images predicted above the threshold, and how many of them rightly. */
+  accepted: number
+  correct: number
+  /** One-sided 95 % Clopper-Pearson lower bound of the precision; 0 when nothing is accepted. */
+  precisionLowerBound: number
+  /** Classes whose pseudo-labels are not used. */
+  vetoed: string[]
+  /** Teacher accuracy on the whole gate split. */
+  accuracy: number
+}
+
+export interface Metrics {
+  images: number
+  correct: number
+  accuracy: number
+  /** Two-sided 95 % Wilson interval of the accuracy. */
+  interval: [number, number]
+  nll: number
+  ece: number
+}
+
+/** The predictions of one model on the promotion split, in the order of `PairedEvidence.labels`. */
+export interface Predictions {
+  /** Index into `PairedEvidence.classes`; -1: a class that the other model does not know. */
+  predicted: number[]
+  /** Negative log-likelihood of the true class, nats. */
+  nll: number[]
+}
+
+/** What the promotion gate decides on: both models on the same unseen images. */
+export interface PairedEvidence {
+  classes: string[]
+  /** True class of each image, an index into `classes`. */
+  labels: number[]
+  challenger: Predictions
+  champion: Predictions | null
+}
+
+export interface ModelCard {
+  format: 'pawl-model-card/1'
+  createdAt: string
+  method: MethodName
+  preset: PresetName
+  /** Every switch of the recipe, by name. */
+  recipe: Record<string, unknown>
+  seed: number
+  classes: string[]
+  parameters: number
+  steps: number
+  seconds: number
+  imagesPerSecond: number
+  backend: string
+  device: string
+  data: { labeled: number; unlabeled: number; gate: number; promotion: number; quarantined: number; sha256: string }
+  /** On the gate split, after temperature. */
+  validation: Metrics
+  temperature: number
+  pseudoLabels: { used: number; gateOpenings: number; lastThreshold: number | null; precisionLowerBound: number }
+  gate: GateLook[]
+  parent: { version: number; sha256: string } | null
+  files: { 'model.onnx': string; 'weights.safetensors': string }
+}
+
+export type RoundPhase = 'load' | 'reconstruct' | 'finetune' | 'semi-supervised' | 'export' | 'evidence'
+
+export type RoundEvent =
+  | { type: 'phase'; phase: RoundPhase }
+  | {
+      type: 'progress'
+      phase: RoundPhase
+      step: number
+      steps: number
+      /** 0 to 1 over the whole round. */
+      fraction: number
+      secondsLeft: number
+      losses: { reconstruction: number; labeled: number; unlabeled: number }
+      imagesPerSecond: number
+    }
+  | { type: 'gate'; look: GateLook }
+  | { type: 'quarantine'; path: string; reason: string }
+
+export interface RoundResult {
+  card: ModelCard
+  evidence: PairedEvidence
+  quarantined: { path: string; reason: string }[]
+}
+
+/** Raised when a round ends without a model. `reason` is stable; the message says more. */
+export type RoundFailure = 'labels' | 'diverged' | 'export-mismatch' | 'out-of-memory' | 'out-of-time' | 'stopped' | 'crashed'
+
+export class RoundError extends Error {
+  override readonly name = 'RoundError'
+  readonly reason: RoundFailure
+
+  constructor(reason: RoundFailure, message: string, options?: ErrorOptions) {
+    super(message, options)
+    this.reason = reason
+  }
+}
+
+/** What a model says of itself, in the ONNX file's metadata. */
+export interface ModelMetadata {
+  classes: string[]
+  /** Pixels a side; the input is uint8 [N, size, size, 3], RGB. */
+  size: number
+  /** Version of the decoding and resizing that `decodeImage` does. */
+  preprocessing: 'contain-rgb-1'
+}
+
+/** Messages between the agent and a trainer child process. */
+export type TrainerRequest = { type: 'round'; spec: RoundSpec } | { type: 'stop' }
+export type TrainerReply =
+  | { type: 'event'; event: RoundEvent }
+  | { type: 'result'; result: RoundResult }
+  | { type: 'failed'; reason: RoundFailure; message: string }
