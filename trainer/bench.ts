@@ -1,0 +1,132 @@
+/** `pawl bench train`: the full training step, all branches on, beside this machine's SGEMM. */
+import { availableParallelism } from 'node:os'
+import * as tf from './backend/tf.js'
+import { backendName, registerOnnxRuntimeBackend } from './backend/backend.js'
+import { jit } from './backend/jit.js'
+import type { PresetName } from './contract.js'
+import { Random } from './data/random.js'
+import { Lanes } from './lanes/lanes.js'
+import { allocate } from './lanes/shared.js'
+import { initialise, parameterTable } from './model/parameters.js'
+import { channels, flopsOfStep, presets } from './model/presets.js'
+import { recipes } from './recipe.js'
+
+export interface BenchOptions {
+  preset: PresetName
+  backend: 'auto' | 'onnxruntime' | 'tensorflow'
+  device: 'auto' | 'cpu'
+  /** Counted steps; the median counts. */
+  repeats: number
+  /** Null: one a core. */
+  lanes: number | null
+}
+
+export interface BenchReport {
+  preset: PresetName
+  backend: string
+  device: string
+  lanes: number
+  parameters: number
+  secondsPerStep: number
+  minSeconds: number
+  maxSeconds: number
+  /** Labeled and unlabeled images, each counted once. */
+  imagesPerSecond: number
+  /** Of the matrix products. */
+  flopsPerStep: number
+  gflops: number
+  rooflineGflops: number
+  rooflineFraction: number
+  /** Share of the step's time outside of the sessions. */
+  overheadFraction: number
+  peakRssBytes: number
+}
+
+const classCount = 10
+const warmUp = 3
+
+export async function benchTrain(options: BenchOptions): Promise<BenchReport> {
+  const preset = presets[options.preset]
+  const recipe = recipes.ssmae
+  const table = parameterTable(preset, classCount)
+  const lanesCount = options.lanes ?? availableParallelism()
+  const images = 4 * (preset.labeled + preset.unlabeled)
+  const buffers = allocate(table, lanesCount, images * preset.size ** 2 * channels)
+  const random = Random.of(0)
+  const pixels = new Uint8Array(buffers.images)
+  for (let index = 0; index < pixels.length; index++) pixels[index] = random.below(256)
+  initialise(table, new Float32Array(buffers.state.student), random)
+  new Float32Array(buffers.state.teacher).set(new Float32Array(buffers.state.student))
+  const rooflineGflops = await roofline()
+  const lanes = new Lanes({ preset: options.preset, classCount, recipe, seed: 0, backend: 'onnxruntime', buffers })
+  await lanes.start()
+  const seconds: number[] = []
+  const sessionShare: number[] = []
+  for (let step = 0; step < warmUp + options.repeats; step++) {
+    const start = performance.now()
+    const draw = (count: number) => Array.from({ length: count }, () => random.below(images))
+    const gradients = await lanes.gradients({
+      step,
+      labeled: draw(preset.labeled),
+      classes: Array.from({ length: preset.labeled }, () => random.below(classCount)),
+      unlabeled: draw(preset.unlabeled),
+      branches: { reconstruct: true, labeled: true, unlabeled: true },
+      threshold: 0,
+      classWeights: new Array<number>(classCount).fill(1),
+      alignment: new Array<number>(classCount).fill(1),
+      unlabeledWeight: 1,
+    })
+    const update = await lanes.update({
+      count: step + 1, learningRate: 1e-3, weightDecay: recipe.weightDecay, teacherDecay: recipe.teacherDecay, layerDecay: recipe.layerDecay,
+    })
+    const elapsed = performance.now() - start
+    if (step >= warmUp) {
+      seconds.push(elapsed / 1000)
+      sessionShare.push((gradients.sessionMs + update.sessionMs) / elapsed)
+    }
+  }
+  await lanes.stop()
+  const secondsPerStep = median(seconds)
+  const flopsPerStep = flopsOfStep(preset, classCount, recipe.maskRatio)
+  const gflops = flopsPerStep / secondsPerStep / 1e9
+  return {
+    preset: options.preset,
+    backend: backendName,
+    device: 'cpu',
+    lanes: lanesCount,
+    parameters: table.size,
+    secondsPerStep,
+    minSeconds: Math.min(...seconds),
+    maxSeconds: Math.max(...seconds),
+    imagesPerSecond: (preset.labeled + preset.unlabeled) / secondsPerStep,
+    flopsPerStep,
+    gflops,
+    rooflineGflops,
+    rooflineFraction: gflops / rooflineGflops,
+    overheadFraction: 1 - median(sessionShare),
+    peakRssBytes: process.resourceUsage().maxRSS * 1024,
+  }
+}
+
+/** Product of two square matrices by the same engine with a thread a core, GFLOP/s, median of 20. */
+async function roofline(): Promise<number> {
+  registerOnnxRuntimeBackend()
+  await tf.setBackend(backendName)
+  const size = 1024
+  const [a, b] = [0, 1].map(() => tf.tensor2d(new Float32Array(size * size).fill(0.5), [size, size]))
+  const product = jit<[tf.Tensor2D, tf.Tensor2D], tf.Tensor2D>((x, y) => tf.matMul(x, y), { threads: availableParallelism() })
+  const seconds: number[] = []
+  for (let run = 0; run < 25; run++) {
+    const before = product.sessionMs()
+    tf.dispose(await product(a as tf.Tensor2D, b as tf.Tensor2D))
+    if (run >= 5) seconds.push((product.sessionMs() - before) / 1000)
+  }
+  await product.release()
+  tf.dispose([a, b] as tf.Tensor[])
+  return 2 * size ** 3 / median(seconds) / 1e9
+}
+
+function median(values: readonly number[]): number {
+  const sorted = values.toSorted((a, b) => a - b)
+  return sorted[Math.floor(sorted.length / 2)] ?? Number.NaN
+}

@@ -1,0 +1,24 @@
+/** The weights of a round in memory that all lanes share. */
+import type { ParameterTable } from '../model/parameters.js'
+
+/** The four vectors that make up a training state, each float32 [n] over all weights. */
+export const stateParts = ['student', 'teacher', 'momentum', 'variance'] as const
+export type StatePart = (typeof stateParts)[number]
+
+/** Plain shared buffers: what crosses to a worker thread. */
+export interface SharedBuffers {
+  state: Record<StatePart, SharedArrayBuffer>
+  /** One gradient vector a lane. */
+  gradients: SharedArrayBuffer[]
+  /** Decoded images, uint8 [count, S, S, 3]. */
+  images: SharedArrayBuffer
+}
+
+export function allocate(table: ParameterTable, lanes: number, imageBytes: number): SharedBuffers {
+  const vector = () => new SharedArrayBuffer(table.size * Float32Array.BYTES_PER_ELEMENT)
+  return {
+    state: { student: vector(), teacher: vector(), momentum: vector(), variance: vector() },
+    gradients: Array.from({ length: lanes }, vector),
+    images: new SharedArrayBuffer(imageBytes),
+  }
+}

@@ -1,0 +1,35 @@
+/** A lane in a worker thread: takes one task at a time, answers with its result. */
+import { parentPort, workerData } from 'node:worker_threads'
+import { Lane, type GradientTask, type LaneSetup, type PredictTask, type UpdateTask } from './lane.js'
+
+export type LaneTask =
+  | { kind: 'gradients'; task: GradientTask }
+  | { kind: 'update'; task: UpdateTask }
+  | { kind: 'predict'; task: PredictTask }
+  | { kind: 'release' }
+
+export type LaneAnswer = { ok: true; result: unknown } | { ok: false; message: string }
+
+const port = parentPort
+if (!port) throw new Error('this file runs as a worker thread of a round')
+
+const lane = new Lane(workerData as LaneSetup)
+await lane.start()
+
+port.on('message', (message: LaneTask) => {
+  void answer(message).then(reply => { port.postMessage(reply) })
+})
+port.postMessage({ ok: true, result: null } satisfies LaneAnswer)
+
+async function answer(message: LaneTask): Promise<LaneAnswer> {
+  try {
+    switch (message.kind) {
+      case 'gradients': return { ok: true, result: await lane.gradients(message.task) }
+      case 'update': return { ok: true, result: await lane.update(message.task) }
+      case 'predict': return { ok: true, result: await lane.predict(message.task) }
+      case 'release': return { ok: true, result: await lane.release() }
+    }
+  } catch (cause) {
+    return { ok: false, message: cause instanceof Error ? cause.message : String(cause) }
+  }
+}

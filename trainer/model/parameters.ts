@@ -1,0 +1,80 @@
+/** Every weight by name, and where it lies in the one flat array that the optimiser, the lanes and the files share. */
+import type { Random } from '../data/random.js'
+import { patchPixelsOf, tokensOf, type Preset } from './presets.js'
+
+export interface ParameterSpec {
+  name: string
+  shape: number[]
+  /** First element in the flat array. */
+  offset: number
+  size: number
+  /** Matrices decay, biases and tokens do not. */
+  decays: boolean
+  /** 0 for the embedding, depth + 1 for the heads: what layer-wise learning rates count from. */
+  layer: number
+  initial: 'glorot' | 'zeros' | 'small'
+}
+
+export interface ParameterTable {
+  specs: ParameterSpec[]
+  /** Elements in the flat array. */
+  size: number
+}
+
+/** The weights of SSMAE: a shared encoder, a classification head and a light decoder. */
+export function parameterTable(preset: Preset, classes: number): ParameterTable {
+  const specs: ParameterSpec[] = []
+  let offset = 0
+  const add = (layer: number, name: string, shape: number[], initial: ParameterSpec['initial']) => {
+    const size = shape.reduce((product, length) => product * length, 1)
+    specs.push({ name, shape, offset, size, decays: shape.length > 1, layer, initial })
+    offset += size
+  }
+  const linear = (layer: number, name: string, from: number, to: number) => {
+    add(layer, `${name}.weight`, [from, to], 'glorot')
+    add(layer, `${name}.bias`, [to], 'zeros')
+  }
+  const block = (layer: number, name: string, width: number) => {
+    for (const part of ['query', 'key', 'value', 'projection']) linear(layer, `${name}.attention.${part}`, width, width)
+    linear(layer, `${name}.mlp.expand`, width, 4 * width)
+    linear(layer, `${name}.mlp.contract`, 4 * width, width)
+  }
+  const { width, depth, decoderWidth, decoderDepth } = preset
+  const pixels = patchPixelsOf(preset)
+  linear(0, 'embedding', pixels, width)
+  for (let index = 0; index < depth; index++) block(index + 1, `encoder.${String(index)}`, width)
+  linear(depth + 1, 'head', width, classes)
+  linear(depth + 1, 'decoder.embedding', width, decoderWidth)
+  add(depth + 1, 'decoder.mask', [decoderWidth], 'small')
+  for (let index = 0; index < decoderDepth; index++) block(depth + 1, `decoder.${String(index)}`, decoderWidth)
+  linear(depth + 1, 'decoder.pixels', decoderWidth, pixels)
+  return { specs, size: offset }
+}
+
+/** Writes the initial weights of every parameter into `flat`. */
+export function initialise(table: ParameterTable, flat: Float32Array, random: Random): void {
+  for (const spec of table.specs) {
+    const [from = 1, to = 1] = spec.shape
+    const deviation = { glorot: Math.sqrt(2 / (from + to)), small: 0.02, zeros: 0 }[spec.initial]
+    for (let index = 0; index < spec.size; index++) flat[spec.offset + index] = deviation === 0 ? 0 : deviation * random.normal()
+  }
+}
+
+/** Fixed two-dimensional sine-cosine positions [tokens, width] (MAE, appendix A.1); `width` is a multiple of 4. */
+export function positions(preset: Preset, width: number): Float32Array {
+  const side = preset.size / preset.patch
+  const quarter = width / 4
+  const table = new Float32Array(tokensOf(preset) * width)
+  for (let token = 0; token < side * side; token++) {
+    const place = [token % side, Math.floor(token / side)]
+    place.forEach((coordinate, half) => {
+      for (let index = 0; index < quarter; index++) {
+        const angle = coordinate / 10_000 ** (index / quarter)
+        const start = token * width + half * 2 * quarter + index
+        table[start] = Math.sin(angle)
+        table[start + quarter] = Math.cos(angle)
+      }
+    })
+  }
+  return table
+}

@@ -1,0 +1,65 @@
+/** SSMAE: one encoder, read by a classifier and by a reconstruction decoder (arXiv 2601.20072, section 3). */
+import * as tf from '../backend/tf.js'
+import { block, layerNorm, linear, weight, type Weights } from './layers.js'
+import { positions } from './parameters.js'
+import { patchPixelsOf, tokensOf, type Preset } from './presets.js'
+
+/** What the mask leaves and what it takes, chosen before the embedding: no gradient flows through the choice. */
+export interface MaskedPatches {
+  /** Pixels of the patches that stay [B, K, P]. */
+  visible: tf.Tensor3D
+  /** Their places [B, K], int32. */
+  keepIds: tf.Tensor2D
+  /** Pixels of the patches to predict [B, N − K, P]. */
+  hidden: tf.Tensor3D
+  /** Their places [B, N − K], int32. */
+  dropIds: tf.Tensor2D
+}
+
+export class Ssmae {
+  private readonly preset: Preset
+
+  constructor(preset: Preset) {
+    this.preset = preset
+  }
+
+  /** Patches [B, N, P] → class logits [B, C], and the mean token that they are read from [B, D]. */
+  classify(weights: Weights, patches: tf.Tensor3D): { logits: tf.Tensor2D; embedding: tf.Tensor2D } {
+    const { width } = this.preset
+    const [batch, tokens] = patches.shape
+    const places = tf.tensor3d(positions(this.preset, width), [1, tokens, width])
+    const encoded = this.encode(weights, patches, places)
+    const embedding: tf.Tensor2D = tf.mean(tf.reshape(encoded, [batch, tokens, width]), 1)
+    return { logits: linear(weights, 'head', embedding), embedding }
+  }
+
+  /** Predicted pixels of the hidden patches [B, N − K, P]. */
+  reconstruct(weights: Weights, { visible, keepIds, dropIds }: Omit<MaskedPatches, 'hidden'>): tf.Tensor3D {
+    const { width, decoderWidth, decoderDepth, decoderHeads } = this.preset
+    const tokens = tokensOf(this.preset)
+    const [batch, kept] = visible.shape
+    const placesFor = (size: number, ids: tf.Tensor2D) =>
+      tf.gather(tf.tensor2d(positions(this.preset, size), [tokens, size]), ids) as tf.Tensor
+    const encoded = this.encode(weights, visible, placesFor(width, keepIds))
+    const seen = tf.reshape(linear(weights, 'decoder.embedding', encoded), [batch, kept, decoderWidth])
+    const known = tf.add(seen, placesFor(decoderWidth, keepIds))
+    const asked = tf.add(weight(weights, 'decoder.mask'), placesFor(decoderWidth, dropIds))
+    // Attention does not care about order, so nothing is put back to its place: visible first, hidden after.
+    let x: tf.Tensor2D = tf.reshape(tf.concat([known, asked], 1), [batch * tokens, decoderWidth])
+    for (let index = 0; index < decoderDepth; index++) x = block(weights, `decoder.${String(index)}`, x, tokens, decoderHeads)
+    const all = tf.reshape(layerNorm(x), [batch, tokens, decoderWidth])
+    const hidden: tf.Tensor2D = tf.reshape(tf.slice(all, [0, kept, 0], [batch, tokens - kept, decoderWidth]), [-1, decoderWidth])
+    return tf.reshape(linear(weights, 'decoder.pixels', hidden), [batch, tokens - kept, patchPixelsOf(this.preset)])
+  }
+
+  /** Patches [B, K, P] at places that broadcast to [B, K, D] → normalised tokens [B·K, D]. */
+  private encode(weights: Weights, patches: tf.Tensor3D, places: tf.Tensor): tf.Tensor2D {
+    const { width, depth, heads } = this.preset
+    const [batch, tokens, pixels] = patches.shape
+    const flat: tf.Tensor2D = tf.reshape(patches, [batch * tokens, pixels])
+    const embedded = tf.reshape(linear(weights, 'embedding', flat), [batch, tokens, width])
+    let x: tf.Tensor2D = tf.reshape(tf.add(embedded, places), [batch * tokens, width])
+    for (let index = 0; index < depth; index++) x = block(weights, `encoder.${String(index)}`, x, tokens, heads)
+    return layerNorm(x)
+  }
+}

@@ -1,0 +1,68 @@
+/** How a round learns: every ingredient a named switch, and the recipes that have a name. */
+import type { MethodName } from './contract.js'
+import type { GateKind } from './gate/pseudo-label-gate.js'
+
+export interface Recipe {
+  /** Masked reconstruction beside classification. */
+  reconstruction: boolean
+  /** Share of the patches that the reconstruction does not see. */
+  maskRatio: number
+  /** Reconstruct each patch at zero mean and unit variance of its own pixels. */
+  normalisedTarget: boolean
+  /** Shares of the round's time: reconstruction alone, labels, labels and pseudo-labels. They sum to 1. */
+  phases: { reconstruct: number; finetune: number; semiSupervised: number }
+  /** When pseudo-labels count. */
+  gate: GateKind
+  /** Loss on the strong view instead of the weak one. */
+  strongAugmentation: boolean
+  /** Bring the teacher's class mix to the prior of the labels. */
+  alignment: boolean
+  /** Weight of the pseudo-labels once fully ramped up. */
+  unlabeledWeight: number
+  reconstructionWeight: number
+  /** Mix pairs of labeled images with a share drawn from Beta(mixup, mixup); 0: off. */
+  mixup: number
+  labelSmoothing: number
+  learningRate: number
+  weightDecay: number
+  /** Learning rate of each encoder layer against the one above it, after the reconstruction phase. */
+  layerDecay: number
+  /** Longest memory of the teacher's running average of weights. */
+  teacherDecay: number
+}
+
+const ssmae: Recipe = {
+  reconstruction: true,
+  maskRatio: 0.75,
+  normalisedTarget: false,
+  phases: { reconstruct: 0.4, finetune: 0.3, semiSupervised: 0.3 },
+  gate: 'precision',
+  strongAugmentation: true,
+  alignment: true,
+  unlabeledWeight: 1,
+  reconstructionWeight: 1,
+  mixup: 0.2,
+  labelSmoothing: 0.1,
+  learningRate: 1e-3,
+  weightDecay: 0.05,
+  layerDecay: 0.8,
+  teacherDecay: 0.99,
+}
+
+/** `paper` is the recipe of arXiv 2601.20072 without the defects of its reference code. */
+export const recipes: Readonly<Record<MethodName, Recipe>> = {
+  ssmae,
+  'ssmae-ungated': { ...ssmae, gate: 'always' },
+  supervised: { ...ssmae, reconstruction: false, gate: 'never', phases: { reconstruct: 0, finetune: 1, semiSupervised: 0 } },
+  'mae-finetune': { ...ssmae, gate: 'never', phases: { reconstruct: 0.5, finetune: 0.5, semiSupervised: 0 } },
+  paper: {
+    ...ssmae,
+    gate: 'paper',
+    phases: { reconstruct: 0, finetune: 0.1, semiSupervised: 0.9 },
+    alignment: false,
+    mixup: 0,
+    labelSmoothing: 0,
+    layerDecay: 1,
+    learningRate: 1e-4,
+  },
+}

@@ -1,0 +1,135 @@
+/** One training step as a pure function: weights and a batch in, gradients and losses out. */
+import * as tf from './backend/tf.js'
+import type { Weights } from './model/layers.js'
+import type { MaskedPatches, Ssmae } from './model/ssmae.js'
+import type { Recipe } from './recipe.js'
+
+/** Branches of the loss that a step computes; each combination compiles to a step of its own. */
+export interface Branches {
+  reconstruct: boolean
+  labeled: boolean
+  unlabeled: boolean
+}
+
+export type Batch = {
+  /** Everything the decoder is asked about, labeled and not. */
+  masked: MaskedPatches & { readonly [key: string]: tf.Tensor }
+  /** Views of labeled images [L, N, P] and their soft targets [L, C]. */
+  labeled: tf.Tensor3D
+  targets: tf.Tensor2D
+  /** Two views of each unlabeled image [U, N, P]. */
+  weak: tf.Tensor3D
+  strong: tf.Tensor3D
+}
+
+/** What the gate and the schedule say of this step. */
+export type Control = {
+  /** Least confidence of a pseudo-label [1]. */
+  threshold: tf.Tensor1D
+  /** 0 for classes whose pseudo-labels are vetoed, else 1 [C]. */
+  classWeights: tf.Tensor1D
+  /** Label prior over the teacher's running class mix [C]. */
+  alignment: tf.Tensor1D
+  /** [1]. */
+  unlabeledWeight: tf.Tensor1D
+}
+
+export type StepResult = {
+  gradients: Record<string, tf.Tensor>
+  /** [3]: reconstruction, labeled and unlabeled loss; 0 for a branch that is off. */
+  losses: tf.Tensor1D
+  /** Pseudo-labels used [1], and the teacher's mean probabilities [C]. */
+  used: tf.Tensor1D
+  classMix: tf.Tensor1D
+}
+
+/** Weights that the branches touch: only they get a gradient. */
+export function trainedNames(names: readonly string[], branches: Branches): string[] {
+  return names.filter(name =>
+    (branches.reconstruct || !name.startsWith('decoder.')) && (branches.labeled || branches.unlabeled || !name.startsWith('head.')))
+}
+
+export function stepFunction(model: Ssmae, recipe: Recipe, branches: Branches) {
+  return (student: Weights, teacher: Weights, batch: Batch, control: Control): StepResult => {
+    const names = trainedNames(Object.keys(student), branches)
+    const pseudo = branches.unlabeled ? pseudoLabels(model, teacher, batch.weak, control) : null
+    const kept: tf.Tensor[] = []
+    const loss = (...tensors: tf.Tensor[]): tf.Scalar => {
+      const weights = Object.fromEntries(names.map((name, index) => [name, tensors[index] as tf.Tensor]))
+      const zero = tf.scalar(0)
+      const [labeled, unlabeled] = classificationLosses(model, recipe, weights, branches, batch, pseudo)
+      const reconstruction = branches.reconstruct ? reconstructionLoss(model, recipe, weights, batch.masked) : zero
+      kept.push(...[reconstruction, labeled ?? zero, unlabeled ?? zero].map(term => tf.keep(tf.reshape(term, [1]))))
+      const terms = [tf.mul(reconstruction, recipe.reconstructionWeight)]
+      if (labeled) terms.push(labeled)
+      if (unlabeled) terms.push(tf.mul(unlabeled, tf.reshape(control.unlabeledWeight, [])))
+      return tf.addN(terms) as tf.Scalar
+    }
+    const gradients = tf.grads(loss)(names.map(name => student[name] as tf.Tensor))
+    const result: StepResult = {
+      gradients: Object.fromEntries(names.map((name, index) => [name, gradients[index] as tf.Tensor])),
+      losses: tf.concat(kept as tf.Tensor1D[]),
+      used: pseudo ? tf.reshape(tf.sum(pseudo.weights), [1]) : tf.zeros([1]),
+      classMix: pseudo ? pseudo.classMix : tf.zerosLike(control.alignment),
+    }
+    tf.dispose(kept)
+    return result
+  }
+}
+
+interface PseudoLabels {
+  /** One-hot classes [U, C]. */
+  targets: tf.Tensor2D
+  /** 1 where the teacher is trusted, else 0 [U]. */
+  weights: tf.Tensor1D
+  classMix: tf.Tensor1D
+}
+
+/** The teacher's word on the weak view, made anew at every step; no gradient flows into it. */
+function pseudoLabels(model: Ssmae, teacher: Weights, weak: tf.Tensor3D, control: Control): PseudoLabels {
+  const probabilities = tf.softmax(model.classify(teacher, weak).logits) // [U, C]
+  const aligned = align(probabilities, control.alignment)
+  const classes = aligned.shape[1]
+  const targets = tf.oneHot(tf.argMax(aligned, 1) as tf.Tensor1D, classes) as tf.Tensor2D
+  const confident = tf.cast(tf.greaterEqual(tf.max(aligned, 1), control.threshold), 'float32')
+  const allowed = tf.sum(tf.mul(targets, control.classWeights), 1)
+  return { targets, weights: tf.mul(confident, allowed), classMix: tf.mean(probabilities, 0) }
+}
+
+/** Distribution alignment (ReMixMatch, section 3.1): p · ratio, scaled back to sum 1. */
+export function align(probabilities: tf.Tensor2D, ratio: tf.Tensor1D): tf.Tensor2D {
+  const tilted = tf.mul(probabilities, ratio)
+  return tf.div(tilted, tf.sum(tilted, 1, true))
+}
+
+/** One forward over all views; mean cross-entropy on labels, and on pseudo-labels over all U so that few weigh little. */
+function classificationLosses(
+  model: Ssmae, recipe: Recipe, weights: Weights, branches: Branches, batch: Batch, pseudo: PseudoLabels | null,
+): [tf.Tensor | null, tf.Tensor | null] {
+  const views: tf.Tensor3D[] = []
+  if (branches.labeled) views.push(batch.labeled)
+  if (pseudo) views.push(recipe.strongAugmentation ? batch.strong : batch.weak)
+  const [first] = views
+  if (!first) return [null, null]
+  const { logits } = model.classify(weights, views.length > 1 ? tf.concat(views, 0) : first)
+  const logProbabilities: tf.Tensor2D = tf.logSoftmax(logits)
+  const labeledCount = branches.labeled ? batch.labeled.shape[0] : 0
+  const entropy = (targets: tf.Tensor2D, start: number): tf.Tensor1D =>
+    tf.neg(tf.sum(tf.mul(tf.slice(logProbabilities, [start, 0], targets.shape), targets), 1)) as tf.Tensor1D
+  return [
+    branches.labeled ? tf.mean(entropy(batch.targets, 0)) : null,
+    pseudo ? tf.mean(tf.mul(entropy(pseudo.targets, labeledCount), pseudo.weights)) : null,
+  ]
+}
+
+/** Mean squared error on the hidden patches (MAE, section 3). */
+function reconstructionLoss(model: Ssmae, recipe: Recipe, weights: Weights, masked: MaskedPatches): tf.Tensor {
+  const target = recipe.normalisedTarget ? normalisedPatches(masked.hidden) : masked.hidden
+  return tf.mean(tf.square(tf.sub(model.reconstruct(weights, masked), target)))
+}
+
+/** Each patch [.., P] by its own mean and deviation (MAE, section 4.1); the floor keeps flat patches from exploding. */
+function normalisedPatches(patches: tf.Tensor3D): tf.Tensor3D {
+  const centred = tf.sub(patches, tf.mean(patches, 2, true))
+  return tf.mul(centred, tf.rsqrt(tf.add(tf.mean(tf.square(centred), 2, true), 1e-2)))
+}
