@@ -13,21 +13,24 @@ const elementTypes: Record<ElementType, number> = { float32: 1, uint8: 2, int32:
 export interface NamedValue {
   name: string
   value: Value
-  /** Overrides the recorded shape where a dimension is free at run time. */
-  shape?: readonly Dimension[]
 }
 
 export interface ModelDescription {
   inputs: readonly NamedValue[]
   outputs: readonly NamedValue[]
   metadata?: Readonly<Record<string, string>>
+  /**
+   * A dimension that is free at run time: the size it was recorded with, which divides no other dimension. Where it occurs
+   * in the shape of a reshape, alone or times something, the runtime works it out (-1).
+   */
+  free?: { size: number; name: string }
 }
 
 /**
  * Encodes a model (ONNX IR 8, opset 17; `com.microsoft` only where a node asks for it).
  * Errors: an output that needs a value which is neither an input, a constant nor computed from them.
  */
-export function lower({ inputs, outputs, metadata = {} }: ModelDescription): Uint8Array {
+export function lower({ inputs, outputs, metadata = {}, free }: ModelDescription): Uint8Array {
   const nodes = inOrder(outputs.map(({ value }) => value))
   const names = new Names(inputs)
   const graph = new BinaryWriter()
@@ -51,9 +54,12 @@ export function lower({ inputs, outputs, metadata = {} }: ModelDescription): Uin
     embedded(graph, 1, writer => { writeNode(writer, { node: identity, inputs: [names.of(value)], outputs: [name] }) })
   }
   graph.tag(2, 2).string('pawl')
-  for (const { name, value } of names.constants) embedded(graph, 5, writer => { writeTensor(writer, name, value) })
-  for (const entry of inputs) embedded(graph, 11, writer => { writeValueInfo(writer, entry) })
-  for (const entry of outputs) embedded(graph, 12, writer => { writeValueInfo(writer, entry) })
+  for (const { name, value } of names.constants) embedded(graph, 5, writer => { writeTensor(writer, name, free ? freed(value, free.size) : value) })
+  const info = ({ name, value }: NamedValue) => (writer: BinaryWriter) => {
+    writeValueInfo(writer, name, value.type, value.shape.map(size => (free && size === free.size ? free.name : size)))
+  }
+  for (const entry of inputs) embedded(graph, 11, info(entry))
+  for (const entry of outputs) embedded(graph, 12, info(entry))
 
   const model = new BinaryWriter()
   model.tag(1, 0).int64(irVersion)
@@ -74,7 +80,7 @@ export function lower({ inputs, outputs, metadata = {} }: ModelDescription): Uin
 
 /** Gives each value one name; equal constants share theirs. */
 class Names {
-  readonly constants: { name: string; value: Value & { origin: { kind: 'constant'; data: ElementArray } } }[] = []
+  readonly constants: { name: string; value: Constant }[] = []
   private readonly names = new Map<Value, string>()
   private readonly byContent = new Map<string, string>()
 
@@ -108,6 +114,16 @@ class Names {
   }
 }
 
+type Constant = Value & { origin: { kind: 'constant'; data: ElementArray } }
+
+/** A shape constant with the free dimension left to the runtime. */
+function freed(value: Constant, size: number): Constant {
+  const { data } = value.origin
+  if (!(data instanceof BigInt64Array)) return value
+  const open = data.map(item => (item > 0n && item % BigInt(size) === 0n ? -1n : item))
+  return { ...value, origin: { kind: 'constant', data: open } }
+}
+
 function embedded(writer: BinaryWriter, field: number, write: (inner: BinaryWriter) => void): void {
   writer.tag(field, 2).fork()
   write(writer)
@@ -136,7 +152,7 @@ function writeAttribute(writer: BinaryWriter, name: string, value: Attribute): v
   }
 }
 
-function writeTensor(writer: BinaryWriter, name: string, value: Value & { origin: { data: ElementArray } }): void {
+function writeTensor(writer: BinaryWriter, name: string, value: Constant): void {
   const { data } = value.origin
   for (const size of value.shape) writer.tag(1, 0).int64(size)
   writer.tag(2, 0).int32(elementTypes[value.type])
@@ -144,11 +160,11 @@ function writeTensor(writer: BinaryWriter, name: string, value: Value & { origin
   writer.tag(9, 2).bytes(new Uint8Array(data.buffer, data.byteOffset, data.byteLength))
 }
 
-function writeValueInfo(writer: BinaryWriter, { name, value, shape = value.shape }: NamedValue): void {
+function writeValueInfo(writer: BinaryWriter, name: string, type: ElementType, shape: readonly Dimension[]): void {
   writer.tag(1, 2).string(name)
-  embedded(writer, 2, type => {
-    embedded(type, 1, tensor => {
-      tensor.tag(1, 0).int32(elementTypes[value.type])
+  embedded(writer, 2, typeWriter => {
+    embedded(typeWriter, 1, tensor => {
+      tensor.tag(1, 0).int32(elementTypes[type])
       embedded(tensor, 2, dimensions => {
         for (const size of shape) {
           embedded(dimensions, 1, dimension => {

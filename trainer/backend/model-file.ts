@@ -1,0 +1,48 @@
+/** An exported classifier, run from its file. Holds no tfjs: the serving process loads this alone. */
+import { InferenceSession, Tensor } from 'onnxruntime-node'
+import type { ModelMetadata } from '../contract.js'
+import { readModelMetadata } from '../export/metadata.js'
+import { channels } from '../model/presets.js'
+
+export interface ModelOutput {
+  /** All row-major, one row an image. */
+  logits: Float32Array
+  /** [N, C], calibrated, rows sum to 1. */
+  probabilities: Float32Array
+  /** [N, D]. */
+  embedding: Float32Array
+}
+
+export class ModelFile {
+  readonly metadata: ModelMetadata
+  private readonly session: InferenceSession
+
+  private constructor(metadata: ModelMetadata, session: InferenceSession) {
+    this.metadata = metadata
+    this.session = session
+  }
+
+  /** Errors: bytes that are no model of pawl's, or that onnxruntime refuses. */
+  static async open(model: Uint8Array, { threads = 1 }: { threads?: number } = {}): Promise<ModelFile> {
+    const metadata = readModelMetadata(model)
+    const session = await InferenceSession.create(model, { executionProviders: ['cpu'], intraOpNumThreads: threads, logSeverityLevel: 3 })
+    return new ModelFile(metadata, session)
+  }
+
+  /** Pixels uint8 [N, S, S, 3], as `decodeImage` gives them. */
+  async run(pixels: Uint8Array): Promise<ModelOutput> {
+    const { size } = this.metadata
+    const image = new Tensor('uint8', pixels, [pixels.length / (size * size * channels), size, size, channels])
+    const results = await this.session.run({ image })
+    const output = (name: string): Float32Array => {
+      const data = results[name]?.data
+      if (!(data instanceof Float32Array)) throw new Error(`the model has no float output "${name}"`)
+      return data
+    }
+    return { logits: output('logits'), probabilities: output('probabilities'), embedding: output('embedding') }
+  }
+
+  async release(): Promise<void> {
+    await this.session.release()
+  }
+}

@@ -1,0 +1,44 @@
+/** The classifier as one ONNX file: raw pixels of any number of images in, calibrated probabilities out. */
+import * as tf from '../backend/tf.js'
+import { backend } from '../backend/backend.js'
+import { emitOne, float32, input, reshaped } from '../backend/graph.js'
+import { trace } from '../backend/jit.js'
+import { cast } from '../backend/kernels/elementwise.js'
+import { lower } from '../backend/lower.js'
+import { pixelDeviation, pixelMean } from '../data/augment.js'
+import { channels, type Preset } from '../model/presets.js'
+import { Ssmae } from '../model/ssmae.js'
+import type { Weights } from '../model/layers.js'
+import { writeMetadata } from './metadata.js'
+
+/** A prime that divides no other dimension of the model: it marks where the batch goes. */
+const batch = 7919
+
+/**
+ * Input `image` uint8 [batch, S, S, 3]; outputs `logits` and `probabilities` float32 [batch, C] (softmax of logits / temperature)
+ * and `embedding` float32 [batch, D]. Standard ONNX operations only. The current tfjs backend must be `onnxruntime`.
+ */
+export function exportClassifier(preset: Preset, weights: Weights, classes: readonly string[], temperature: number): Uint8Array {
+  const { size, patch } = preset
+  const side = size / patch
+  const image = input('image', 'uint8', [batch, size, size, channels])
+  const pixels = emitOne({ op: 'Sub', inputs: [cast(image, 'float32'), float32(pixelMean)] }, image.shape)
+  const scaled = emitOne({ op: 'Div', inputs: [pixels, float32(pixelDeviation)] }, image.shape)
+  const grid = reshaped(scaled, [batch, side, patch, side, patch, channels])
+  const ordered = emitOne(
+    { op: 'Transpose', inputs: [grid], attributes: { perm: [0, 1, 3, 2, 4, 5] } }, [batch, side, side, patch, patch, channels])
+  const patches = reshaped(ordered, [batch, side * side, patch * patch * channels])
+
+  const { outputs } = trace(() => {
+    const tensor = tf.engine().makeTensorFromTensorInfo(backend.adopt(patches)) as tf.Tensor3D
+    const { logits, embedding } = new Ssmae(preset).classify(weights, tensor)
+    return [logits, tf.softmax(tf.div(logits, temperature)), embedding]
+  })
+  const names = ['logits', 'probabilities', 'embedding']
+  return lower({
+    inputs: [{ name: 'image', value: image }],
+    outputs: outputs.map((value, index) => ({ name: names[index] ?? '', value })),
+    metadata: writeMetadata({ classes: [...classes], size, preprocessing: 'contain-rgb-1' }),
+    free: { size: batch, name: 'batch' },
+  })
+}

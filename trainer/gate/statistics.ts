@@ -1,0 +1,133 @@
+/** Exact and closed-form statistics of the two gates. Pure functions of counts. */
+
+/** ln Γ(x) for x > 0 (Lanczos, g = 7, nine terms; relative error below 1e-14). */
+export function logGamma(x: number): number {
+  if (x < 0.5) return Math.log(Math.PI / Math.sin(Math.PI * x)) - logGamma(1 - x)
+  const terms = [
+    0.99999999999980993, 676.5203681218851, -1259.1392167224028, 771.32342877765313, -176.61502916214059,
+    12.507343278686905, -0.13857109526572012, 9.9843695780195716e-6, 1.5056327351493116e-7,
+  ]
+  const shifted = x - 1
+  const sum = terms.reduce((total, term, index) => (index === 0 ? term : total + term / (shifted + index)), 0)
+  const base = shifted + 7.5
+  return 0.5 * Math.log(2 * Math.PI) + (shifted + 0.5) * Math.log(base) - base + Math.log(sum)
+}
+
+/** Regularised incomplete beta I_x(a, b), by its continued fraction (Lentz). */
+export function incompleteBeta(x: number, a: number, b: number): number {
+  if (x <= 0) return 0
+  if (x >= 1) return 1
+  // The fraction converges fast below the mean; above it, the mirror image does.
+  if (x > (a + 1) / (a + b + 2)) return 1 - incompleteBeta(1 - x, b, a)
+  const front = Math.exp(logGamma(a + b) - logGamma(a) - logGamma(b) + a * Math.log(x) + b * Math.log(1 - x)) / a
+  const tiny = 1e-300
+  let c = 1
+  let d = 1 / notZero(1 - ((a + b) * x) / (a + 1), tiny)
+  let fraction = d
+  for (let m = 1; m <= 500; m++) {
+    const even = (m * (b - m) * x) / ((a + 2 * m - 1) * (a + 2 * m))
+    d = 1 / notZero(1 + even * d, tiny)
+    c = notZero(1 + even / c, tiny)
+    fraction *= d * c
+    const odd = (-(a + m) * (a + b + m) * x) / ((a + 2 * m) * (a + 2 * m + 1))
+    d = 1 / notZero(1 + odd * d, tiny)
+    c = notZero(1 + odd / c, tiny)
+    fraction *= d * c
+    if (Math.abs(d * c - 1) < 1e-15) break
+  }
+  return front * fraction
+}
+
+function notZero(value: number, tiny: number): number {
+  return Math.abs(value) < tiny ? tiny : value
+}
+
+/** P(X ≥ successes) for X ~ Binomial(trials, probability). */
+export function binomialUpperTail(successes: number, trials: number, probability: number): number {
+  if (successes <= 0) return 1
+  if (successes > trials) return 0
+  return incompleteBeta(probability, successes, trials - successes + 1)
+}
+
+/** One-sided exact lower bound of a proportion at confidence 1 − alpha (Clopper & Pearson, 1934); 0 for no trials. */
+export function clopperPearsonLower(successes: number, trials: number, alpha: number): number {
+  if (successes === 0) return 0
+  return bisect(probability => binomialUpperTail(successes, trials, probability) < alpha)
+}
+
+/** One-sided exact upper bound of a proportion at confidence 1 − alpha; 1 for no trials. */
+export function clopperPearsonUpper(successes: number, trials: number, alpha: number): number {
+  return 1 - clopperPearsonLower(trials - successes, trials, alpha)
+}
+
+/** The largest x in [0, 1] up to which `below` holds. */
+function bisect(below: (x: number) => boolean): number {
+  let [low, high] = [0, 1]
+  for (let round = 0; round < 60; round++) {
+    const middle = (low + high) / 2
+    if (below(middle)) low = middle
+    else high = middle
+  }
+  return low
+}
+
+/** Two-sided 95 % interval of a proportion (Wilson, 1927): for display. [0, 1] for no trials. */
+export function wilsonInterval(successes: number, trials: number, z = 1.959964): [number, number] {
+  if (trials === 0) return [0, 1]
+  const share = successes / trials
+  const denominator = 1 + z ** 2 / trials
+  const centre = (share + z ** 2 / (2 * trials)) / denominator
+  const reach = (z * Math.sqrt((share * (1 - share)) / trials + z ** 2 / (4 * trials ** 2))) / denominator
+  return [Math.max(0, centre - reach), Math.min(1, centre + reach)]
+}
+
+/**
+ * Exact one-sided McNemar: the chance of at least `wins` wins among wins + losses discordant pairs when neither model is
+ * better. 1 when there are none.
+ */
+export function mcnemar(wins: number, losses: number): number {
+  return binomialUpperTail(wins, wins + losses, 0.5)
+}
+
+/** α of the `attempt`th look (from 1) at one promotion set; the sum over all looks is `alpha`. */
+export function spentAlpha(alpha: number, attempt: number): number {
+  return (alpha * 6) / (Math.PI ** 2 * attempt ** 2)
+}
+
+/** Holm's step-down adjustment, in the order given. */
+export function holm(pValues: readonly number[]): number[] {
+  const order = pValues.map((p, index) => ({ p, index })).sort((a, b) => a.p - b.p)
+  const adjusted = new Array<number>(pValues.length).fill(1)
+  let highest = 0
+  order.forEach(({ p, index }, rank) => {
+    highest = Math.max(highest, Math.min(1, p * (pValues.length - rank)))
+    adjusted[index] = highest
+  })
+  return adjusted
+}
+
+/**
+ * One-sided paired sign-flip permutation test: the chance of a mean difference as large as this when signs are random.
+ * `random` draws uniformly from [0, 1). 1 for no differences.
+ */
+export function pairedPermutation(differences: readonly number[], random: () => number, rounds = 2000): number {
+  const observed = differences.reduce((sum, value) => sum + value, 0)
+  let asLarge = 1
+  for (let round = 0; round < rounds; round++) {
+    let sum = 0
+    for (const value of differences) sum += random() < 0.5 ? value : -value
+    if (sum >= observed) asLarge++
+  }
+  return differences.length ? asLarge / (rounds + 1) : 1
+}
+
+/**
+ * One-sided lower bound of (wins − losses) / images, the accuracy that the challenger gains, by Wald with the
+ * continuity correction of Fleiss; −1 for no images.
+ */
+export function pairedGainLower(wins: number, losses: number, images: number, z = 1.644854): number {
+  if (images === 0) return -1
+  const gain = (wins - losses) / images
+  const variance = ((wins + losses) / images - gain ** 2) / images
+  return Math.max(-1, gain - z * Math.sqrt(Math.max(0, variance)) - 1 / images)
+}

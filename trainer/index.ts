@@ -1,0 +1,31 @@
+/** The trainer's only door. What is light is exported as it is; the training engine loads when it is first asked for. */
+import type { BenchOptions, BenchReport } from './bench.js'
+import type { RoundEvent, RoundResult, RoundSpec } from './contract.js'
+
+export * from './contract.js'
+export type { BenchOptions, BenchReport } from './bench.js'
+export { ModelFile, type ModelOutput } from './backend/model-file.js'
+export { decodeImage } from './data/image.js'
+export { readModelMetadata } from './export/metadata.js'
+export { presets } from './model/presets.js'
+export { recipes } from './recipe.js'
+
+/** The program that runs one round in a child process, speaking `TrainerRequest` and `TrainerReply`. */
+export const trainerProcess = new URL('./process.js', import.meta.url)
+
+export interface TrainOptions {
+  signal: AbortSignal
+  onEvent: (event: RoundEvent) => void
+}
+
+/** One round in this process. Errors: `RoundError` with a stable reason. */
+export async function train(spec: RoundSpec, options: TrainOptions): Promise<RoundResult> {
+  const { runRound } = await import('./round.js')
+  return runRound(spec, options)
+}
+
+/** Times the full training step beside this machine's SGEMM. */
+export async function benchTrain(options: BenchOptions): Promise<BenchReport> {
+  const bench = await import('./bench.js')
+  return bench.benchTrain(options)
+}

@@ -1,0 +1,194 @@
+/** A training state and what moves it: steps, looks at the gate split, and nothing else. */
+import type { PresetName } from './contract.js'
+import { softmax } from './evidence.js'
+import { Lanes } from './lanes/lanes.js'
+import { allocate, type SharedBuffers } from './lanes/shared.js'
+import { Random } from './data/random.js'
+import { initialise, parameterTable, type ParameterTable } from './model/parameters.js'
+import { channels, presets, type Preset } from './model/presets.js'
+import type { Recipe } from './recipe.js'
+import type { Branches } from './step.js'
+
+export interface LearnerOptions {
+  preset: PresetName
+  recipe: Recipe
+  seed: number
+  backend: 'onnxruntime' | 'tensorflow'
+  lanes: number
+  /** Names of the classes are not needed here: labels are indices below this count. */
+  classCount: number
+  /** Decoded images, uint8 [S, S, 3]: the labeled ones first, then the gate split, then the unlabeled ones. */
+  labeled: readonly Uint8Array[]
+  labels: readonly number[]
+  gate: readonly Uint8Array[]
+  unlabeled: readonly Uint8Array[]
+}
+
+export interface StepReport {
+  reconstruction: number
+  labeled: number
+  unlabeled: number
+  /** Pseudo-labels that counted in this step. */
+  used: number
+}
+
+/** What the gate allows: null while it is closed. */
+export interface Permission {
+  threshold: number
+  classWeights: readonly number[]
+}
+
+/** Memory of the teacher's class mix, in steps. */
+const classMixMemory = 50
+
+export class Learner {
+  readonly table: ParameterTable
+  private readonly options: LearnerOptions
+  private readonly preset: Preset
+  private readonly buffers: SharedBuffers
+  private readonly lanes: Lanes
+  private readonly order: { labeled: Shuffled; unlabeled: Shuffled }
+  private readonly prior: number[]
+  private classMix: number[]
+  private steps = 0
+  /** Updates since the teacher last started from the student. */
+  private teacherAge = 0
+
+  constructor(options: LearnerOptions) {
+    this.options = options
+    this.preset = presets[options.preset]
+    this.table = parameterTable(this.preset, options.classCount)
+    const images = [...options.labeled, ...options.gate, ...options.unlabeled]
+    const imageBytes = this.preset.size ** 2 * channels
+    this.buffers = allocate(this.table, options.lanes, images.length * imageBytes)
+    const pixels = new Uint8Array(this.buffers.images)
+    images.forEach((image, index) => { pixels.set(image, index * imageBytes) })
+    initialise(this.table, this.student, Random.of(options.seed, 1))
+    this.teacher.set(this.student)
+    this.lanes = new Lanes({ ...options, buffers: this.buffers })
+    const shuffled = (first: number, count: number, key: number) => new Shuffled(first, count, Random.of(options.seed, key))
+    this.order = {
+      labeled: shuffled(0, options.labeled.length, 2),
+      unlabeled: shuffled(options.labeled.length + options.gate.length, options.unlabeled.length, 3),
+    }
+    this.prior = Array.from({ length: options.classCount }, (_, label) =>
+      (options.labels.filter(other => other === label).length + 1) / (options.labels.length + options.classCount))
+    this.classMix = [...this.prior]
+  }
+
+  get student(): Float32Array {
+    return new Float32Array(this.buffers.state.student)
+  }
+
+  get teacher(): Float32Array {
+    return new Float32Array(this.buffers.state.teacher)
+  }
+
+  async start(): Promise<void> {
+    await this.lanes.start()
+  }
+
+  async stop(): Promise<void> {
+    await this.lanes.stop()
+  }
+
+  /** Starts from given weights instead of random ones. */
+  adopt(weights: Float32Array): void {
+    this.student.set(weights)
+    this.teacher.set(weights)
+  }
+
+  /** One step: gradients of all branches, AdamW, teacher. `permission` opens the pseudo-label branch. */
+  async step(options: {
+    branches: { reconstruct: boolean; labeled: boolean }
+    permission: Permission | null
+    unlabeledWeight: number
+    learningRate: number
+    layerDecay: number
+  }): Promise<StepReport> {
+    const { recipe, classCount } = this.options
+    const branches: Branches = { ...options.branches, unlabeled: options.permission !== null }
+    const needsUnlabeled = branches.unlabeled || branches.reconstruct
+    const labeled = this.order.labeled.take(this.preset.labeled)
+    const report = await this.lanes.gradients({
+      step: this.steps,
+      labeled,
+      classes: labeled.map(id => this.options.labels[id] ?? 0),
+      unlabeled: needsUnlabeled ? this.order.unlabeled.take(this.preset.unlabeled) : [],
+      branches,
+      threshold: options.permission?.threshold ?? 1,
+      classWeights: options.permission?.classWeights ?? new Array<number>(classCount).fill(1),
+      alignment: this.alignment,
+      unlabeledWeight: options.unlabeledWeight * recipe.unlabeledWeight,
+    })
+    const { reconstruction, labeled: labeledLoss, unlabeled, used, classMix } = report
+    if (![reconstruction, labeledLoss, unlabeled].every(Number.isFinite)) {
+      throw new RangeError(`step ${String(this.steps)}: the losses are ${[reconstruction, labeledLoss, unlabeled].join(', ')}`)
+    }
+    if (branches.unlabeled) {
+      this.classMix = this.classMix.map((share, label) => share + ((classMix[label] ?? 0) - share) / classMixMemory)
+    }
+    this.steps++
+    this.teacherAge++
+    await this.lanes.update({
+      count: this.steps,
+      learningRate: options.learningRate,
+      weightDecay: recipe.weightDecay,
+      teacherDecay: Math.min(1 - 1 / (this.teacherAge + 1), recipe.teacherDecay),
+      layerDecay: options.layerDecay,
+    })
+    return { reconstruction, labeled: labeledLoss, unlabeled, used }
+  }
+
+  /** The teacher's probabilities on the gate split, through exactly the pipeline that labels the stream. */
+  async judge(): Promise<{ probabilities: number[][]; logits: number[][] }> {
+    const first = this.options.labeled.length
+    const ids = this.options.gate.map((_, index) => first + index)
+    const classes = this.options.classCount
+    const flat = await this.lanes.predict({ part: 'teacher', ids, view: 'weak', key: this.steps })
+    const logits = ids.map((_, row) => [...flat.subarray(row * classes, (row + 1) * classes)])
+    return { probabilities: logits.map(row => this.aligned(softmax(row))), logits }
+  }
+
+  /** Teacher logits on the gate split as it is, without augmentation. */
+  async logitsOfGate(): Promise<number[][]> {
+    const first = this.options.labeled.length
+    const classes = this.options.classCount
+    const ids = this.options.gate.map((_, index) => first + index)
+    const flat = await this.lanes.predict({ part: 'teacher', ids, view: 'plain', key: 0 })
+    return ids.map((_, row) => [...flat.subarray(row * classes, (row + 1) * classes)])
+  }
+
+  /** Label prior over class mix: what tilts the teacher's probabilities; all ones when alignment is off. */
+  private get alignment(): number[] {
+    return this.options.recipe.alignment
+      ? this.prior.map((share, label) => share / Math.max(this.classMix[label] ?? 0, 1e-6))
+      : this.prior.map(() => 1)
+  }
+
+  private aligned(row: readonly number[]): number[] {
+    const tilted = row.map((value, label) => value * (this.alignment[label] ?? 1))
+    const sum = tilted.reduce((total, value) => total + value, 0)
+    return tilted.map(value => value / sum)
+  }
+}
+
+/** Indices first … first + count − 1, without end, each pass in a new order. */
+class Shuffled {
+  private readonly first: number
+  private readonly count: number
+  private readonly random: Random
+  private waiting: number[] = []
+
+  constructor(first: number, count: number, random: Random) {
+    this.first = first
+    this.count = count
+    this.random = random
+  }
+
+  take(count: number): number[] {
+    if (this.count === 0) return []
+    while (this.waiting.length < count) this.waiting.push(...this.random.permutation(this.count).map(index => index + this.first))
+    return this.waiting.splice(0, count)
+  }
+}

@@ -1,0 +1,244 @@
+/** One round, from top to bottom: load ► reconstruct ► finetune ► semi-supervised ► export ► evidence. */
+import { createHash } from 'node:crypto'
+import { mkdir, readFile, writeFile } from 'node:fs/promises'
+import { availableParallelism } from 'node:os'
+import { join } from 'node:path'
+import { ModelFile } from './backend/model-file.js'
+import { RoundError, type GateLook, type LabeledImage, type ModelCard, type PairedEvidence, type RoundEvent, type RoundFailure, type RoundPhase, type RoundResult, type RoundSpec } from './contract.js'
+import { loadImages, type Unreadable } from './data/load.js'
+import { chooseBackend } from './backend/choose.js'
+import { fitTemperature, labelsOf, metricsOf, predictionsOf, probabilitiesOf, softmax } from './evidence.js'
+import { exportChecked } from './export/checked.js'
+import { readSafetensors } from './export/safetensors.js'
+import { closedGate, lookThroughGate, type GateDecision } from './gate/pseudo-label-gate.js'
+import { Learner } from './learner.js'
+import { presets } from './model/presets.js'
+import { Pace, rateAt, type Phase } from './pace.js'
+import { recipes, type Recipe } from './recipe.js'
+
+export interface RoundOptions {
+  signal: AbortSignal
+  onEvent: (event: RoundEvent) => void
+}
+
+/** Time kept back for export and evidence: a share of the minutes, and no less than these seconds. */
+const reserve = { share: 0.05, seconds: 3 }
+/** Looks at the gate split while pseudo-labels are on. */
+const gateLooks = 12
+/** Share of the semi-supervised phase over which the weight of the pseudo-labels ramps up. */
+const ramp = 0.3
+
+/** Errors: `RoundError`, whose reason says why there is no model. */
+export async function runRound(spec: RoundSpec, { signal, onEvent }: RoundOptions): Promise<RoundResult> {
+  const startedAtMs = performance.now()
+  const recipe = recipes[spec.method]
+  const enter = (phase: RoundPhase) => { onEvent({ type: 'phase', phase }) }
+  try {
+    enter('load')
+    const data = await load(spec, recipe, signal)
+    for (const { path, reason } of data.unreadable) onEvent({ type: 'quarantine', path, reason })
+    const { backend, device } = await chooseBackend(spec.backend)
+    const learner = new Learner({
+      preset: spec.preset, recipe, seed: spec.seed, backend, lanes: spec.lanes ?? availableParallelism(), classCount: data.classes.length,
+      labeled: data.labeled.pixels, labels: labelsOf(data.labeled.items, data.classes), gate: data.gate.pixels, unlabeled: data.unlabeled.pixels,
+    })
+    await learner.start()
+    try {
+      const parent = await startFromChampion(spec, learner, data.classes)
+      const trained = await teach({ spec, recipe, learner, data, startedAtMs, signal, onEvent })
+
+      enter('export')
+      const logits = await learner.logitsOfGate()
+      const gateLabels = labelsOf(data.gate.items, data.classes)
+      const temperature = fitTemperature(logits, gateLabels)
+      await mkdir(spec.out, { recursive: true })
+      const files = await exportChecked({
+        folder: spec.out, preset: presets[spec.preset], table: learner.table, weights: learner.teacher, classes: data.classes, temperature,
+        examples: data.labeled.pixels.slice(0, 8), backend,
+      })
+      const card: ModelCard = {
+        format: 'pawl-model-card/1',
+        createdAt: new Date().toISOString(),
+        method: spec.method,
+        preset: spec.preset,
+        recipe: { ...recipe },
+        seed: spec.seed,
+        classes: data.classes,
+        parameters: learner.table.size,
+        steps: trained.steps,
+        seconds: (performance.now() - startedAtMs) / 1000,
+        imagesPerSecond: trained.imagesPerSecond,
+        backend,
+        device,
+        data: {
+          labeled: data.labeled.items.length, unlabeled: data.unlabeled.items.length, gate: data.gate.items.length,
+          promotion: spec.promotion.length, quarantined: data.unreadable.length, sha256: dataHash(data.labeled.pixels, data.unlabeled.pixels),
+        },
+        validation: metricsOf(logits.map(row => softmax(row, temperature)), gateLabels),
+        temperature,
+        pseudoLabels: trained.pseudoLabels,
+        gate: trained.looks,
+        parent,
+        files,
+      }
+      await writeFile(join(spec.out, 'card.json'), JSON.stringify(card, null, 2) + '\n')
+
+      enter('evidence')
+      const { evidence, unreadable } = await compare(spec, data.classes, signal)
+      for (const { path, reason } of unreadable) onEvent({ type: 'quarantine', path, reason })
+      return { card, evidence, quarantined: [...data.unreadable, ...unreadable] }
+    } finally {
+      await learner.stop()
+    }
+  } catch (cause) {
+    throw asRoundError(cause, signal)
+  }
+}
+
+type RoundData = Awaited<ReturnType<typeof load>>
+
+async function load(spec: RoundSpec, recipe: Recipe, signal: AbortSignal) {
+  const { size } = presets[spec.preset]
+  const pathOf = ({ path }: LabeledImage) => path
+  const labeled = await loadImages(spec.labeled, pathOf, size, signal)
+  const gate = await loadImages(spec.gate, pathOf, size, signal)
+  const wanted = recipe.reconstruction || recipe.gate !== 'never' ? spec.unlabeled : []
+  const unlabeled = await loadImages(wanted, path => path, size, signal)
+  const classes = [...new Set(labeled.items.map(({ label }) => label))].sort()
+  if (classes.length < 2) {
+    const found = classes.length ? `only "${classes.join()}"` : 'none'
+    throw new RoundError('labels', `a classifier needs labeled images of at least two classes; found ${found}`)
+  }
+  if (gate.items.length === 0) {
+    throw new RoundError('labels', 'no readable validation image: without them neither the gate nor the temperature can be trusted')
+  }
+  return { classes, labeled, gate, unlabeled, unreadable: [labeled, gate, unlabeled].flatMap(part => part.unreadable) satisfies Unreadable[] }
+}
+
+/** Takes over the champion's weights where classes and model are the same; else the round starts from scratch. */
+async function startFromChampion(spec: RoundSpec, learner: Learner, classes: readonly string[]): Promise<ModelCard['parent']> {
+  if (!spec.champion) return null
+  const { version, folder } = spec.champion
+  const file = await readFile(join(folder, 'model.onnx'))
+  const own = (await ModelFile.open(file)).metadata
+  const tensors = readSafetensors(await readFile(join(folder, 'weights.safetensors')))
+  const fits = own.classes.join('\n') === classes.join('\n')
+    && learner.table.specs.every(({ name, size }) => tensors.get(name)?.data.length === size)
+  if (fits) {
+    const flat = new Float32Array(learner.table.size)
+    for (const { name, offset } of learner.table.specs) flat.set(tensors.get(name)?.data ?? [], offset)
+    learner.adopt(flat)
+  }
+  return { version, sha256: createHash('sha256').update(file).digest('hex') }
+}
+
+interface Teaching {
+  spec: RoundSpec
+  recipe: Recipe
+  learner: Learner
+  data: RoundData
+  startedAtMs: number
+  signal: AbortSignal
+  onEvent: (event: RoundEvent) => void
+}
+
+async function teach({ spec, recipe, learner, data, startedAtMs, signal, onEvent }: Teaching) {
+  const phases: Phase[] = [
+    { name: 'reconstruct', share: recipe.phases.reconstruct },
+    { name: 'finetune', share: recipe.phases.finetune },
+    { name: 'semi-supervised', share: recipe.phases.semiSupervised },
+  ]
+  const pace = new Pace({ budget: budgetOf(spec, startedAtMs), phases, nowMs: () => performance.now() })
+  const gateLabels = labelsOf(data.gate.items, data.classes)
+  const { labeled: labeledEach, unlabeled: unlabeledEach } = presets[spec.preset]
+  const looks: GateLook[] = []
+  let decision: GateDecision | null = null
+  let [steps, used] = [0, 0]
+  const beganAtMs = performance.now()
+
+  for (const { phase, begins, ends } of pace.plan) {
+    onEvent({ type: 'phase', phase: phase.name })
+    const labels = phase.name !== 'reconstruct'
+    // Labels and pseudo-labels share one schedule of the learning rate; reconstruction has its own.
+    const [rateBegins, rateEnds] = labels ? [recipe.phases.reconstruct, 1] : [begins, ends]
+    let nextLook = begins
+    for (let done = pace.fraction(steps); done < ends; done = pace.fraction(steps)) {
+      signal.throwIfAborted()
+      if (phase.name === 'semi-supervised' && recipe.gate !== 'never' && done >= nextLook) {
+        nextLook = done + (ends - begins) / gateLooks
+        const { probabilities } = await learner.judge()
+        decision = lookThroughGate(recipe.gate, decision?.next ?? closedGate,
+          { step: steps, classes: data.classes, probabilities, labels: gateLabels })
+        looks.push(decision.look)
+        onEvent({ type: 'gate', look: decision.look })
+      }
+      const within = (done - begins) / (ends - begins)
+      const threshold = decision?.look.threshold ?? null
+      const report = await learner.step({
+        branches: { reconstruct: recipe.reconstruction, labeled: labels },
+        permission: decision && threshold !== null ? { threshold, classWeights: decision.classWeights } : null,
+        unlabeledWeight: Math.min(1, within / ramp),
+        learningRate: recipe.learningRate * rateAt((done - rateBegins) / (rateEnds - rateBegins)),
+        layerDecay: labels ? recipe.layerDecay : 1,
+      })
+      steps++
+      used += report.used
+      onEvent({
+        type: 'progress', phase: phase.name, step: steps, steps: pace.expectedSteps(steps), fraction: pace.fraction(steps),
+        secondsLeft: pace.secondsLeft(steps), losses: report,
+        imagesPerSecond: (steps * (labeledEach + unlabeledEach)) / ((performance.now() - beganAtMs) / 1000),
+      })
+    }
+  }
+  const last = looks.findLast(look => look.open)
+  return {
+    steps,
+    imagesPerSecond: (steps * (labeledEach + unlabeledEach)) / ((performance.now() - beganAtMs) / 1000),
+    looks,
+    pseudoLabels: {
+      used: Math.round(used),
+      gateOpenings: looks.filter((look, index) => look.open && !looks[index - 1]?.open).length,
+      lastThreshold: last?.threshold ?? null,
+      precisionLowerBound: last?.precisionLowerBound ?? 0,
+    },
+  }
+}
+
+function budgetOf(spec: RoundSpec, startedAtMs: number) {
+  if (spec.steps !== null) return { steps: spec.steps }
+  const wholeMs = (spec.minutes ?? Number.NaN) * 60_000
+  if (!(wholeMs > 0)) throw new RoundError('out-of-time', 'a round needs a number of steps or of minutes above 0')
+  return { endsAtMs: startedAtMs + wholeMs - Math.max(reserve.seconds * 1000, reserve.share * wholeMs) }
+}
+
+/** Both models, as the files that would serve, on the promotion split: opened here, and only here. */
+async function compare(spec: RoundSpec, classes: readonly string[], signal: AbortSignal): Promise<{ evidence: PairedEvidence; unreadable: Unreadable[] }> {
+  const { items, pixels, unreadable } = await loadImages(spec.promotion, ({ path }) => path, presets[spec.preset].size, signal)
+  const labels = labelsOf(items, classes)
+  const predict = async (folder: string) => {
+    const model = await ModelFile.open(await readFile(join(folder, 'model.onnx')))
+    const sized = model.metadata.size === presets[spec.preset].size
+      ? pixels
+      : (await loadImages(items, ({ path }) => path, model.metadata.size, signal)).pixels
+    const predictions = predictionsOf(await probabilitiesOf(model, sized), model.metadata.classes, classes, labels)
+    await model.release()
+    return predictions
+  }
+  const challenger = await predict(spec.out)
+  const champion = spec.champion ? await predict(spec.champion.folder) : null
+  return { evidence: { classes: [...classes], labels, challenger, champion }, unreadable }
+}
+
+function dataHash(...groups: readonly (readonly Uint8Array[])[]): string {
+  const hash = createHash('sha256')
+  for (const image of groups.flat()) hash.update(image)
+  return hash.digest('hex')
+}
+
+function asRoundError(cause: unknown, signal: AbortSignal): RoundError {
+  if (cause instanceof RoundError) return cause
+  if (signal.aborted) return new RoundError('stopped', 'the round was stopped', { cause })
+  const message = cause instanceof Error ? cause.message : String(cause)
+  const reason: RoundFailure = cause instanceof RangeError ? 'diverged' : /alloc|memory/i.test(message) ? 'out-of-memory' : 'crashed'
+  return new RoundError(reason, message, { cause })
+}
