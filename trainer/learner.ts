@@ -32,11 +32,11 @@ export interface StepReport {
   used: number
 }
 
-/** What the gate allows: null while it is closed. */
-export interface Permission {
-  threshold: number
-  classWeights: readonly number[]
-}
+/** Where a step's pseudo-labels come from: nowhere, from those given before, or from the teacher as far as the gate allows. */
+export type PseudoLabelSource =
+  | { from: 'nobody' }
+  | { from: 'given' }
+  | { from: 'teacher'; threshold: number; classWeights: readonly number[] }
 
 /** Memory of the teacher's class mix, in steps. */
 const classMixMemory = 50
@@ -47,9 +47,11 @@ export class Learner {
   private readonly preset: Preset
   private readonly buffers: SharedBuffers
   private readonly lanes: Lanes
-  private readonly order: { labeled: Shuffled; unlabeled: Shuffled }
+  private readonly order: { labeled: Shuffled; unlabeled: Shuffled; given: Shuffled }
   private readonly prior: number[]
   private classMix: number[]
+  /** Pseudo-labels by pool index. */
+  private readonly given = new Map<number, number>()
   private steps = 0
   /** Updates since the teacher last started from the student. */
   private teacherAge = 0
@@ -66,10 +68,12 @@ export class Learner {
     initialise(this.table, this.student, Random.of(options.seed, 1))
     this.teacher.set(this.student)
     this.lanes = new Lanes({ ...options, buffers: this.buffers })
-    const shuffled = (first: number, count: number, key: number) => new Shuffled(first, count, Random.of(options.seed, key))
+    const shuffled = (first: number, count: number, key: number) =>
+      new Shuffled(Array.from({ length: count }, (_, index) => first + index), Random.of(options.seed, key))
     this.order = {
       labeled: shuffled(0, options.labeled.length, 2),
       unlabeled: shuffled(options.labeled.length + options.gate.length, options.unlabeled.length, 3),
+      given: new Shuffled([], Random.of(options.seed, 4)),
     }
     this.prior = Array.from({ length: options.classCount }, (_, label) =>
       (options.labels.filter(other => other === label).length + 1) / (options.labels.length + options.classCount))
@@ -98,26 +102,37 @@ export class Learner {
     this.teacher.set(weights)
   }
 
-  /** One step: gradients of all branches, AdamW, teacher. `permission` opens the pseudo-label branch. */
+  /** Takes pseudo-labels of the unlabeled images, by their index; -1: none. Steps on given labels draw only from those that have one. */
+  give(labels: readonly number[]): void {
+    const first = this.options.labeled.length + this.options.gate.length
+    this.given.clear()
+    labels.forEach((label, index) => { if (label >= 0) this.given.set(first + index, label) })
+    this.order.given = new Shuffled([...this.given.keys()], Random.of(this.options.seed, 4))
+  }
+
+  /** One step: gradients of all branches, AdamW, teacher. */
   async step(options: {
     branches: { reconstruct: boolean; labeled: boolean }
-    permission: Permission | null
+    pseudoLabels: PseudoLabelSource
     unlabeledWeight: number
     learningRate: number
     layerDecay: number
   }): Promise<StepReport> {
     const { recipe, classCount } = this.options
-    const branches: Branches = { ...options.branches, unlabeled: options.permission !== null }
-    const needsUnlabeled = branches.unlabeled || branches.reconstruct
+    const { pseudoLabels } = options
+    const branches: Branches = { ...options.branches, unlabeled: pseudoLabels.from === 'nobody' ? 'off' : pseudoLabels.from }
+    const unlabeledIds = pseudoLabels.from === 'given' ? this.order.given.take(this.preset.unlabeled)
+      : pseudoLabels.from === 'teacher' || branches.reconstruct ? this.order.unlabeled.take(this.preset.unlabeled) : []
     const labeled = this.order.labeled.take(this.preset.labeled)
     const report = await this.lanes.gradients({
       step: this.steps,
       labeled,
       classes: labeled.map(id => this.options.labels[id] ?? 0),
-      unlabeled: needsUnlabeled ? this.order.unlabeled.take(this.preset.unlabeled) : [],
+      unlabeled: unlabeledIds,
+      given: pseudoLabels.from === 'given' ? unlabeledIds.map(id => this.given.get(id) ?? -1) : [],
       branches,
-      threshold: options.permission?.threshold ?? 1,
-      classWeights: options.permission?.classWeights ?? new Array<number>(classCount).fill(1),
+      threshold: pseudoLabels.from === 'teacher' ? pseudoLabels.threshold : 1,
+      classWeights: pseudoLabels.from === 'teacher' ? pseudoLabels.classWeights : new Array<number>(classCount).fill(1),
       alignment: this.alignment,
       unlabeledWeight: options.unlabeledWeight * recipe.unlabeledWeight,
     })
@@ -125,7 +140,7 @@ export class Learner {
     if (![reconstruction, labeledLoss, unlabeled].every(Number.isFinite)) {
       throw new RangeError(`step ${String(this.steps)}: the losses are ${[reconstruction, labeledLoss, unlabeled].join(', ')}`)
     }
-    if (branches.unlabeled) {
+    if (branches.unlabeled === 'teacher') {
       this.classMix = this.classMix.map((share, label) => share + ((classMix[label] ?? 0) - share) / classMixMemory)
     }
     this.steps++
@@ -173,22 +188,22 @@ export class Learner {
   }
 }
 
-/** Indices first … first + count − 1, without end, each pass in a new order. */
+/** The given items without end, each pass in a new order. */
 class Shuffled {
-  private readonly first: number
-  private readonly count: number
+  private readonly items: readonly number[]
   private readonly random: Random
   private waiting: number[] = []
 
-  constructor(first: number, count: number, random: Random) {
-    this.first = first
-    this.count = count
+  constructor(items: readonly number[], random: Random) {
+    this.items = items
     this.random = random
   }
 
   take(count: number): number[] {
-    if (this.count === 0) return []
-    while (this.waiting.length < count) this.waiting.push(...this.random.permutation(this.count).map(index => index + this.first))
+    if (this.items.length === 0) return []
+    while (this.waiting.length < count) {
+      for (const place of this.random.permutation(this.items.length)) this.waiting.push(this.items[place] ?? 0)
+    }
     return this.waiting.splice(0, count)
   }
 }

@@ -2,6 +2,7 @@ import { readdirSync } from 'node:fs'
 import { train, decodeImage, ModelFile, type LabeledImage, type MethodName } from './index.js'
 import { metricsOf, probabilitiesOf, labelsOf } from './evidence.js'
 import { readFileSync } from 'node:fs'
+if (process.env['R']) Object.assign((await import('./recipe.js')).recipes.ssmae, JSON.parse(process.env['R']))
 const f = '/work/main/fixtures/fashion-mnist/'
 const list = (d: string): LabeledImage[] => readdirSync(f + d).flatMap(label => readdirSync(f + d + '/' + label).map(n => ({ path: f + d + '/' + label + '/' + n, label })))
 const val = list('validation')
@@ -13,5 +14,5 @@ console.log(JSON.stringify({ ...r.card, gate: undefined, recipe: undefined }))
 const test = list('test'); const px = await Promise.all(test.map(t => decodeImage(t.path, 28)))
 const m = await ModelFile.open(readFileSync(out + '/model.onnx'))
 const classes = m.metadata.classes
-console.log('TEST', metricsOf(await probabilitiesOf(m, px), labelsOf(test, classes)), 'steps', r.card.steps)
+console.log('RESULT', JSON.stringify({ gate: r.card.validation.accuracy, promotion: r.evidence.challenger.predicted.filter((p, i) => p === r.evidence.labels[i]).length / r.evidence.labels.length, steps: r.card.steps, used: r.card.pseudoLabels }))
 process.exit(0)

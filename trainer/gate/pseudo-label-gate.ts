@@ -12,6 +12,7 @@ import { clopperPearsonLower, wilsonInterval } from './statistics.js'
 export type GateKind = 'precision' | 'paper' | 'always' | 'never'
 
 export interface GateEvidence {
+  source: GateLook['source']
   step: number
   classes: readonly string[]
   /** Teacher's probabilities on the gate split [N][C], and the true classes [N]. */
@@ -39,13 +40,16 @@ export const thresholds = [0.99, 0.97, 0.95, 0.9, 0.85, 0.8, 0.7] as const
 
 export const gateOptions = {
   /** Precision that opens the gate, and the one below which it closes. */
-  openAt: 0.9,
-  closeBelow: 0.85,
+  openAt: 0.85,
+  closeBelow: 0.8,
   /** Looks below `closeBelow` in a row that close it. */
   patience: 2,
   alpha: 0.05,
-  /** Hits below which nothing can be proved: a smaller set is passed over, it does not end the walk. */
-  leastAccepted: 25,
+  /**
+   * Images below which next to nothing can be proved: a smaller set is passed over and does not end the walk. The rule sees
+   * only how many there are, not how many are right, so it costs the test nothing.
+   */
+  leastAccepted: 60,
   /** Strength of the shrinkage of a class's precision to the whole one, in images. */
   shrinkage: 10,
   leastPerClass: 5,
@@ -72,6 +76,7 @@ export function lookThroughGate(kind: GateKind, state: GateState, evidence: Gate
   return {
     look: {
       step: evidence.step,
+      source: evidence.source,
       open,
       threshold: open ? threshold.value : null,
       accepted: accepted.length,

@@ -1,0 +1,129 @@
+/** One camera, kept alive: restarted with backoff when it fails, ends or falls silent. Nothing in it can disturb another camera. */
+import type { CameraStatus, Picture } from '../events.js'
+import type { Clock } from '../lib/clock.js'
+import { Backoff } from '../lib/backoff.js'
+import type { CameraSource } from './source.js'
+
+export interface CameraOptions {
+  id: string
+  source: CameraSource
+  maxPerSecond: number
+  silentAfterMs: number
+  clock: Clock
+  random: () => number
+  /** Awaited: while it works, newer pictures replace each other, so that the newest is next. */
+  onPicture: (picture: Picture) => Promise<void>
+  onStatus: (status: CameraStatus) => void
+}
+
+export class Camera {
+  private readonly options: CameraOptions
+  private readonly controller = new AbortController()
+  private readonly backoff: Backoff
+  private running: Promise<void> | null = null
+  private status: CameraStatus
+  private waiting: Picture | null = null
+  private working = false
+  private lastTakenMs = -Infinity
+  private arrivalsMs: number[] = []
+
+  constructor(options: CameraOptions) {
+    this.options = options
+    this.backoff = new Backoff({ firstMs: 500, longestMs: 30_000, random: options.random })
+    this.status = { camera: options.id, state: 'connecting', lastPictureAtMs: null, picturesPerSecond: 0, restarts: 0, reason: null }
+  }
+
+  start(): void {
+    this.options.onStatus(this.status)
+    this.running = this.run(this.controller.signal)
+  }
+
+  async stop(): Promise<void> {
+    this.controller.abort()
+    await this.running
+  }
+
+  private async run(signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      const reason = await this.watch(signal)
+      if (signal.aborted) break
+      this.change({ state: 'offline', reason, restarts: this.status.restarts + 1, picturesPerSecond: 0 })
+      await this.backoff.wait(signal)
+    }
+  }
+
+  /** Follows the source until it ends, fails or is silent for too long; gives the reason. */
+  private async watch(signal: AbortSignal): Promise<string> {
+    const { source, silentAfterMs } = this.options
+    const attempt = new AbortController()
+    const stop = () => { attempt.abort() }
+    signal.addEventListener('abort', stop)
+    let silent = false
+    const silence = () => setTimeout(() => {
+      silent = true
+      attempt.abort()
+    }, silentAfterMs)
+    let watchdog = silence()
+    try {
+      for await (const jpeg of source(attempt.signal)) {
+        clearTimeout(watchdog)
+        watchdog = silence()
+        this.backoff.reset()
+        this.arrived(jpeg)
+      }
+      return silent ? this.silence : 'the camera ended the stream'
+    } catch (cause) {
+      return silent ? this.silence : reasonOf(cause)
+    } finally {
+      clearTimeout(watchdog)
+      signal.removeEventListener('abort', stop)
+      attempt.abort()
+    }
+  }
+
+  private get silence(): string {
+    return `no picture for ${String(this.options.silentAfterMs / 1000)} s`
+  }
+
+  private arrived(jpeg: Uint8Array): void {
+    const { clock, maxPerSecond, id } = this.options
+    const nowMs = clock.monotonicMs()
+    this.arrivalsMs = [...this.arrivalsMs.filter(atMs => nowMs - atMs < 5000), nowMs]
+    const rate = this.arrivalsMs.length > 1 ? (this.arrivalsMs.length - 1) / ((nowMs - (this.arrivalsMs[0] ?? nowMs)) / 1000) : 0
+    const capturedAtMs = clock.nowMs()
+    const changed = this.status.state !== 'online'
+    this.status = { ...this.status, state: 'online', reason: null, lastPictureAtMs: capturedAtMs, picturesPerSecond: Math.round(rate * 10) / 10 }
+    if (changed) this.options.onStatus(this.status)
+    // A little early is on time, else a camera at exactly the wanted rate would lose every other picture.
+    if (nowMs - this.lastTakenMs < 900 / maxPerSecond) return
+    this.lastTakenMs = nowMs
+    this.waiting = { camera: id, capturedAtMs, jpeg }
+    void this.work()
+  }
+
+  private async work(): Promise<void> {
+    if (this.working) return
+    this.working = true
+    while (this.waiting && !this.controller.signal.aborted) {
+      const picture = this.waiting
+      this.waiting = null
+      try {
+        await this.options.onPicture(picture)
+      } catch (cause) {
+        this.change({ state: 'online', reason: reasonOf(cause) })
+      }
+    }
+    this.working = false
+  }
+
+  private change(part: Partial<CameraStatus>): void {
+    this.status = { ...this.status, ...part }
+    this.options.onStatus(this.status)
+  }
+}
+
+function reasonOf(cause: unknown): string {
+  if (!(cause instanceof Error)) return String(cause)
+  // fetch hides the real reason ("connect ECONNREFUSED …") one level down.
+  return cause.cause instanceof Error && cause.message === 'fetch failed' ? cause.cause.message : cause.message
+}

@@ -1,0 +1,12 @@
+/** A new kind of camera is a file beside this one, and a row here. */
+import type { CameraConfig } from '../config.js'
+import { folder } from './folder.js'
+import { mjpeg } from './mjpeg.js'
+import type { CameraSource } from './source.js'
+
+/** The simulation serves MJPEG itself: app.ts starts it and fills in its address. */
+export const cameraSources = {
+  simulation: ({ url }) => mjpeg(url),
+  mjpeg: ({ url }) => mjpeg(url),
+  folder: ({ url }) => folder(url),
+} satisfies Record<CameraConfig['source'], (camera: CameraConfig) => CameraSource>

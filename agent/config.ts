@@ -1,0 +1,210 @@
+/** The configuration: one schema, from which types, defaults, checks and the example all come. */
+import { readFile } from 'node:fs/promises'
+import { hostname } from 'node:os'
+import { join, resolve } from 'node:path'
+import { LineCounter, parseDocument, Document, isMap, isNode, YAMLMap, type Node } from 'yaml'
+import { validate as validCron } from 'node-cron'
+import { z } from 'zod'
+import { PawlError } from './errors.js'
+import { packageRoot } from './lib/package-root.js'
+
+const identifier = z.string().regex(/^[a-zA-Z0-9_-]{1,64}$/, 'letters, digits, - and _ only, 64 at most: it becomes part of topics and paths')
+
+const Rectangle = z.strictObject({
+  x: z.number().int().min(0), y: z.number().int().min(0), width: z.number().int().positive(), height: z.number().int().positive(),
+})
+
+const CameraConfig = z.strictObject({
+  id: identifier.describe('Name of the camera in topics and folders'),
+  source: z.enum(['simulation', 'mjpeg', 'folder']).describe('simulation: the bundled belt; mjpeg: MJPEG over HTTP; folder: pictures that appear in a folder'),
+  url: z.string().default('').describe('mjpeg: http(s)://[user:password@]host/path; folder: its path; simulation: empty'),
+  crop: z.union([z.enum(['whole', 'passing']), Rectangle]).default('passing')
+    .describe('whole: the picture as it is; passing: what moves past, cut out once; or a fixed {x, y, width, height} in pixels'),
+  maxPerSecond: z.number().positive().max(60).default(10).describe('Pictures looked at each second'),
+  silentAfterSeconds: z.number().positive().default(10).describe('A camera without a picture for so long is started again'),
+})
+
+const Config = z.strictObject({
+  device: identifier.default('box-1').describe('Name of this box on the broker'),
+  data: z.string().min(1).default('pawl-data').describe('Folder for frames, labels, models and state; relative to this file'),
+  logLevel: z.enum(['trace', 'debug', 'info', 'warn', 'error']).default('info').describe('Least level that is logged'),
+  cameras: z.array(CameraConfig).min(1).default([CameraConfig.parse({ id: 'belt', source: 'simulation' })])
+    .refine(cameras => new Set(cameras.map(({ id }) => id)).size === cameras.length, 'two cameras have the same id')
+    .describe('The cameras that are watched'),
+  labels: z.strictObject({
+    import: z.string().default('auto').describe('Class folders copied in at the first start: a folder, "" for none, or auto: the bundled set when the simulation is the only camera'),
+    importValidation: z.string().default('').describe('Class folders that only judge, never teach; "": a part of the labels is kept back for it'),
+  }).prefault({}),
+  frames: z.strictObject({
+    maxBytes: z.number().int().positive().default(500_000_000).describe('Bytes of unlabeled frames kept; the oldest go first'),
+    maxAgeDays: z.number().positive().default(30).describe('Age at which a frame goes'),
+    minFreeBytes: z.number().int().min(0).default(1_000_000_000).describe('Free bytes on the disk below which collection stops'),
+  }).prefault({}),
+  rounds: z.strictObject({
+    schedule: z.string().default('0 */6 * * *').refine(text => validCron(text), 'not a cron expression such as "0 */6 * * *"').describe('When rounds start, as a cron expression'),
+    newFrames: z.number().int().min(0).default(400).describe('Frames since the last round that start another; 0: only the schedule does'),
+    minFrames: z.number().int().min(0).default(150).describe('Frames to collect before the first round'),
+    minutes: z.number().positive().max(1440).default(3.5).describe('Length of a round'),
+    maxFrames: z.number().int().positive().default(3000).describe('Unlabeled frames that a round learns from'),
+    maxMemoryMb: z.number().int().min(256).default(4096).describe('Memory at which a round is ended'),
+    preset: z.enum(['nano', 'micro', 'tiny']).default('nano').describe('Size of the model: nano 28 px, micro 96 px, tiny 224 px'),
+    method: z.enum(['ssmae', 'supervised', 'mae-finetune', 'ssmae-ungated', 'paper']).default('ssmae').describe('How it learns'),
+    backend: z.enum(['auto', 'onnxruntime', 'tensorflow']).default('auto').describe('Engine that trains'),
+    lanes: z.number().int().min(0).max(64).default(0).describe('Processor cores that a round uses; 0: all'),
+    alpha: z.number().gt(0).lt(0.5).default(0.05).describe('Chance of promoting a challenger that is not better, over all rounds on one validation set'),
+    seed: z.number().int().min(0).default(1).describe('Seed of the first round; later rounds count on from it'),
+  }).prefault({}),
+  mqtt: z.strictObject({
+    broker: z.string().default('embedded').describe('embedded: a broker inside this process, on loopback; else mqtt://, mqtts://, ws:// or wss:// URL')
+      .refine(text => text === 'embedded' || /^(mqtts?|wss?):\/\/[^/]/.test(text), 'neither "embedded" nor a mqtt://, mqtts://, ws:// or wss:// URL'),
+    port: z.number().int().min(1).max(65535).default(1883).describe('Port of the embedded broker; the next free one when it is taken'),
+    username: z.string().default('').describe('User on the broker'),
+    passwordFile: z.string().default('').describe('File that holds the password; or set PAWL_MQTT_PASSWORD'),
+    base: z.string().regex(/^[^+#/]+(\/[^+#/]+)*$/, 'a topic without wildcards and without a slash at its ends').default('pawl').describe('First level of every topic'),
+    predictionEveryMs: z.number().int().min(0).default(1000).describe('Least time between two messages of an unchanged prediction'),
+    outboxEvents: z.number().int().positive().default(10_000).describe('Events kept while the broker is away; the oldest go first'),
+  }).prefault({}),
+})
+
+export type Config = z.infer<typeof Config>
+export type CameraConfig = z.infer<typeof CameraConfig>
+
+/** Every key at its default; paths are relative to the working directory. */
+export function defaultConfig(): Config {
+  return withPaths(Config.parse({ device: safeHostname() }), process.cwd())
+}
+
+/** Errors: CONFIG_INVALID, naming file, line, column, key, value and fix of everything that is wrong. */
+export async function loadConfig(path: string): Promise<Config> {
+  const file = resolve(path)
+  const text = await readFile(file, 'utf8').catch((cause: unknown) => {
+    throw new PawlError('CONFIG_INVALID', `${file}: the file cannot be read (${cause instanceof Error ? cause.message : String(cause)}); write one with \`pawl config example\``, { cause })
+  })
+  return withPaths(parseConfig(text, path), resolve(file, '..'))
+}
+
+export function parseConfig(text: string, file: string): Config {
+  const lines = new LineCounter()
+  const document = parseDocument(text, { lineCounter: lines, uniqueKeys: true })
+  const at = (offset: number) => {
+    const { line, col } = lines.linePos(offset)
+    return `${file}:${String(line)}:${String(col)}`
+  }
+  const syntax = document.errors.map(error => `${at(error.pos[0])}: ${error.message.split('\n')[0] ?? ''}`)
+  if (syntax.length) throw new PawlError('CONFIG_INVALID', syntax.join('\n'))
+  const parsed = Config.safeParse(document.toJS() ?? {})
+  if (parsed.success) return parsed.data
+  const problems = parsed.error.issues.flatMap(issue => problemsOf(issue, document, at))
+  throw new PawlError('CONFIG_INVALID', problems.join('\n'))
+}
+
+function problemsOf(issue: z.core.$ZodIssue, document: Document, at: (offset: number) => string): string[] {
+  if (issue.code === 'unrecognized_keys') {
+    const known = knownKeys(issue.path)
+    return issue.keys.map(key => {
+      const path = [...issue.path, key].join('.')
+      const near = nearest(key, known)
+      const fix = near ? `did you mean "${near}"?` : `known here: ${known.join(', ')}`
+      return `${at(offsetOf(document, issue.path, key))}: ${path}: there is no such key; ${fix}`
+    })
+  }
+  const key = issue.path.join('.')
+  const value: unknown = document.getIn(issue.path)
+  const shown = isNode(value) ? '' : value === undefined ? 'is missing' : `is ${JSON.stringify(value)}`
+  return [`${at(offsetOf(document, issue.path))}: ${key} ${shown}`.trimEnd() + `; ${issue.message}; see \`pawl config example\``]
+}
+
+/** Where a value (or a key inside it) stands in the file. */
+function offsetOf(document: Document, path: readonly PropertyKey[], key?: string): number {
+  const node = document.getIn(path, true) as Node | undefined
+  if (key !== undefined && isMap(node)) {
+    const pair = node.items.find(item => String(item.key) === key)
+    if (isNode(pair?.key)) return pair.key.range?.[0] ?? 0
+  }
+  return node?.range?.[0] ?? (path.length ? offsetOf(document, path.slice(0, -1)) : 0)
+}
+
+function knownKeys(path: readonly PropertyKey[]): string[] {
+  let schema = z.toJSONSchema(Config, { io: 'input' }) as JsonSchema
+  for (const step of path) schema = (typeof step === 'number' ? schema.items : schema.properties?.[String(step)]) ?? {}
+  const object = schema.properties ? schema : schema.anyOf?.find(option => option.properties) ?? {}
+  return Object.keys(object.properties ?? {})
+}
+
+interface JsonSchema {
+  properties?: Record<string, JsonSchema>
+  items?: JsonSchema
+  anyOf?: JsonSchema[]
+  description?: string
+  default?: unknown
+}
+
+export function configSchema(): unknown {
+  return z.toJSONSchema(Config, { io: 'input' })
+}
+
+/** A complete file: every key at its default, with what it means. */
+export function exampleConfig(): string {
+  const document = new Document(Config.parse({}))
+  const describe = (node: unknown, schema: JsonSchema) => {
+    if (!isMap(node)) return
+    for (const pair of (node as YAMLMap<Node, Node>).items) {
+      const own = schema.properties?.[String(pair.key)] ?? {}
+      if (own.description) pair.key.commentBefore = ` ${own.description}`
+      describe(pair.value, own)
+      if (own.items) for (const item of (pair.value as unknown as { items: Node[] }).items) describe(item, own.items)
+    }
+  }
+  describe(document.contents, configSchema() as JsonSchema)
+  return document.toString({ lineWidth: 0 })
+}
+
+function withPaths(config: Config, folder: string): Config {
+  const { mqtt } = config
+  return {
+    ...config,
+    data: resolve(folder, config.data),
+    labels: labelFolders(config, folder),
+    mqtt: { ...mqtt, passwordFile: mqtt.passwordFile && resolve(folder, mqtt.passwordFile) },
+    cameras: config.cameras.map(camera => (camera.source === 'folder' ? { ...camera, url: resolve(folder, camera.url) } : camera)),
+  }
+}
+
+function labelFolders({ labels, cameras }: Config, folder: string): Config['labels'] {
+  if (labels.import === 'auto') {
+    const simulated = cameras.every(({ source }) => source === 'simulation')
+    return simulated ? { import: bundled('labeled'), importValidation: bundled('validation') } : { import: '', importValidation: '' }
+  }
+  const absolute = (path: string) => path && resolve(folder, path)
+  return { import: absolute(labels.import), importValidation: absolute(labels.importValidation) }
+}
+
+/** Data that comes with the program. */
+export function bundled(part: 'labeled' | 'validation' | 'unlabeled' | 'test'): string {
+  return join(packageRoot(), 'fixtures', 'fashion-mnist', part)
+}
+
+function safeHostname(): string {
+  return hostname().replaceAll(/[^a-zA-Z0-9_-]/g, '-').slice(0, 64) || 'box-1'
+}
+
+/** The known key that is at most a third of its letters away. */
+function nearest(key: string, known: readonly string[]): string | null {
+  const ranked = known.map(other => ({ other, distance: editDistance(key.toLowerCase(), other.toLowerCase()) }))
+    .sort((a, b) => a.distance - b.distance)
+  const [best] = ranked
+  return best && best.distance <= Math.max(1, key.length / 3) ? best.other : null
+}
+
+function editDistance(a: string, b: string): number {
+  let row = Array.from({ length: b.length + 1 }, (_, index) => index)
+  for (let i = 1; i <= a.length; i++) {
+    const next = [i]
+    for (let j = 1; j <= b.length; j++) {
+      const [above = 0, left = 0, corner = 0] = [row[j], next[j - 1], row[j - 1]]
+      next.push(Math.min(above + 1, left + 1, corner + (a[i - 1] === b[j - 1] ? 0 : 1)))
+    }
+    row = next
+  }
+  return row[b.length] ?? 0
+}
