@@ -48,7 +48,7 @@ const warmUp = 3
 export async function benchTrain(options: BenchOptions): Promise<BenchReport> {
   const preset = presets[options.preset]
   const recipe = recipes.ssmae
-  const table = parameterTable(preset, classCount)
+  const table = parameterTable(preset, classCount, recipe)
   const lanesCount = options.lanes ?? availableParallelism()
   const images = 4 * (preset.labeled + preset.unlabeled)
   const buffers = allocate(table, lanesCount, images * preset.size ** 2 * channels)
@@ -70,8 +70,7 @@ export async function benchTrain(options: BenchOptions): Promise<BenchReport> {
       labeled: draw(preset.labeled),
       classes: Array.from({ length: preset.labeled }, () => random.below(classCount)),
       unlabeled: draw(preset.unlabeled),
-      given: [],
-      branches: { reconstruct: true, labeled: true, unlabeled: 'teacher' },
+      branches: { reconstruct: true, labeled: true, unlabeled: true },
       threshold: 0,
       classWeights: new Array<number>(classCount).fill(1),
       alignment: new Array<number>(classCount).fill(1),

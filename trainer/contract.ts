@@ -45,8 +45,6 @@ export interface ChampionRef {
 /** One look of the pseudo-label gate at the gate split. */
 export interface GateLook {
   step: number
-  /** Whose labels were judged: the linear starter's, or the teacher's. */
-  source: 'starter' | 'teacher'
   open: boolean
   /** Threshold on the teacher's confidence; null while closed. */
   threshold: number | null

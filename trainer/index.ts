@@ -7,8 +7,11 @@ export type { BenchOptions, BenchReport } from './bench.js'
 export { ModelFile, type ModelOutput } from './backend/model-file.js'
 export { decodeImage } from './data/image.js'
 export { readModelMetadata } from './export/metadata.js'
+export { metricsOf } from './evidence.js'
+export * from './gate/statistics.js'
 export { presets } from './model/presets.js'
 export { recipes } from './recipe.js'
+export { Random } from './data/random.js'
 
 /** The program that runs one round in a child process, speaking `TrainerRequest` and `TrainerReply`. */
 export const trainerProcess = new URL('./process.js', import.meta.url)

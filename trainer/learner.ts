@@ -32,11 +32,11 @@ export interface StepReport {
   used: number
 }
 
-/** Where a step's pseudo-labels come from: nowhere, from those given before, or from the teacher as far as the gate allows. */
-export type PseudoLabelSource =
-  | { from: 'nobody' }
-  | { from: 'given' }
-  | { from: 'teacher'; threshold: number; classWeights: readonly number[] }
+/** Which of the teacher's labels count. */
+export interface Permission {
+  threshold: number
+  classWeights: readonly number[]
+}
 
 /** Memory of the teacher's class mix, in steps. */
 const classMixMemory = 50
@@ -47,11 +47,9 @@ export class Learner {
   private readonly preset: Preset
   private readonly buffers: SharedBuffers
   private readonly lanes: Lanes
-  private readonly order: { labeled: Shuffled; unlabeled: Shuffled; given: Shuffled }
+  private readonly order: { labeled: Shuffled; unlabeled: Shuffled }
   private readonly prior: number[]
   private classMix: number[]
-  /** Pseudo-labels by pool index. */
-  private readonly given = new Map<number, number>()
   private steps = 0
   /** Updates since the teacher last started from the student. */
   private teacherAge = 0
@@ -59,7 +57,7 @@ export class Learner {
   constructor(options: LearnerOptions) {
     this.options = options
     this.preset = presets[options.preset]
-    this.table = parameterTable(this.preset, options.classCount)
+    this.table = parameterTable(this.preset, options.classCount, options.recipe)
     const images = [...options.labeled, ...options.gate, ...options.unlabeled]
     const imageBytes = this.preset.size ** 2 * channels
     this.buffers = allocate(this.table, options.lanes, images.length * imageBytes)
@@ -73,7 +71,6 @@ export class Learner {
     this.order = {
       labeled: shuffled(0, options.labeled.length, 2),
       unlabeled: shuffled(options.labeled.length + options.gate.length, options.unlabeled.length, 3),
-      given: new Shuffled([], Random.of(options.seed, 4)),
     }
     this.prior = Array.from({ length: options.classCount }, (_, label) =>
       (options.labels.filter(other => other === label).length + 1) / (options.labels.length + options.classCount))
@@ -102,37 +99,36 @@ export class Learner {
     this.teacher.set(weights)
   }
 
-  /** Takes pseudo-labels of the unlabeled images, by their index; -1: none. Steps on given labels draw only from those that have one. */
-  give(labels: readonly number[]): void {
-    const first = this.options.labeled.length + this.options.gate.length
-    this.given.clear()
-    labels.forEach((label, index) => { if (label >= 0) this.given.set(first + index, label) })
-    this.order.given = new Shuffled([...this.given.keys()], Random.of(this.options.seed, 4))
+  /** Sets the weights whose names begin with `prefix`, in the order of the parameter table, in student and teacher. */
+  set(prefix: string, values: Float32Array): void {
+    const specs = this.table.specs.filter(({ name }) => name.startsWith(prefix))
+    const size = specs.reduce((sum, spec) => sum + spec.size, 0)
+    if (size !== values.length) throw new Error(`${prefix}: ${String(values.length)} values for ${String(size)} weights`)
+    const [first] = specs
+    for (const vector of [this.student, this.teacher]) vector.set(values, first?.offset ?? 0)
   }
 
   /** One step: gradients of all branches, AdamW, teacher. */
   async step(options: {
     branches: { reconstruct: boolean; labeled: boolean }
-    pseudoLabels: PseudoLabelSource
+    /** Opens the pseudo-label branch. */
+    permission: Permission | null
     unlabeledWeight: number
     learningRate: number
     layerDecay: number
   }): Promise<StepReport> {
     const { recipe, classCount } = this.options
-    const { pseudoLabels } = options
-    const branches: Branches = { ...options.branches, unlabeled: pseudoLabels.from === 'nobody' ? 'off' : pseudoLabels.from }
-    const unlabeledIds = pseudoLabels.from === 'given' ? this.order.given.take(this.preset.unlabeled)
-      : pseudoLabels.from === 'teacher' || branches.reconstruct ? this.order.unlabeled.take(this.preset.unlabeled) : []
+    const { permission } = options
+    const branches: Branches = { ...options.branches, unlabeled: permission !== null && this.options.unlabeled.length > 0 }
     const labeled = this.order.labeled.take(this.preset.labeled)
     const report = await this.lanes.gradients({
       step: this.steps,
       labeled,
       classes: labeled.map(id => this.options.labels[id] ?? 0),
-      unlabeled: unlabeledIds,
-      given: pseudoLabels.from === 'given' ? unlabeledIds.map(id => this.given.get(id) ?? -1) : [],
+      unlabeled: branches.unlabeled || branches.reconstruct ? this.order.unlabeled.take(this.preset.unlabeled) : [],
       branches,
-      threshold: pseudoLabels.from === 'teacher' ? pseudoLabels.threshold : 1,
-      classWeights: pseudoLabels.from === 'teacher' ? pseudoLabels.classWeights : new Array<number>(classCount).fill(1),
+      threshold: permission?.threshold ?? 1,
+      classWeights: permission?.classWeights ?? new Array<number>(classCount).fill(1),
       alignment: this.alignment,
       unlabeledWeight: options.unlabeledWeight * recipe.unlabeledWeight,
     })
@@ -140,7 +136,7 @@ export class Learner {
     if (![reconstruction, labeledLoss, unlabeled].every(Number.isFinite)) {
       throw new RangeError(`step ${String(this.steps)}: the losses are ${[reconstruction, labeledLoss, unlabeled].join(', ')}`)
     }
-    if (branches.unlabeled === 'teacher') {
+    if (branches.unlabeled) {
       this.classMix = this.classMix.map((share, label) => share + ((classMix[label] ?? 0) - share) / classMixMemory)
     }
     this.steps++

@@ -11,8 +11,8 @@ export interface Recipe {
   normalisedTarget: boolean
   /** Shares of the round's time: reconstruction alone, labels, labels and pseudo-labels. They sum to 1. */
   phases: { reconstruct: number; finetune: number; semiSupervised: number }
-  /** A linear classifier's pseudo-labels until the teacher proves itself. */
-  starter: boolean
+  /** A linear classifier on gradient histograms beside the transformer, fitted to the labels first. */
+  shortcut: boolean
   /** When pseudo-labels count. */
   gate: GateKind
   /** Loss on the strong view instead of the weak one. */
@@ -38,7 +38,7 @@ const ssmae: Recipe = {
   maskRatio: 0.75,
   normalisedTarget: false,
   phases: { reconstruct: 0.4, finetune: 0.3, semiSupervised: 0.3 },
-  starter: true,
+  shortcut: true,
   gate: 'precision',
   strongAugmentation: true,
   alignment: true,
@@ -56,11 +56,11 @@ const ssmae: Recipe = {
 export const recipes: Readonly<Record<MethodName, Recipe>> = {
   ssmae,
   'ssmae-ungated': { ...ssmae, gate: 'always' },
-  supervised: { ...ssmae, reconstruction: false, starter: false, gate: 'never', phases: { reconstruct: 0, finetune: 1, semiSupervised: 0 } },
-  'mae-finetune': { ...ssmae, starter: false, gate: 'never', phases: { reconstruct: 0.5, finetune: 0.5, semiSupervised: 0 } },
+  supervised: { ...ssmae, reconstruction: false, shortcut: false, gate: 'never', phases: { reconstruct: 0, finetune: 1, semiSupervised: 0 } },
+  'mae-finetune': { ...ssmae, shortcut: false, gate: 'never', phases: { reconstruct: 0.5, finetune: 0.5, semiSupervised: 0 } },
   paper: {
     ...ssmae,
-    starter: false,
+    shortcut: false,
     gate: 'paper',
     phases: { reconstruct: 0, finetune: 0.1, semiSupervised: 0.9 },
     alignment: false,

@@ -7,15 +7,15 @@ import { ModelFile } from './backend/model-file.js'
 import { RoundError, type GateLook, type LabeledImage, type ModelCard, type PairedEvidence, type RoundEvent, type RoundFailure, type RoundPhase, type RoundResult, type RoundSpec } from './contract.js'
 import { loadImages, type Unreadable } from './data/load.js'
 import { chooseBackend } from './backend/choose.js'
-import { argMax, fitTemperature, labelsOf, metricsOf, predictionsOf, probabilitiesOf, softmax } from './evidence.js'
+import { fitTemperature, labelsOf, metricsOf, predictionsOf, probabilitiesOf, softmax } from './evidence.js'
 import { exportChecked } from './export/checked.js'
 import { readSafetensors } from './export/safetensors.js'
 import { closedGate, lookThroughGate, type GateDecision } from './gate/pseudo-label-gate.js'
-import { Learner, type PseudoLabelSource } from './learner.js'
+import { Learner } from './learner.js'
 import { presets } from './model/presets.js'
 import { Pace, rateAt, type Phase } from './pace.js'
 import { recipes, type Recipe } from './recipe.js'
-import { trainStarter } from './starter.js'
+import { fitShortcut } from './shortcut.js'
 
 export interface RoundOptions {
   signal: AbortSignal
@@ -153,42 +153,36 @@ async function teach({ spec, recipe, learner, data, startedAtMs, signal, onEvent
   const gateLabels = labelsOf(data.gate.items, data.classes)
   const { labeled: labeledEach, unlabeled: unlabeledEach } = presets[spec.preset]
   const looks: GateLook[] = []
-  let source: PseudoLabelSource = { from: 'nobody' }
-  let starter: GateDecision | null = null
-  let teacher: GateDecision | null = null
-  const record = (look: GateLook) => {
-    looks.push(look)
-    onEvent({ type: 'gate', look })
-  }
-  let [steps, used] = [0, 0]
+  let decision: GateDecision | null = null
+  let [steps, used, fitted] = [0, 0, false]
   const beganAtMs = performance.now()
 
   for (const { phase, begins, ends } of pace.plan) {
     onEvent({ type: 'phase', phase: phase.name })
     const labels = phase.name !== 'reconstruct'
+    if (labels && recipe.shortcut && !fitted) {
+      fitted = true
+      learner.set('shortcut', await fitShortcut(data.labeled.pixels, labelsOf(data.labeled.items, data.classes), data.classes.length, presets[spec.preset]))
+    }
     // Labels and pseudo-labels share one schedule of the learning rate; reconstruction has its own.
     const [rateBegins, rateEnds] = labels ? [recipe.phases.reconstruct, 1] : [begins, ends]
-    if (phase.name === 'finetune' && recipe.starter && recipe.gate !== 'never') {
-      starter = await start({ spec, recipe, learner, data, gateLabels })
-      record(starter.look)
-      if (starter.look.open) source = { from: 'given' }
-    }
     let nextLook = begins
     for (let done = pace.fraction(steps); done < ends; done = pace.fraction(steps)) {
       signal.throwIfAborted()
       if (phase.name === 'semi-supervised' && recipe.gate !== 'never' && done >= nextLook) {
         nextLook = done + (ends - begins) / gateLooks
         const { probabilities } = await learner.judge()
-        teacher = lookThroughGate(recipe.gate, teacher?.next ?? closedGate,
-          { source: 'teacher', step: steps, classes: data.classes, probabilities, labels: gateLabels })
-        record(teacher.look)
-        source = bestSource(starter, teacher)
+        decision = lookThroughGate(recipe.gate, decision?.next ?? closedGate,
+          { step: steps, classes: data.classes, probabilities, labels: gateLabels })
+        looks.push(decision.look)
+        onEvent({ type: 'gate', look: decision.look })
       }
+      const threshold = decision?.look.threshold ?? null
       const within = (done - begins) / (ends - begins)
       const report = await learner.step({
         branches: { reconstruct: recipe.reconstruction, labeled: labels },
-        pseudoLabels: source,
-        unlabeledWeight: phase.name === 'finetune' ? Math.min(1, within / ramp) : 1,
+        permission: decision && threshold !== null ? { threshold, classWeights: decision.classWeights } : null,
+        unlabeledWeight: Math.min(1, within / ramp),
         learningRate: recipe.learningRate * rateAt((done - rateBegins) / (rateEnds - rateBegins)),
         layerDecay: labels ? recipe.layerDecay : 1,
       })
@@ -213,30 +207,6 @@ async function teach({ spec, recipe, learner, data, startedAtMs, signal, onEvent
       precisionLowerBound: last?.precisionLowerBound ?? 0,
     },
   }
-}
-
-/** The starter's look; where it opens the gate, the frames that it is sure of get their labels. */
-async function start({ spec, recipe, learner, data, gateLabels }: Pick<Teaching, 'spec' | 'recipe' | 'learner' | 'data'> & { gateLabels: number[] }) {
-  const label = await trainStarter(data.labeled.pixels, labelsOf(data.labeled.items, data.classes), data.classes.length, presets[spec.preset].size)
-  const decision = lookThroughGate(recipe.gate, closedGate,
-    { source: 'starter', step: 0, classes: data.classes, probabilities: label(data.gate.pixels), labels: gateLabels })
-  const { threshold } = decision.look
-  if (threshold !== null) {
-    learner.give(label(data.unlabeled.pixels).map(row => {
-      const best = argMax(row)
-      return (row[best] ?? 0) >= threshold && decision.classWeights[best] === 1 ? best : -1
-    }))
-  }
-  return decision
-}
-
-/** The teacher labels once the gate trusts it with as many images as it trusted the starter with. */
-function bestSource(starter: GateDecision | null, teacher: GateDecision): PseudoLabelSource {
-  const { threshold, accepted } = teacher.look
-  if (threshold !== null && accepted >= (starter?.look.open ? starter.look.accepted : 0)) {
-    return { from: 'teacher', threshold, classWeights: teacher.classWeights }
-  }
-  return starter?.look.open ? { from: 'given' } : { from: 'nobody' }
 }
 
 function budgetOf(spec: RoundSpec, startedAtMs: number) {

@@ -8,8 +8,7 @@ import type { Recipe } from './recipe.js'
 export interface Branches {
   reconstruct: boolean
   labeled: boolean
-  /** Pseudo-labels: none, given with the batch, or made by the teacher within the step. */
-  unlabeled: 'off' | 'given' | 'teacher'
+  unlabeled: boolean
 }
 
 export type Batch = {
@@ -21,8 +20,6 @@ export type Batch = {
   /** Two views of each unlabeled image [U, N, P]. */
   weak: tf.Tensor3D
   strong: tf.Tensor3D
-  /** One-hot classes of the unlabeled images, where they are given [U, C]; a row of zeros: none. */
-  given: tf.Tensor2D
 }
 
 /** What the gate and the schedule say of this step. */
@@ -49,14 +46,13 @@ export type StepResult = {
 /** Weights that the branches touch: only they get a gradient. */
 export function trainedNames(names: readonly string[], branches: Branches): string[] {
   return names.filter(name =>
-    (branches.reconstruct || !name.startsWith('decoder.')) && (branches.labeled || branches.unlabeled !== 'off' || !name.startsWith('head.')))
+    (branches.reconstruct || !name.startsWith('decoder.')) && (branches.labeled || branches.unlabeled || !/^(head|shortcut)\./.test(name)))
 }
 
 export function stepFunction(model: Ssmae, recipe: Recipe, branches: Branches) {
   return (student: Weights, teacher: Weights, batch: Batch, control: Control): StepResult => {
     const names = trainedNames(Object.keys(student), branches)
-    const pseudo = branches.unlabeled === 'off' ? null
-      : branches.unlabeled === 'given' ? givenLabels(batch.given) : pseudoLabels(model, teacher, batch.weak, control)
+    const pseudo = branches.unlabeled ? pseudoLabels(model, teacher, batch.weak, control) : null
     const kept: tf.Tensor[] = []
     const loss = (...tensors: tf.Tensor[]): tf.Scalar => {
       const weights = Object.fromEntries(names.map((name, index) => [name, tensors[index] as tf.Tensor]))
@@ -87,10 +83,6 @@ interface PseudoLabels {
   /** 1 where the teacher is trusted, else 0 [U]. */
   weights: tf.Tensor1D
   classMix: tf.Tensor1D
-}
-
-function givenLabels(given: tf.Tensor2D): PseudoLabels {
-  return { targets: given, weights: tf.sum(given, 1), classMix: tf.mean(given, 0) }
 }
 
 /** The teacher's word on the weak view, made anew at every step; no gradient flows into it. */

@@ -33,8 +33,6 @@ export interface Share {
   labeled: readonly number[]
   classes: readonly number[]
   unlabeled: readonly number[]
-  /** Their given pseudo-labels; -1: none. Empty unless the step takes given ones. */
-  given: readonly number[]
 }
 
 export interface BatchArrays {
@@ -42,7 +40,6 @@ export interface BatchArrays {
   targets: Float32Array
   weak: Float32Array
   strong: Float32Array
-  given: Float32Array
   visible: Float32Array
   keepIds: Int32Array
   hidden: Float32Array
@@ -67,14 +64,12 @@ export function makeBatch({ preset, recipe, seed, classCount, pool }: BatchMaker
   const kept = keptOf(preset, recipe.maskRatio)
   const [labeledCount, unlabeledCount] = [share.labeled.length, share.unlabeled.length]
   const masked = branches.reconstruct ? labeledCount + unlabeledCount : 0
-  const pairs = branches.unlabeled !== 'off'
-  const [classified, paired] = [branches.labeled ? labeledCount : 0, pairs ? unlabeledCount : 0]
+  const [classified, paired] = [branches.labeled ? labeledCount : 0, branches.unlabeled ? unlabeledCount : 0]
   const arrays: BatchArrays = {
     labeled: new Float32Array(classified * image),
     targets: new Float32Array(classified * classCount),
     weak: new Float32Array(paired * image),
     strong: new Float32Array(paired * image),
-    given: new Float32Array(branches.unlabeled === 'given' ? unlabeledCount * classCount : 0),
     visible: new Float32Array(masked * kept * pixels),
     keepIds: new Int32Array(masked * kept),
     hidden: new Float32Array(masked * (tokens - kept) * pixels),
@@ -101,11 +96,9 @@ export function makeBatch({ preset, recipe, seed, classCount, pool }: BatchMaker
   }
   share.unlabeled.forEach((id, index) => {
     const slot = share.firstUnlabeled + index
-    const weak = pairs ? slice(arrays.weak, index) : new Float32Array(image)
+    const weak = branches.unlabeled ? slice(arrays.weak, index) : new Float32Array(image)
     writeView(pool.at(id), preset, weakView, random('weak', slot), weak)
-    if (pairs) writeView(pool.at(id), preset, strongView, random('strong', slot), slice(arrays.strong, index))
-    const label = share.given[index] ?? -1
-    if (branches.unlabeled === 'given' && label >= 0) arrays.given[index * classCount + label] = 1
+    if (branches.unlabeled) writeView(pool.at(id), preset, strongView, random('strong', slot), slice(arrays.strong, index))
     // Masks of unlabeled images draw from their own numbers, beyond those of the labeled ones.
     if (branches.reconstruct) hide(arrays, labeledCount + index, weak, random('mask', preset.labeled + slot), sizes)
   })

@@ -12,7 +12,6 @@ import { clopperPearsonLower, wilsonInterval } from './statistics.js'
 export type GateKind = 'precision' | 'paper' | 'always' | 'never'
 
 export interface GateEvidence {
-  source: GateLook['source']
   step: number
   classes: readonly string[]
   /** Teacher's probabilities on the gate split [N][C], and the true classes [N]. */
@@ -76,7 +75,6 @@ export function lookThroughGate(kind: GateKind, state: GateState, evidence: Gate
   return {
     look: {
       step: evidence.step,
-      source: evidence.source,
       open,
       threshold: open ? threshold.value : null,
       accepted: accepted.length,

@@ -92,7 +92,7 @@ export class Lane {
   constructor(setup: LaneSetup) {
     this.setup = setup
     this.preset = presets[setup.preset]
-    this.table = parameterTable(this.preset, setup.classCount)
+    this.table = parameterTable(this.preset, setup.classCount, setup.recipe)
     this.model = new Ssmae(this.preset)
     this.pool = new ImagePool(new Uint8Array(setup.buffers.images), this.preset.size ** 2 * 3)
     this.state = mapParts(part => new Float32Array(setup.buffers.state[part]))
@@ -119,7 +119,7 @@ export class Lane {
     const step = this.stepFor(task.branches)
     const sessionBefore = step.sessionMs()
     const inputs = [
-      this.weights('student'), task.branches.unlabeled === 'teacher' ? this.weights('teacher') : {},
+      this.weights('student'), task.branches.unlabeled ? this.weights('teacher') : {},
       this.batch(arrays), controlOf(task),
     ] as const
     const { gradients, losses, used, classMix } = await step(...inputs)
@@ -220,7 +220,6 @@ export class Lane {
       targets: tf.tensor2d(arrays.targets, [arrays.targets.length / this.setup.classCount, this.setup.classCount]),
       weak: images(arrays.weak, tokens),
       strong: images(arrays.strong, tokens),
-      given: tf.tensor2d(arrays.given, [arrays.given.length / this.setup.classCount, this.setup.classCount]),
     }
   }
 

@@ -23,7 +23,6 @@ export interface StepTask extends Omit<GradientTask, 'share'> {
   labeled: readonly number[]
   classes: readonly number[]
   unlabeled: readonly number[]
-  given: readonly number[]
 }
 
 export class Lanes {
@@ -45,7 +44,7 @@ export class Lanes {
   }
 
   /** Leaves the mean gradient of the step spread over the lanes' vectors. Losses are means over the lanes. */
-  async gradients({ step, labeled, classes, unlabeled, given, ...control }: StepTask): Promise<GradientReport> {
+  async gradients({ step, labeled, classes, unlabeled, ...control }: StepTask): Promise<GradientReport> {
     const reports = await Promise.all(this.workers.map((worker, index) => {
       const [ownLabeled, ownUnlabeled] = [part(labeled, index, this.count), part(unlabeled, index, this.count)]
       const share = {
@@ -55,7 +54,6 @@ export class Lanes {
         labeled: ownLabeled.items,
         classes: part(classes, index, this.count).items,
         unlabeled: ownUnlabeled.items,
-        given: part(given, index, this.count).items,
       }
       return worker.ask({ kind: 'gradients', task: { share, ...control } }) as Promise<GradientReport>
     }))

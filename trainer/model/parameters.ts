@@ -1,5 +1,6 @@
 /** Every weight by name, and where it lies in the one flat array that the optimiser, the lanes and the files share. */
 import type { Random } from '../data/random.js'
+import { histogramFeatures } from './histograms.js'
 import { patchPixelsOf, tokensOf, type Preset } from './presets.js'
 
 export interface ParameterSpec {
@@ -21,8 +22,8 @@ export interface ParameterTable {
   size: number
 }
 
-/** The weights of SSMAE: a shared encoder, a classification head and a light decoder. */
-export function parameterTable(preset: Preset, classes: number): ParameterTable {
+/** The weights of SSMAE: a shared encoder, a classification head, a light decoder; and the linear shortcut where it is on. */
+export function parameterTable(preset: Preset, classes: number, { shortcut }: { shortcut: boolean }): ParameterTable {
   const specs: ParameterSpec[] = []
   let offset = 0
   const add = (layer: number, name: string, shape: number[], initial: ParameterSpec['initial']) => {
@@ -30,8 +31,8 @@ export function parameterTable(preset: Preset, classes: number): ParameterTable 
     specs.push({ name, shape, offset, size, decays: shape.length > 1, layer, initial })
     offset += size
   }
-  const linear = (layer: number, name: string, from: number, to: number) => {
-    add(layer, `${name}.weight`, [from, to], 'glorot')
+  const linear = (layer: number, name: string, from: number, to: number, initial: ParameterSpec['initial'] = 'glorot') => {
+    add(layer, `${name}.weight`, [from, to], initial)
     add(layer, `${name}.bias`, [to], 'zeros')
   }
   const block = (layer: number, name: string, width: number) => {
@@ -43,7 +44,9 @@ export function parameterTable(preset: Preset, classes: number): ParameterTable 
   const pixels = patchPixelsOf(preset)
   linear(0, 'embedding', pixels, width)
   for (let index = 0; index < depth; index++) block(index + 1, `encoder.${String(index)}`, width)
-  linear(depth + 1, 'head', width, classes)
+  // Zeros: at first the shortcut alone decides.
+  linear(depth + 1, 'head', width, classes, 'zeros')
+  if (shortcut) linear(depth + 1, 'shortcut', histogramFeatures, classes, 'zeros')
   linear(depth + 1, 'decoder.embedding', width, decoderWidth)
   add(depth + 1, 'decoder.mask', [decoderWidth], 'small')
   for (let index = 0; index < decoderDepth; index++) block(depth + 1, `decoder.${String(index)}`, decoderWidth)

@@ -1,6 +1,7 @@
 /** SSMAE: one encoder, read by a classifier and by a reconstruction decoder (arXiv 2601.20072, section 3). */
 import * as tf from '../backend/tf.js'
 import { block, layerNorm, linear, weight, type Weights } from './layers.js'
+import { histograms } from './histograms.js'
 import { positions } from './parameters.js'
 import { patchPixelsOf, tokensOf, type Preset } from './presets.js'
 
@@ -30,7 +31,9 @@ export class Ssmae {
     const places = tf.tensor3d(positions(this.preset, width), [1, tokens, width])
     const encoded = this.encode(weights, patches, places)
     const embedding: tf.Tensor2D = tf.mean(tf.reshape(encoded, [batch, tokens, width]), 1)
-    return { logits: linear(weights, 'head', embedding), embedding }
+    const deep = linear(weights, 'head', embedding)
+    if (!('shortcut.weight' in weights)) return { logits: deep, embedding }
+    return { logits: tf.add(deep, linear(weights, 'shortcut', histograms(patches, this.preset))), embedding }
   }
 
   /** Predicted pixels of the hidden patches [B, N − K, P]. */

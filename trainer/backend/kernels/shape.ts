@@ -61,8 +61,12 @@ export const shapes: KernelTable = {
       const part = given[axis] ?? -1
       return part === -1 ? whole - (begin[axis] ?? 0) : part
     })
-    const end = begin.map((start, axis) => start + (size[axis] ?? 0))
-    return emitOne({ op: 'Slice', inputs: [x, int64(begin), int64(end), int64(x.shape.map((_, axis) => axis))] }, size)
+    // Only the axes that are cut: an untouched one may be free at run time.
+    const axes = size.flatMap((part, axis) => (part === x.shape[axis] ? [] : [axis]))
+    if (axes.length === 0) return x
+    const starts = axes.map(axis => begin[axis] ?? 0)
+    const ends = axes.map(axis => (begin[axis] ?? 0) + (size[axis] ?? 0))
+    return emitOne({ op: 'Slice', inputs: [x, int64(starts), int64(ends), int64(axes)] }, size)
   },
   PadV2: (inputs, attributes) => {
     const x = take(inputs, 'x')

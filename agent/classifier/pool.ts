@@ -1,0 +1,186 @@
+/**
+ * The model in service. A new one loads in a child of its own and proves itself there while the old one goes on; then it takes
+ * over between two frames, and the old child answers what it has been given and ends.
+ *
+ * INVARIANTS
+ * - Every frame is answered by exactly one model, or refused with an error; none is lost in a swap.
+ * - A model that does not load, or a child that dies while it loads, changes nothing.
+ */
+import type { ChildProcess } from 'node:child_process'
+import { PawlError } from '../errors.js'
+import { ended, forkModule } from '../lib/child.js'
+import type { Classification, ClassifierReply, ClassifierRequest } from './protocol.js'
+
+export interface ServedModel {
+  version: number
+  path: string
+  sha256: string
+}
+
+export interface Answer extends Classification {
+  version: number
+}
+
+export interface PoolOptions {
+  threads: number
+  /** Time to load and to prove itself. */
+  loadMs: number
+  /** The child in service died and has been replaced, or could not be. */
+  onProblem: (message: string) => void
+}
+
+/** Frames that wait at most; beyond, the oldest is refused: a fresh frame is worth more than a late one. */
+const longestQueue = 64
+const childModule = new URL('./process.js', import.meta.url)
+
+export class ClassifierPool {
+  private readonly options: PoolOptions
+  private live: Child | null = null
+  private stopping = false
+
+  constructor(options: PoolOptions) {
+    this.options = options
+  }
+
+  /** Version in service; null: none. */
+  get version(): number | null {
+    return this.live?.model.version ?? null
+  }
+
+  /** Process id of the child in service. */
+  get pid(): number | undefined {
+    return this.live?.process.pid
+  }
+
+  /** Puts a model in service. Errors: MODEL_INVALID, with the former model still in service. */
+  async swap(model: ServedModel): Promise<void> {
+    const next = await this.launch(model)
+    const former = this.live
+    this.live = next
+    void ended(next.process).then(() => this.replace(next))
+    await former?.drain()
+  }
+
+  /** Errors: no model in service, an image that cannot be read, or a queue that was full. */
+  async classify(jpeg: Uint8Array): Promise<Answer> {
+    const { live } = this
+    if (!live) throw new PawlError('MODEL_INVALID', 'no model is in service yet')
+    return { ...await live.classify(jpeg), version: live.model.version }
+  }
+
+  async stop(): Promise<void> {
+    this.stopping = true
+    await this.live?.drain()
+    this.live = null
+  }
+
+  private async launch(model: ServedModel): Promise<Child> {
+    const child = new Child(model)
+    try {
+      await child.load(this.options)
+      return child
+    } catch (cause) {
+      child.process.kill('SIGKILL')
+      const kept = this.live ? `model ${String(this.live.model.version)} stays in service` : 'no model is in service'
+      throw new PawlError('MODEL_INVALID', `model ${String(model.version)} cannot be served: ${cause instanceof Error ? cause.message : String(cause)}; ${kept}`, { cause })
+    }
+  }
+
+  /** The child in service died by itself: the same model starts again. */
+  private async replace(dead: Child): Promise<void> {
+    if (this.live !== dead || this.stopping) return
+    this.options.onProblem(`the classifier of model ${String(dead.model.version)} ended; starting it again`)
+    try {
+      const next = await this.launch(dead.model)
+      if (this.live !== dead) return void next.drain()
+      this.live = next
+      void ended(next.process).then(() => this.replace(next))
+    } catch (cause) {
+      this.options.onProblem(cause instanceof Error ? cause.message : String(cause))
+    }
+  }
+}
+
+interface Waiting {
+  resolve: (classification: Classification) => void
+  reject: (reason: Error) => void
+}
+
+class Child {
+  readonly model: ServedModel
+  readonly process: ChildProcess
+  private readonly waiting = new Map<number, Waiting>()
+  private nextId = 0
+  private loaded: { resolve: () => void; reject: (reason: Error) => void } | null = null
+
+  constructor(model: ServedModel) {
+    this.model = model
+    this.process = forkModule(childModule, { serialization: 'advanced', stdio: ['ignore', 'ignore', 'inherit', 'ipc'] })
+    this.process.on('message', (reply: ClassifierReply) => { this.received(reply) })
+    this.process.on('error', () => undefined)
+    void ended(this.process).then(({ code, signal }) => {
+      const reason = new Error(`the classifier process ended with ${signal ?? `code ${String(code)}`}`)
+      this.loaded?.reject(reason)
+      for (const { reject } of this.waiting.values()) reject(reason)
+      this.waiting.clear()
+    })
+  }
+
+  async load({ threads, loadMs }: PoolOptions): Promise<void> {
+    const { path, sha256 } = this.model
+    let timer: NodeJS.Timeout | undefined
+    try {
+      await new Promise<void>((resolve, reject) => {
+        this.loaded = { resolve, reject }
+        timer = setTimeout(() => { reject(new Error(`it did not answer within ${String(loadMs)} ms`)) }, loadMs)
+        this.send({ type: 'load', path, sha256, threads })
+      })
+    } finally {
+      clearTimeout(timer)
+      this.loaded = null
+    }
+  }
+
+  classify(jpeg: Uint8Array): Promise<Classification> {
+    if (this.waiting.size >= longestQueue) {
+      const [oldest] = this.waiting
+      oldest?.[1].reject(new Error(`${String(longestQueue)} newer frames wait`))
+      if (oldest) this.waiting.delete(oldest[0])
+    }
+    return new Promise((resolve, reject) => {
+      const id = this.nextId++
+      this.waiting.set(id, { resolve, reject })
+      this.send({ type: 'classify', id, jpeg })
+    })
+  }
+
+  /** Lets the child answer what it has, then ends it. */
+  async drain(): Promise<void> {
+    const deadline = Date.now() + 2000
+    while (this.waiting.size && Date.now() < deadline) await new Promise(resolve => { setTimeout(resolve, 5) })
+    if (this.process.connected) this.process.disconnect()
+    const timer = setTimeout(() => { this.process.kill('SIGKILL') }, 1000)
+    await ended(this.process)
+    clearTimeout(timer)
+  }
+
+  private send(request: ClassifierRequest): void {
+    // A dead child is noticed by its exit; a failed send adds nothing.
+    if (this.process.connected) this.process.send(request, () => undefined)
+  }
+
+  private received(reply: ClassifierReply): void {
+    switch (reply.type) {
+      case 'ready': return this.loaded?.resolve()
+      case 'refused': return this.loaded?.reject(new Error(reply.message))
+      case 'classified': return this.settle(reply.id, waiting => { waiting.resolve(reply.classification) })
+      case 'failed': return this.settle(reply.id, waiting => { waiting.reject(new Error(reply.message)) })
+    }
+  }
+
+  private settle(id: number, by: (waiting: Waiting) => void): void {
+    const waiting = this.waiting.get(id)
+    this.waiting.delete(id)
+    if (waiting) by(waiting)
+  }
+}

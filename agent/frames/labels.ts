@@ -1,0 +1,108 @@
+/** Human labels: plain class folders that a person may edit, and what of them teaches, gates and promotes. */
+import { createHash } from 'node:crypto'
+import { copyFile, mkdir, readdir, rename } from 'node:fs/promises'
+import { basename, join } from 'node:path'
+import type { LabeledImage } from '../../trainer/contract.js'
+import { PawlError } from '../errors.js'
+import { writeDurably } from '../lib/durable.js'
+import { groupBy } from '../lib/group.js'
+
+const imageName = /^[^.].*\.(jpe?g|png)$/i
+
+/** Share of the labels kept back for each of the two gates where there is no validation folder. */
+const keptBack = 0.2
+/** A class needs this many labels before any of them is kept back. */
+const leastForKeeping = 5
+
+export interface LabelSplit {
+  labeled: LabeledImage[]
+  /** For the pseudo-label gate. */
+  gate: LabeledImage[]
+  /** For the promotion gate. */
+  promotion: LabeledImage[]
+}
+
+/** Images of class folders, sorted by path. Errors: LABELS_INSUFFICIENT when the folder cannot be read. */
+export async function readClassFolders(folder: string): Promise<{ images: LabeledImage[]; empty: string[] }> {
+  const entries = await readdir(folder, { withFileTypes: true }).catch((cause: unknown) => {
+    throw new PawlError('LABELS_INSUFFICIENT', `${folder}: the folder cannot be read; it should hold one folder of PNG or JPEG images for each class`, { cause })
+  })
+  const labels = entries.filter(entry => entry.isDirectory() && !entry.name.startsWith('.')).map(({ name }) => name).sort()
+  const images: LabeledImage[] = []
+  const empty: string[] = []
+  for (const label of labels) {
+    const names = (await readdir(join(folder, label))).filter(name => imageName.test(name)).sort()
+    if (names.length === 0) empty.push(label)
+    for (const name of names) images.push({ path: join(folder, label, name), label })
+  }
+  return { images, empty }
+}
+
+/**
+ * Splits labels by a hash of each file's name, so that an image stays on its side whatever is added later. With a validation folder
+ * all of `folder` teaches and its images go half and half to the gates; without one, a fifth of each class goes to each gate.
+ * Errors: LABELS_INSUFFICIENT, saying which folder lacks what.
+ */
+export async function readLabels(folder: string, validation: string | null): Promise<LabelSplit> {
+  const { images, empty } = await readClassFolders(folder)
+  const classes = [...new Set(images.map(({ label }) => label))]
+  const missing = (what: string) => new PawlError('LABELS_INSUFFICIENT', `${folder}: ${what}`)
+  if (images.length === 0) throw missing('there are no labels yet; put images into one folder for each class')
+  if (empty.length) throw missing(`no images in the class folder ${empty.map(name => `"${name}"`).join(', ')}; add some, or remove the folder`)
+  if (classes.length < 2) throw missing(`only the class "${classes.join()}"; a classifier needs at least two`)
+  if (validation) {
+    const judged = (await readClassFolders(validation)).images.filter(({ label }) => classes.includes(label))
+    if (judged.length === 0) throw new PawlError('LABELS_INSUFFICIENT', `${validation}: no validation images of the classes ${classes.join(', ')}`)
+    const [gate, promotion] = divided(judged, [0.5, 1], 1)
+    return { labeled: images, gate, promotion }
+  }
+  const [gate, promotion, labeled] = divided(images, [keptBack, 2 * keptBack], leastForKeeping)
+  if (gate.length === 0 || promotion.length === 0) {
+    throw missing(`${String(images.length)} labels are too few to keep some back for validation; give ${String(leastForKeeping)} or more of each class, or a validation folder`)
+  }
+  return { labeled, gate, promotion }
+}
+
+/** Images whose names hash below the first bound, below the second, and the rest; classes with fewer than `least` go to the rest. */
+function divided(
+  images: readonly LabeledImage[], [low, high]: readonly [number, number], least: number,
+): [LabeledImage[], LabeledImage[], LabeledImage[]] {
+  const parts: [LabeledImage[], LabeledImage[], LabeledImage[]] = [[], [], []]
+  for (const own of groupBy(images, ({ label }) => label).values()) {
+    for (const image of own) {
+      const place = own.length < least ? 1 : hashOf(image)
+      parts[place < low ? 0 : place < high ? 1 : 2].push(image)
+    }
+  }
+  return parts
+}
+
+/** Uniform in [0, 1), from the file's name alone. */
+function hashOf({ path }: LabeledImage): number {
+  return createHash('sha256').update(basename(path)).digest().readUInt32BE() / 2 ** 32
+}
+
+/** Copies class folders in; files that are there already stay. Gives the number of new files. */
+export async function importLabels(from: string, to: string): Promise<number> {
+  let copied = 0
+  const { images } = await readClassFolders(from)
+  for (const { path, label } of images) {
+    await mkdir(join(to, label), { recursive: true })
+    const target = join(to, label, basename(path))
+    const present = (await readdir(join(to, label))).includes(basename(path))
+    if (present) continue
+    await copyFile(path, target)
+    copied++
+  }
+  return copied
+}
+
+/** Puts an unreadable image aside, with the reason beside it; nothing is deleted. */
+export async function quarantine(path: string, reason: string, folder: string): Promise<string> {
+  const label = basename(join(path, '..'))
+  const target = join(folder, label, basename(path))
+  await mkdir(join(folder, label), { recursive: true })
+  await rename(path, target)
+  await writeDurably(`${target}.reason.txt`, `${reason}\n`)
+  return target
+}

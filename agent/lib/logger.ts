@@ -1,0 +1,28 @@
+import { pino, type Logger } from 'pino'
+
+export type { Logger }
+
+/** Takes passwords out of URLs: `mqtt://user:secret@host` becomes `mqtt://user:***@host`. */
+export function withoutPasswords(text: string): string {
+  return text.replaceAll(/(\b[a-z][a-z0-9+.-]*:\/\/[^\s:/@"]*):[^\s/"]*@/gi, '$1:***@')
+}
+
+export interface LoggerOptions {
+  level: 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'silent'
+  /** Receives each line, as JSON; standard error unless given. */
+  write?: (line: string) => void
+}
+
+/** One JSON object a line, on standard error, without passwords. */
+export function createLogger({ level, write = line => { process.stderr.write(line) } }: LoggerOptions): Logger {
+  return pino(
+    {
+      level,
+      base: null,
+      timestamp: pino.stdTimeFunctions.isoTime,
+      formatters: { level: label => ({ level: label }) },
+      redact: ['password', '*.password'],
+    },
+    { write: line => { write(withoutPasswords(line)) } },
+  )
+}

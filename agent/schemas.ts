@@ -1,0 +1,86 @@
+/** The shapes of what crosses a boundary (registry file, MQTT), checked against the types that the agent uses. */
+import { z } from 'zod'
+import type { ModelCard } from '../trainer/contract.js'
+import type { CameraStatus, Prediction } from './events.js'
+import type { PromotionRecord } from './rounds/promotion.js'
+
+const Count = z.number().int().min(0)
+const Share = z.number().min(0).max(1)
+const TimeMs = z.number()
+const Sha256 = z.string().regex(/^[0-9a-f]{64}$/)
+
+export const PromotionRecordSchema = z.looseObject({
+  round: Count,
+  decidedAtMs: TimeMs,
+  promoted: z.boolean(),
+  reason: z.enum(['first-model', 'better', 'inconclusive', 'regressed']),
+  explanation: z.string(),
+  champion: Count.nullable(),
+  challenger: Count.nullable(),
+  accuracyChampion: Share.nullable(),
+  accuracyChallenger: Share.nullable(),
+}) satisfies z.ZodType<PromotionRecord>
+
+const GateLookSchema = z.looseObject({
+  step: Count,
+  open: z.boolean(),
+  threshold: z.number().nullable(),
+  accepted: Count,
+  correct: Count,
+  precisionLowerBound: Share,
+  vetoed: z.array(z.string()),
+  accuracy: Share,
+})
+
+export const ModelCardSchema = z.looseObject({
+  format: z.literal('pawl-model-card/1'),
+  createdAt: z.string(),
+  method: z.enum(['ssmae', 'supervised', 'mae-finetune', 'ssmae-ungated', 'paper']),
+  preset: z.enum(['nano', 'micro', 'tiny']),
+  recipe: z.record(z.string(), z.unknown()),
+  seed: z.number(),
+  classes: z.array(z.string()).min(1),
+  parameters: Count,
+  steps: Count,
+  seconds: z.number(),
+  imagesPerSecond: z.number(),
+  backend: z.string(),
+  device: z.string(),
+  data: z.looseObject({
+    labeled: Count, unlabeled: Count, gate: Count, promotion: Count, quarantined: Count, sha256: z.string(),
+  }),
+  validation: z.looseObject({
+    images: Count,
+    correct: Count,
+    accuracy: Share,
+    interval: z.tuple([z.number(), z.number()]),
+    nll: z.number(),
+    ece: z.number(),
+  }),
+  temperature: z.number(),
+  pseudoLabels: z.looseObject({
+    used: Count, gateOpenings: Count, lastThreshold: z.number().nullable(), precisionLowerBound: Share,
+  }),
+  gate: z.array(GateLookSchema),
+  parent: z.looseObject({ version: Count, sha256: z.string() }).nullable(),
+  files: z.looseObject({ 'model.onnx': Sha256, 'weights.safetensors': Sha256 }),
+}) satisfies z.ZodType<ModelCard>
+
+export const CameraStatusSchema = z.strictObject({
+  camera: z.string(),
+  state: z.enum(['connecting', 'online', 'offline']),
+  lastPictureAtMs: TimeMs.nullable(),
+  picturesPerSecond: z.number().min(0),
+  restarts: Count,
+  reason: z.string().nullable(),
+}) satisfies z.ZodType<CameraStatus>
+
+export const PredictionSchema = z.strictObject({
+  camera: z.string(),
+  capturedAtMs: TimeMs,
+  label: z.string(),
+  confidence: Share,
+  probabilities: z.record(z.string(), Share),
+  model: Count,
+  latencyMs: z.number().min(0),
+}) satisfies z.ZodType<Prediction>

@@ -1,0 +1,74 @@
+/** Fits the linear shortcut to the labels before anything else learns: convex, and done in a second. */
+import * as tf from './backend/tf.js'
+import { backendName, registerOnnxRuntimeBackend } from './backend/backend.js'
+import { jit } from './backend/jit.js'
+import { plainView, writeView } from './data/augment.js'
+import { Random } from './data/random.js'
+import { histogramFeatures, histograms } from './model/histograms.js'
+import { patchPixelsOf, tokensOf, type Preset } from './model/presets.js'
+
+const training = { steps: 300, learningRate: 0.05, decay: 1e-3, betas: [0.9, 0.999] } as const
+
+/**
+ * Multinomial logistic regression with L2 on the images and their mirror images, by full-batch Adam. Gives weight [F, C] and
+ * bias [C], flat. `images` are uint8 [S, S, 3].
+ */
+export async function fitShortcut(
+  images: readonly Uint8Array[], labels: readonly number[], classCount: number, preset: Preset,
+): Promise<Float32Array> {
+  registerOnnxRuntimeBackend()
+  await tf.setBackend(backendName)
+  const features = await featuresOf(images, preset)
+  const count = images.length * 2
+  const targets = new Float32Array(count * classCount)
+  for (let row = 0; row < count; row++) targets[row * classCount + (labels[row % images.length] ?? 0)] = 1
+
+  const gradient = jit<[tf.Tensor2D, tf.Tensor1D, tf.Tensor2D, tf.Tensor2D], tf.Tensor[]>((weight, bias, inputs, wanted) => {
+    const loss = (w: tf.Tensor, b: tf.Tensor) => tf.add(
+      tf.neg(tf.mean(tf.sum(tf.mul(wanted, tf.logSoftmax(tf.add(tf.matMul(inputs, w as tf.Tensor2D), b))), 1))),
+      tf.mul(tf.sum(tf.square(w)), training.decay),
+    )
+    return tf.grads(loss)([weight, bias])
+  }, { threads: 1 })
+  const wanted = tf.tensor2d(targets, [count, classCount])
+  const flat = new Float32Array((histogramFeatures + 1) * classCount)
+  const [momentum, variance] = [new Float32Array(flat.length), new Float32Array(flat.length)]
+  const [decayMean, decaySquare] = training.betas
+  const split = histogramFeatures * classCount
+  for (let step = 1; step <= training.steps; step++) {
+    const [weight, bias] = [tf.tensor2d(flat.slice(0, split), [histogramFeatures, classCount]), tf.tensor1d(flat.slice(split))]
+    const slopes = await gradient(weight, bias, features, wanted)
+    const values = new Float32Array(flat.length)
+    values.set(await slopes[0]?.data<'float32'>() ?? [])
+    values.set(await slopes[1]?.data<'float32'>() ?? [], split)
+    const rate = training.learningRate * (1 - step / training.steps)
+    values.forEach((value, index) => {
+      const mean = decayMean * (momentum[index] ?? 0) + (1 - decayMean) * value
+      const square = decaySquare * (variance[index] ?? 0) + (1 - decaySquare) * value * value
+      momentum[index] = mean
+      variance[index] = square
+      const direction = mean / (1 - decayMean ** step) / (Math.sqrt(square / (1 - decaySquare ** step)) + 1e-8)
+      flat[index] = (flat[index] ?? 0) - rate * direction
+    })
+    tf.dispose([weight, bias, ...slopes])
+  }
+  tf.dispose([features, wanted])
+  await gradient.release()
+  return flat
+}
+
+/** Features [2 n, F] of the images, then of their mirror images. */
+async function featuresOf(images: readonly Uint8Array[], preset: Preset): Promise<tf.Tensor2D> {
+  const [tokens, pixels] = [tokensOf(preset), patchPixelsOf(preset)]
+  const views = new Float32Array(images.length * 2 * tokens * pixels)
+  images.forEach((image, index) => {
+    for (const mirrored of [false, true]) {
+      const place = (index + (mirrored ? images.length : 0)) * tokens * pixels
+      writeView(image, preset, { ...plainView, mirrored }, Random.of(0), views.subarray(place, place + tokens * pixels))
+    }
+  })
+  const extract = jit<[tf.Tensor3D], tf.Tensor2D>(patches => histograms(patches, preset), { threads: 1 })
+  const features = await extract(tf.tensor3d(views, [images.length * 2, tokens, pixels]))
+  await extract.release()
+  return features
+}
