@@ -43,8 +43,8 @@ const Config = z.strictObject({
   rounds: z.strictObject({
     schedule: z.string().default('0 */6 * * *').refine(text => validCron(text), 'not a cron expression such as "0 */6 * * *"').describe('When rounds start, as a cron expression'),
     newFrames: z.number().int().min(0).default(400).describe('Frames since the last round that start another; 0: only the schedule does'),
-    minFrames: z.number().int().min(0).default(150).describe('Frames to collect before the first round'),
-    minutes: z.number().positive().max(1440).default(3.5).describe('Length of a round'),
+    minutes: z.number().positive().max(1440).default(10).describe('Length of a round'),
+    firstMinutes: z.number().positive().max(1440).default(2).describe('Length of a round while there is no model: it starts at once, so that something is in service soon'),
     maxFrames: z.number().int().positive().default(3000).describe('Unlabeled frames that a round learns from'),
     maxMemoryMb: z.number().int().min(256).default(4096).describe('Memory at which a round is ended'),
     preset: z.enum(['nano', 'micro', 'tiny']).default('nano').describe('Size of the model: nano 28 px, micro 96 px, tiny 224 px'),

@@ -9,17 +9,40 @@ const Share = z.number().min(0).max(1)
 const TimeMs = z.number()
 const Sha256 = z.string().regex(/^[0-9a-f]{64}$/)
 
-export const PromotionRecordSchema = z.looseObject({
+const Interval = z.tuple([z.number(), z.number()])
+
+const ComparisonSchema = z.looseObject({
+  images: Count,
+  wins: Count,
+  losses: Count,
+  p: z.number(),
+  alpha: z.number(),
+  attempt: Count,
+  intervalChallenger: Interval,
+  intervalChampion: Interval.nullable(),
+  gainLowerBound: z.number(),
+  nllChallenger: z.number(),
+  nllChampion: z.number().nullable(),
+  perClass: z.array(z.looseObject({
+    class: z.string(), images: Count, challenger: Count, champion: Count.nullable(), regressionP: z.number().nullable(),
+  })),
+})
+
+export const PromotionRecordSchema: z.ZodType<PromotionRecord> = z.looseObject({
   round: Count,
   decidedAtMs: TimeMs,
   promoted: z.boolean(),
-  reason: z.enum(['first-model', 'better', 'inconclusive', 'regressed']),
+  reason: z.enum([
+    'first-model', 'better', 'inconclusive', 'regressed', 'class-regressed', 'likelihood-worse', 'below-chance', 'no-evidence',
+    'labels', 'diverged', 'export-mismatch', 'out-of-memory', 'out-of-time', 'stopped', 'crashed',
+  ]),
   explanation: z.string(),
   champion: Count.nullable(),
   challenger: Count.nullable(),
   accuracyChampion: Share.nullable(),
   accuracyChallenger: Share.nullable(),
-}) satisfies z.ZodType<PromotionRecord>
+  comparison: ComparisonSchema.nullable(),
+})
 
 const GateLookSchema = z.looseObject({
   step: Count,
@@ -27,12 +50,12 @@ const GateLookSchema = z.looseObject({
   threshold: z.number().nullable(),
   accepted: Count,
   correct: Count,
-  precisionLowerBound: Share,
+  precisionLowerBound: z.number(),
   vetoed: z.array(z.string()),
   accuracy: Share,
 })
 
-export const ModelCardSchema = z.looseObject({
+export const ModelCardSchema: z.ZodType<ModelCard> = z.looseObject({
   format: z.literal('pawl-model-card/1'),
   createdAt: z.string(),
   method: z.enum(['ssmae', 'supervised', 'mae-finetune', 'ssmae-ungated', 'paper']),
@@ -53,34 +76,34 @@ export const ModelCardSchema = z.looseObject({
     images: Count,
     correct: Count,
     accuracy: Share,
-    interval: z.tuple([z.number(), z.number()]),
+    interval: Interval,
     nll: z.number(),
     ece: z.number(),
   }),
   temperature: z.number(),
   pseudoLabels: z.looseObject({
-    used: Count, gateOpenings: Count, lastThreshold: z.number().nullable(), precisionLowerBound: Share,
+    used: Count, gateOpenings: Count, lastThreshold: z.number().nullable(), precisionLowerBound: z.number(),
   }),
   gate: z.array(GateLookSchema),
   parent: z.looseObject({ version: Count, sha256: z.string() }).nullable(),
   files: z.looseObject({ 'model.onnx': Sha256, 'weights.safetensors': Sha256 }),
-}) satisfies z.ZodType<ModelCard>
+})
 
-export const CameraStatusSchema = z.strictObject({
+export const CameraStatusSchema: z.ZodType<CameraStatus> = z.strictObject({
   camera: z.string(),
   state: z.enum(['connecting', 'online', 'offline']),
   lastPictureAtMs: TimeMs.nullable(),
   picturesPerSecond: z.number().min(0),
   restarts: Count,
   reason: z.string().nullable(),
-}) satisfies z.ZodType<CameraStatus>
+})
 
-export const PredictionSchema = z.strictObject({
+export const PredictionSchema: z.ZodType<Prediction> = z.strictObject({
   camera: z.string(),
   capturedAtMs: TimeMs,
   label: z.string(),
-  confidence: Share,
-  probabilities: z.record(z.string(), Share),
+  confidence: z.number(),
+  probabilities: z.record(z.string(), z.number()),
   model: Count,
   latencyMs: z.number().min(0),
-}) satisfies z.ZodType<Prediction>
+})

@@ -54,8 +54,10 @@ export class DurableAdapter<T> implements Adapter<T> {
     throw new PawlError('REGISTRY_CORRUPT', `${path}: ${problem}, and no backup is usable; put a good copy there, or move the data folder away to begin anew`)
   }
 
+  /** Throws, with nothing written, when the data would not be accepted on reading. */
   async write(data: T): Promise<void> {
-    const { path, schemaVersion } = this.options
+    const { path, schema, schemaVersion } = this.options
+    schema.parse(data)
     if (this.good) await this.rotate()
     const body = JSON.stringify(data)
     await writeDurably(path, `{"schemaVersion":${String(schemaVersion)},"sha256":"${sha256(body)}","data":${body}}\n`)

@@ -16,11 +16,12 @@ export function reduce(op: string, x: Value, axes: readonly number[], keepDims: 
   return emitOne(emission, reducedShape(x.shape, axes, keepDims))
 }
 
-const reduction = (op: string): Kernel => (inputs, attributes) => {
+/** tfjs names the axes differently for Max than for the others. */
+const reduction = (op: string, axisName = 'axis'): Kernel => (inputs, attributes) => {
   const x = take(inputs, 'x')
-  const given = attributes['axis']
+  const given = attributes[axisName]
   const all = x.shape.map((_, axis) => axis)
-  const axes = given === undefined || given === null ? all : numbersAttribute(attributes, 'axis')
+  const axes = given === undefined || given === null ? all : numbersAttribute(attributes, axisName)
   return reduce(op, x, axes.map(axis => positiveAxis(axis, x.shape.length)), attributes['keepDims'] === true)
 }
 
@@ -40,7 +41,7 @@ const alongAxis = (op: string, axisName: string): Kernel => (inputs, attributes)
 export const reductions: KernelTable = {
   Sum: reduction('ReduceSum'),
   Mean: reduction('ReduceMean'),
-  Max: reduction('ReduceMax'),
+  Max: reduction('ReduceMax', 'reductionIndices'),
   Min: reduction('ReduceMin'),
   Prod: reduction('ReduceProd'),
   ArgMax: extremeIndex('ArgMax'),

@@ -1,0 +1,36 @@
+/** What the registry remembers. Times are milliseconds since 1970. */
+import { z } from 'zod'
+import { ModelCardSchema, PromotionRecordSchema } from '../schemas.js'
+
+export const stateSchemaVersion = 1
+
+const VersionRecord = z.strictObject({
+  version: z.number().int().positive(),
+  folder: z.string().regex(/^\d+-[0-9a-f]{8}$/),
+  createdAtMs: z.number(),
+  card: ModelCardSchema,
+  decision: PromotionRecordSchema,
+})
+
+export const RegistryState = z.strictObject({
+  /** Version of the next model; never used twice. */
+  nextVersion: z.number().int().positive(),
+  nextRound: z.number().int().positive(),
+  active: z.number().int().positive().nullable(),
+  /** Versions that were in service, oldest first; the last one is the active one. */
+  served: z.array(z.number().int().positive()),
+  versions: z.array(VersionRecord),
+  /** Newest last, bounded. */
+  decisions: z.array(PromotionRecordSchema),
+  /** Challengers judged so far on each promotion set, by its hash. */
+  attempts: z.record(z.string(), z.number().int().min(0)),
+  /** When each named job last ran. */
+  lastRunAtMs: z.record(z.string(), z.number()),
+}).refine(({ active, versions }) => active === null || versions.some(({ version }) => version === active), 'the active model is not among the versions')
+
+export type RegistryState = z.infer<typeof RegistryState>
+export type VersionRecord = z.infer<typeof VersionRecord>
+
+export const emptyState: RegistryState = {
+  nextVersion: 1, nextRound: 1, active: null, served: [], versions: [], decisions: [], attempts: {}, lastRunAtMs: {},
+}

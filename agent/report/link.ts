@@ -1,0 +1,152 @@
+/**
+ * The connection to the broker. Each try is a new client that never reconnects by itself: so nothing waits unbounded in its memory,
+ * nothing old is sent after something new, and no client can stay stuck.
+ */
+import { setTimeout as sleep } from 'node:timers/promises'
+import { connect, type MqttClient } from 'mqtt'
+import { PawlError } from '../errors.js'
+import { Backoff } from '../lib/backoff.js'
+import { withoutPasswords, type Logger } from '../lib/logger.js'
+
+export interface LinkOptions {
+  /** mqtt://, mqtts://, ws:// or wss://, with or without user and password. */
+  url: string
+  username: string
+  password: string
+  clientId: string
+  will: { topic: string; payload: string }
+  /** Topic filter of the only subscription. */
+  subscribe: string
+  onUp: () => void
+  onDown: () => void
+  onMessage: (topic: string, payload: Buffer, retained: boolean) => void
+  logger: Logger
+  random: () => number
+}
+
+export interface Message {
+  topic: string
+  payload: string
+  qos: 0 | 1
+  retained: boolean
+}
+
+const connectMs = 10_000
+const publishMs = 20_000
+
+export class Link {
+  private readonly options: LinkOptions
+  private client: MqttClient | null = null
+  private loop: Promise<void> | null = null
+  private readonly ending = new AbortController()
+
+  constructor(options: LinkOptions) {
+    this.options = options
+  }
+
+  get up(): boolean {
+    return this.client?.connected ?? false
+  }
+
+  /** Returns at once; connects, again and again, until stopped. */
+  start(): void {
+    this.loop ??= this.run()
+  }
+
+  /** Resolves when the broker has it (QoS 1) or it was sent (QoS 0). Errors: BROKER_UNAVAILABLE, and then it may or may not have arrived. */
+  async publish({ topic, payload, qos, retained }: Message): Promise<void> {
+    const { client } = this
+    if (!client?.connected) throw new PawlError('BROKER_UNAVAILABLE', `${topic} was not sent: not connected`)
+    await new Promise<void>((resolve, reject) => {
+      const fail = (cause?: unknown) => {
+        done()
+        reject(new PawlError('BROKER_UNAVAILABLE', `${topic} was not acknowledged`, { cause }))
+      }
+      const timer = setTimeout(() => {
+        client.stream.destroy()
+        fail()
+      }, publishMs)
+      const done = () => {
+        clearTimeout(timer)
+        client.off('close', fail)
+      }
+      client.on('close', fail)
+      client.publish(topic, payload, { qos, retain: retained }, error => {
+        if (error) { fail(error); return }
+        done()
+        resolve()
+      })
+    })
+  }
+
+  /** Says `farewell` when connected, and disconnects in an orderly way: no last will. */
+  async stop(farewell: Message): Promise<void> {
+    const { client } = this
+    if (client?.connected) {
+      await Promise.race([this.publish(farewell).catch(() => undefined), sleep(1000)])
+      await Promise.race([client.endAsync().catch(() => undefined), sleep(1000)])
+    }
+    this.ending.abort()
+    await this.loop
+  }
+
+  private async run(): Promise<void> {
+    const { signal } = this.ending
+    const backoff = new Backoff({ firstMs: 500, longestMs: 30_000, random: this.options.random })
+    let told = ''
+    while (!signal.aborted) {
+      const reason = await this.session(signal, () => { backoff.reset(); told = '' })
+      if (signal.aborted) return
+      if (reason !== told) this.options.logger.warn({ reason }, 'the broker is away; trying again')
+      told = reason
+      await backoff.wait(signal)
+    }
+  }
+
+  /** One client from its birth to its end; returns why it ended. */
+  private session(signal: AbortSignal, onConnected: () => void): Promise<string> {
+    const { url, username, password, clientId, will, subscribe, onUp, onDown, onMessage } = this.options
+    return new Promise(resolve => {
+      let reason = 'the connection was closed'
+      let wasUp = false
+      const client = connect(url, {
+        clientId,
+        ...(username && { username }),
+        ...(password && { password }),
+        clean: true,
+        reconnectPeriod: 0,
+        connectTimeout: connectMs,
+        keepalive: 30,
+        queueQoSZero: false,
+        will: { ...will, payload: Buffer.from(will.payload), qos: 1, retain: true },
+      })
+      this.client = client
+      const abort = () => { client.end(true) }
+      signal.addEventListener('abort', abort, { once: true })
+      client.setMaxListeners(0)
+      client.on('error', error => {
+        reason = withoutPasswords(error.message || String(error))
+        client.end(true)
+      })
+      client.on('message', (topic, payload, packet) => { onMessage(topic, payload, packet.retain) })
+      client.on('connect', () => {
+        client.subscribe(subscribe, { qos: 1 }, error => {
+          if (error) {
+            reason = `the subscription to ${subscribe} was refused: ${error.message}`
+            client.end(true)
+            return
+          }
+          wasUp = true
+          onConnected()
+          onUp()
+        })
+      })
+      client.once('close', () => {
+        signal.removeEventListener('abort', abort)
+        client.end(true)
+        if (wasUp) onDown()
+        resolve(reason)
+      })
+    })
+  }
+}

@@ -1,0 +1,135 @@
+/**
+ * Events that wait for the broker: on disk, in order, with their own time.
+ *
+ * INVARIANTS
+ * - At most `maxEvents` and `maxBytes` wait; the oldest are dropped first, and counted.
+ * - An event leaves the disk only after the broker has acknowledged it: it may be sent twice, never lost while it waits.
+ */
+import { mkdir, readdir, readFile, rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import { writeDurably } from '../lib/durable.js'
+import type { Logger } from '../lib/logger.js'
+
+export interface OutboxOptions {
+  folder: string
+  maxEvents: number
+  maxBytes?: number
+  logger: Logger
+}
+
+export interface OutboxEntry {
+  /** Grows over restarts. */
+  sequence: number
+  payload: string
+}
+
+export class Outbox {
+  private readonly options: OutboxOptions
+  private entries: OutboxEntry[] = []
+  private bytes = 0
+  private nextSequence = 1
+  private droppedCount = 0
+  /** Not on disk yet; a subset of `entries`. */
+  private readonly unwritten = new Set<OutboxEntry>()
+  private readonly gone = new Set<number>()
+  private saving: Promise<void> | null = null
+
+  constructor(options: OutboxOptions) {
+    this.options = options
+  }
+
+  async start(): Promise<void> {
+    const { folder, logger } = this.options
+    await mkdir(folder, { recursive: true })
+    for (const name of (await readdir(folder)).sort()) {
+      const sequence = /^\d{12}\.json$/.test(name) ? Number.parseInt(name, 10) : null
+      const payload = sequence === null ? null : await readFile(join(folder, name), 'utf8').catch(() => null)
+      if (sequence === null || !payload) {
+        logger.warn({ file: join(folder, name) }, 'unreadable file in the outbox; removed')
+        await rm(join(folder, name), { force: true, recursive: true })
+        continue
+      }
+      this.nextSequence = sequence + 1
+      this.keep({ sequence, payload })
+    }
+    await this.save()
+  }
+
+  get waiting(): number {
+    return this.entries.length
+  }
+
+  /** Events dropped since the start, because too many were waiting. */
+  get dropped(): number {
+    return this.droppedCount
+  }
+
+  /** Adds at the end what `payloadOf` makes of the sequence number; null adds nothing. Never blocks: the disk follows. */
+  add(payloadOf: (sequence: number) => string | null): void {
+    const payload = payloadOf(this.nextSequence)
+    if (payload === null) return
+    const entry = { sequence: this.nextSequence++, payload }
+    this.unwritten.add(entry)
+    this.keep(entry)
+    void this.save()
+  }
+
+  oldest(): OutboxEntry | null {
+    return this.entries[0] ?? null
+  }
+
+  /** The broker has it. */
+  remove({ sequence }: OutboxEntry): void {
+    if (this.entries[0]?.sequence === sequence) {
+      this.forgetOldest()
+      void this.save()
+    }
+  }
+
+  /** Waits for the disk. */
+  async stop(): Promise<void> {
+    await this.save()
+  }
+
+  private keep(entry: OutboxEntry): void {
+    const { maxEvents, maxBytes = 32_000_000 } = this.options
+    this.entries.push(entry)
+    this.bytes += entry.payload.length
+    while (this.entries.length > maxEvents || (this.bytes > maxBytes && this.entries.length > 1)) {
+      this.forgetOldest()
+      this.droppedCount++
+    }
+  }
+
+  private forgetOldest(): void {
+    const entry = this.entries.shift()
+    if (!entry) return
+    this.bytes -= entry.payload.length
+    if (!this.unwritten.delete(entry)) this.gone.add(entry.sequence)
+  }
+
+  private save(): Promise<void> {
+    this.saving ??= this.saveAll().finally(() => { this.saving = null })
+    return this.saving
+  }
+
+  private async saveAll(): Promise<void> {
+    const { folder, logger } = this.options
+    const pathOf = (sequence: number) => join(folder, `${String(sequence).padStart(12, '0')}.json`)
+    try {
+      while (this.unwritten.size || this.gone.size) {
+        for (const sequence of [...this.gone]) {
+          await rm(pathOf(sequence), { force: true })
+          this.gone.delete(sequence)
+        }
+        const [entry] = this.unwritten
+        if (!entry) continue
+        await writeDurably(pathOf(entry.sequence), entry.payload)
+        // Sent or dropped in the meantime: the file goes again.
+        if (!this.unwritten.delete(entry)) this.gone.add(entry.sequence)
+      }
+    } catch (cause) {
+      logger.warn({ err: cause }, 'the outbox cannot be written; its events stay in memory until the next try')
+    }
+  }
+}

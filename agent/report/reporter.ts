@@ -1,0 +1,224 @@
+/**
+ * Tells the world over MQTT what happens, and takes its commands.
+ *
+ * INVARIANTS
+ * - The agent never waits for the broker: `start` and `accept` return without a connection.
+ * - Memory is bounded: one value for each retained topic (the newest wins), a bounded outbox, one message in flight of each.
+ */
+import { platform } from 'node:process'
+import { PawlError } from '../errors.js'
+import type { AgentEvent } from '../events.js'
+import type { Clock } from '../lib/clock.js'
+import { withoutPasswords, type Logger } from '../lib/logger.js'
+import type { PromotionRecord } from '../rounds/promotion.js'
+import { CommandRunner, type CommandHandlers } from './commands.js'
+import { Link, type Message } from './link.js'
+import { Outbox } from './outbox.js'
+import { RetainedState } from './state.js'
+import { topics, type ReportedEvent } from './topics.js'
+
+const healthEveryMs = 60_000
+const maxWaitingResponses = 100
+
+export interface ReporterOptions {
+  device: string
+  version: string
+  /** Of the broker; it may carry user and password. */
+  url: string
+  username: string
+  password: string
+  base: string
+  predictionEveryMs: number
+  outbox: { folder: string; maxEvents: number }
+  handlers: CommandHandlers
+  /** Decision of the last round before this start. */
+  lastDecision: PromotionRecord | null
+  /** Told when the connection comes and goes. */
+  emit: (event: AgentEvent) => void
+  clock: Clock
+  random: () => number
+  logger: Logger
+}
+
+export class Reporter {
+  private readonly options: ReporterOptions
+  private readonly prefix: string
+  private readonly link: Link
+  private readonly outbox: Outbox
+  private readonly state: RetainedState
+  private readonly commands: CommandRunner
+  private readonly retained = new Map<string, Message>()
+  private readonly dirty = new Set<string>()
+  private readonly responses: Message[] = []
+  private up = false
+  private readonly busy = { retained: false, events: false, responses: false }
+  private timer: NodeJS.Timeout | null = null
+  private started = false
+
+  constructor(options: ReporterOptions) {
+    this.options = options
+    const { device, base, url, username, password, clock, logger, random } = options
+    this.prefix = `${base}/${device}`
+    this.outbox = new Outbox({ ...options.outbox, logger })
+    this.state = new RetainedState({
+      info: { device, version: options.version, node: process.version, platform: `${platform} ${process.arch}`, startedAtMs: clock.nowMs() },
+      clock,
+      predictionEveryMs: options.predictionEveryMs,
+      outbox: () => ({ waiting: this.outbox.waiting, dropped: this.outbox.dropped }),
+      publish: (topic, value, qos) => { this.retain(topic, JSON.stringify(value), qos) },
+    })
+    this.commands = new CommandRunner({
+      handlers: options.handlers,
+      logger,
+      respond: (verb, response) => { this.respond(verb, JSON.stringify(response)) },
+    })
+    this.link = new Link({
+      url,
+      username,
+      password,
+      clientId: `pawl-${device}`,
+      will: { topic: `${this.prefix}/${topics.availability.topic}`, payload: 'offline' },
+      subscribe: `${this.prefix}/request/#`,
+      onUp: () => { this.onUp() },
+      onDown: () => { this.onDown() },
+      onMessage: (topic, payload, isRetained) => {
+        const verb = topic.slice(`${this.prefix}/request/`.length)
+        void this.commands.handle(verb, payload, isRetained)
+      },
+      logger,
+      random,
+    })
+  }
+
+  /** Resolves without a connection. */
+  async start(): Promise<void> {
+    await this.outbox.start()
+    this.started = true
+    this.state.begin()
+    if (this.options.lastDecision) {
+      this.retain(topics.modelCandidate.topic, JSON.stringify(this.options.lastDecision), topics.modelCandidate.qos)
+    }
+    this.timer = setInterval(() => { this.state.publishHealth() }, healthEveryMs)
+    this.timer.unref()
+    this.link.start()
+  }
+
+  /** One event of the agent's stream. */
+  accept(event: AgentEvent): void {
+    if (!this.started) return
+    this.state.accept(event)
+    this.store(event)
+  }
+
+  /** Says `offline` and disconnects; what was not sent waits on disk. */
+  async stop(): Promise<void> {
+    this.started = false
+    if (this.timer) clearInterval(this.timer)
+    await this.link.stop({ topic: `${this.prefix}/${topics.availability.topic}`, payload: 'offline', qos: 1, retained: true })
+    await this.outbox.stop()
+  }
+
+  private onUp(): void {
+    this.up = true
+    this.dirty.clear()
+    const availability: Message = { topic: `${this.prefix}/${topics.availability.topic}`, payload: 'online', qos: 1, retained: true }
+    this.retained.set(availability.topic, availability)
+    for (const topic of [availability.topic, ...this.retained.keys()]) this.dirty.add(topic)
+    this.options.emit({ type: 'broker', state: 'connected', url: withoutPasswords(this.options.url) })
+    void this.sendRetained()
+    void this.sendEvents()
+    void this.sendResponses()
+  }
+
+  private onDown(): void {
+    this.up = false
+    this.responses.length = 0
+    this.options.emit({ type: 'broker', state: 'disconnected', url: withoutPasswords(this.options.url) })
+  }
+
+  private retain(topic: string, payload: string, qos: 0 | 1): void {
+    const message: Message = { topic: `${this.prefix}/${topic}`, payload, qos, retained: true }
+    if (this.retained.get(message.topic)?.payload === payload) return
+    this.retained.set(message.topic, message)
+    this.dirty.add(message.topic)
+    void this.sendRetained()
+  }
+
+  private respond(verb: string, payload: string): void {
+    if (this.responses.length >= maxWaitingResponses) this.responses.shift()
+    this.responses.push({ topic: `${this.prefix}/response/${verb}`, payload, qos: topics.response.qos, retained: false })
+    void this.sendResponses()
+  }
+
+  private store(event: AgentEvent): void {
+    this.outbox.add(sequence => {
+      const reported = reportedEvent(event, { id: String(sequence), atMs: this.options.clock.nowMs() })
+      return reported && JSON.stringify(reported)
+    })
+    void this.sendEvents()
+  }
+
+  private async sendRetained(): Promise<void> {
+    await this.pump('retained', async () => {
+      const [topic] = this.dirty
+      const message = topic === undefined ? undefined : this.retained.get(topic)
+      if (topic === undefined || !message) return false
+      this.dirty.delete(topic)
+      await this.link.publish(message)
+      return true
+    })
+  }
+
+  private async sendEvents(): Promise<void> {
+    await this.pump('events', async () => {
+      const entry = this.outbox.oldest()
+      if (!entry) return false
+      await this.link.publish({ topic: `${this.prefix}/${topics.event.topic}`, payload: entry.payload, qos: topics.event.qos, retained: false })
+      this.outbox.remove(entry)
+      return true
+    })
+  }
+
+  private async sendResponses(): Promise<void> {
+    await this.pump('responses', async () => {
+      const message = this.responses.shift()
+      if (message) await this.link.publish(message)
+      return message !== undefined
+    })
+  }
+
+  /** Sends one after the other while connected; a failure ends it until the next connection. */
+  private async pump(lane: keyof typeof this.busy, sendOne: () => Promise<boolean>): Promise<void> {
+    if (this.busy[lane]) return
+    this.busy[lane] = true
+    try {
+      while (this.up && await sendOne());
+    } catch (error) {
+      if (!(error instanceof PawlError)) throw error
+      this.options.logger.debug({ message: error.message }, 'not sent; it goes out with the next connection')
+    } finally {
+      this.busy[lane] = false
+    }
+  }
+}
+
+/** Null for what has its own topic. */
+function reportedEvent(event: AgentEvent, head: { id: string; atMs: number }): ReportedEvent | null {
+  switch (event.type) {
+    case 'model-active':
+      return { ...head, type: event.type, version: event.model.version, loadedInMs: event.loadedInMs }
+    case 'round-started':
+    case 'round-ended':
+    case 'round-refused-to-start':
+    case 'quarantine':
+    case 'collection':
+    case 'problem':
+      return { ...head, ...event }
+    case 'camera':
+    case 'frame-stored':
+    case 'prediction':
+    case 'round-event':
+    case 'broker':
+      return null
+  }
+}

@@ -1,0 +1,155 @@
+/** The retained topics, computed from the agent's events. Pure but for the clock. */
+import type { AgentEvent, ModelVersion } from '../events.js'
+import type { Clock } from '../lib/clock.js'
+import { topics, type Health, type Info, type ModelActive, type TopicName, type TrainState } from './topics.js'
+
+const problemMs = 3_600_000
+const keptProblems = 10
+const progressEveryMs = 2_000
+
+export interface RetainedStateOptions {
+  info: Info
+  clock: Clock
+  predictionEveryMs: number
+  outbox: () => Health['outbox']
+  /** Called with the topic below the device's prefix whenever its value changes. */
+  publish: (topic: string, value: unknown, qos: 0 | 1) => void
+}
+
+const idle: TrainState = {
+  state: 'idle', round: null, trigger: null, phase: null, fraction: 0, secondsLeft: null, imagesPerSecond: null, gateOpen: null, refused: null,
+}
+
+export class RetainedState {
+  private readonly options: RetainedStateOptions
+  private readonly cameras = new Map<string, string>()
+  private readonly predictions = new Map<string, { label: string; model: number; atMs: number }>()
+  private problems: Health['problems'] = []
+  private collection: Health['collection'] = { state: 'running', reason: '' }
+  private frames = 0
+  private frameBytes = 0
+  private train = idle
+  private progressAtMs = -Infinity
+
+  constructor(options: RetainedStateOptions) {
+    this.options = options
+  }
+
+  /** What is known before the first event. */
+  begin(): void {
+    this.set('info', this.options.info)
+    this.set('trainState', this.train)
+    this.publishHealth()
+  }
+
+  accept(event: AgentEvent): void {
+    switch (event.type) {
+      case 'camera':
+        this.cameras.set(event.status.camera, event.status.state)
+        this.set('cameraStatus', event.status, event.status.camera)
+        this.publishHealth()
+        return
+      case 'prediction':
+        this.acceptPrediction(event)
+        return
+      case 'frame-stored':
+        this.frames = event.frames
+        this.frameBytes = event.bytes
+        return
+      case 'round-started':
+        this.setTrain({ ...idle, state: 'running', round: event.round, trigger: event.trigger })
+        return
+      case 'round-event':
+        this.acceptRoundEvent(event)
+        return
+      case 'round-ended':
+        this.setTrain({ ...idle, round: event.round })
+        this.set('modelCandidate', event.decision)
+        return
+      case 'round-refused-to-start':
+        this.setTrain({ ...idle, round: this.train.round, refused: event.reason })
+        return
+      case 'model-active':
+        this.set('modelActive', activeModel(event.model, event.loadedInMs))
+        return
+      case 'collection':
+        this.collection = { state: event.state, reason: event.reason }
+        this.publishHealth()
+        return
+      case 'problem':
+        this.problems = [...this.problems, { code: event.code, message: event.message, atMs: this.options.clock.nowMs() }].slice(-keptProblems)
+        this.publishHealth()
+        return
+      case 'quarantine':
+      case 'broker':
+        return
+    }
+  }
+
+  publishHealth(): void {
+    const { clock, info, outbox } = this.options
+    const atMs = clock.nowMs()
+    this.problems = this.problems.filter(problem => problem.atMs > atMs - problemMs)
+    const camerasOnline = [...this.cameras.values()].filter(state => state === 'online').length
+    const ok = camerasOnline === this.cameras.size && this.collection.state === 'running' && !this.problems.length
+    const health: Health = {
+      state: ok ? 'ok' : 'degraded',
+      atMs,
+      uptimeSeconds: Math.max(0, Math.round((atMs - info.startedAtMs) / 1000)),
+      rssBytes: process.memoryUsage.rss(),
+      collection: this.collection,
+      camerasOnline,
+      cameras: this.cameras.size,
+      frames: this.frames,
+      frameBytes: this.frameBytes,
+      outbox: outbox(),
+      problems: this.problems,
+    }
+    this.set('health', health)
+  }
+
+  private acceptPrediction({ prediction }: Extract<AgentEvent, { type: 'prediction' }>): void {
+    const { clock, predictionEveryMs } = this.options
+    const { camera, label, model } = prediction
+    const atMs = clock.monotonicMs()
+    const former = this.predictions.get(camera)
+    if (former?.label === label && former.model === model && atMs - former.atMs < predictionEveryMs) return
+    this.predictions.set(camera, { label, model, atMs })
+    this.set('cameraPrediction', prediction, camera)
+  }
+
+  private acceptRoundEvent({ event }: Extract<AgentEvent, { type: 'round-event' }>): void {
+    if (event.type === 'phase') this.setTrain({ ...this.train, phase: event.phase })
+    if (event.type === 'gate') this.setTrain({ ...this.train, gateOpen: event.look.open })
+    if (event.type !== 'progress') return
+    const atMs = this.options.clock.monotonicMs()
+    if (atMs - this.progressAtMs < progressEveryMs && this.train.phase === event.phase) return
+    this.progressAtMs = atMs
+    const { phase, fraction, secondsLeft, imagesPerSecond } = event
+    this.setTrain({ ...this.train, phase, fraction, secondsLeft, imagesPerSecond })
+  }
+
+  private setTrain(train: TrainState): void {
+    this.train = train
+    this.set('trainState', train)
+  }
+
+  private set(name: TopicName, value: unknown, camera = ''): void {
+    const { topic, qos } = topics[name]
+    this.options.publish(topic.replace('{camera}', camera), value, qos)
+  }
+}
+
+function activeModel({ version, createdAtMs, card, decision }: ModelVersion, loadedInMs: number): ModelActive {
+  return {
+    version,
+    createdAtMs,
+    loadedInMs,
+    sha256: card.files['model.onnx'],
+    method: card.method,
+    preset: card.preset,
+    classes: card.classes,
+    accuracy: decision.accuracyChallenger,
+    parent: card.parent?.version ?? null,
+  }
+}

@@ -1,0 +1,139 @@
+/**
+ * The MQTT contract: every topic below `<base>/<device>/`, what it carries and how it is sent. Payloads are JSON, `availability`
+ * alone is plain text. Times are milliseconds since 1970.
+ */
+import { z } from 'zod'
+import { CameraStatusSchema, PredictionSchema, PromotionRecordSchema } from '../schemas.js'
+
+export interface Topic {
+  /** Below `<base>/<device>/`; `{name}` stands for one level. */
+  topic: string
+  retained: boolean
+  qos: 0 | 1
+  direction: 'out' | 'in'
+  description: string
+  payload: z.ZodType
+}
+
+const Count = z.number().int().min(0)
+const TimeMs = z.number()
+
+export const Info = z.strictObject({
+  device: z.string(), version: z.string(), node: z.string(), platform: z.string(), startedAtMs: TimeMs,
+})
+
+const Problem = z.strictObject({ code: z.string(), message: z.string(), atMs: TimeMs })
+
+export const Health = z.strictObject({
+  /** degraded: a camera is not online, collection stopped, or a problem within the last hour. */
+  state: z.enum(['ok', 'degraded']),
+  atMs: TimeMs,
+  uptimeSeconds: Count,
+  rssBytes: Count,
+  collection: z.strictObject({ state: z.enum(['running', 'stopped']), reason: z.string() }),
+  camerasOnline: Count,
+  cameras: Count,
+  frames: Count,
+  frameBytes: Count,
+  outbox: z.strictObject({ waiting: Count, dropped: Count }),
+  /** The newest ones, of the last hour. */
+  problems: z.array(Problem),
+})
+
+export const ModelActive = z.strictObject({
+  version: Count,
+  createdAtMs: TimeMs,
+  loadedInMs: z.number(),
+  sha256: z.string(),
+  method: z.string(),
+  preset: z.string(),
+  classes: z.array(z.string()),
+  accuracy: z.number().nullable(),
+  parent: Count.nullable(),
+})
+
+export const TrainState = z.strictObject({
+  state: z.enum(['idle', 'running']),
+  round: Count.nullable(),
+  trigger: z.string().nullable(),
+  phase: z.string().nullable(),
+  /** 0 to 1 over the whole round. */
+  fraction: z.number(),
+  secondsLeft: z.number().nullable(),
+  imagesPerSecond: z.number().nullable(),
+  gateOpen: z.boolean().nullable(),
+  /** Why the last round was not started. */
+  refused: z.string().nullable(),
+})
+
+const eventBody = { id: z.string(), atMs: TimeMs }
+
+/** `id` is unique and grows with time: an event may come twice after a lost connection. */
+export const ReportedEvent = z.discriminatedUnion('type', [
+  z.strictObject({ ...eventBody, type: z.literal('round-started'), round: Count, trigger: z.string(), labeled: Count, unlabeled: Count }),
+  z.strictObject({ ...eventBody, type: z.literal('round-ended'), round: Count, decision: PromotionRecordSchema }),
+  z.strictObject({ ...eventBody, type: z.literal('round-refused-to-start'), reason: z.string() }),
+  z.strictObject({ ...eventBody, type: z.literal('model-active'), version: Count, loadedInMs: z.number() }),
+  z.strictObject({ ...eventBody, type: z.literal('quarantine'), path: z.string(), reason: z.string() }),
+  z.strictObject({ ...eventBody, type: z.literal('collection'), state: z.enum(['running', 'stopped']), reason: z.string() }),
+  z.strictObject({ ...eventBody, type: z.literal('problem'), code: z.string(), message: z.string() }),
+])
+
+export const Response = z.discriminatedUnion('status', [
+  z.strictObject({ status: z.literal('ok'), data: z.unknown(), transaction: z.string().optional() }),
+  z.strictObject({
+    status: z.literal('error'), error: z.strictObject({ code: z.string(), message: z.string() }), transaction: z.string().optional(),
+  }),
+])
+
+export type ReportedEvent = z.infer<typeof ReportedEvent>
+export type Health = z.infer<typeof Health>
+export type Info = z.infer<typeof Info>
+export type ModelActive = z.infer<typeof ModelActive>
+export type TrainState = z.infer<typeof TrainState>
+export type Response = z.infer<typeof Response>
+
+export const topics = {
+  availability: {
+    topic: 'availability', retained: true, qos: 1, direction: 'out', payload: z.enum(['online', 'offline']),
+    description: '`online` or `offline`; the broker says `offline` for an agent that is gone (last will)',
+  },
+  info: { topic: 'info', retained: true, qos: 1, direction: 'out', payload: Info, description: 'Device, version, platform, start' },
+  health: {
+    topic: 'health', retained: true, qos: 1, direction: 'out', payload: Health,
+    description: 'State, cameras, frames, memory, outbox, newest problems; on change of state and every minute',
+  },
+  modelActive: {
+    topic: 'model/active', retained: true, qos: 1, direction: 'out', payload: ModelActive, description: 'The model in service',
+  },
+  modelCandidate: {
+    topic: 'model/candidate', retained: true, qos: 1, direction: 'out', payload: PromotionRecordSchema,
+    description: 'Promotion record of the last round: the whole evidence, also when the answer was no',
+  },
+  trainState: {
+    topic: 'train/state', retained: true, qos: 1, direction: 'out', payload: TrainState,
+    description: 'Idle or running, phase, progress; every 2 s at most',
+  },
+  cameraStatus: {
+    topic: 'camera/{camera}/status', retained: true, qos: 1, direction: 'out', payload: CameraStatusSchema,
+    description: 'State of a camera, on change',
+  },
+  cameraPrediction: {
+    topic: 'camera/{camera}/prediction', retained: true, qos: 0, direction: 'out', payload: PredictionSchema,
+    description: 'Newest prediction: when the class or the model changes, else every `mqtt.predictionEveryMs`',
+  },
+  event: {
+    topic: 'event', retained: false, qos: 1, direction: 'out', payload: ReportedEvent,
+    description: 'Rounds, decisions, models, quarantine, problems: in order, with their own time, kept on disk while the broker is away',
+  },
+  request: {
+    topic: 'request/{verb}', retained: false, qos: 1, direction: 'in', payload: z.looseObject({ transaction: z.string().optional() }),
+    description: 'A command, as JSON or empty; retained ones are ignored',
+  },
+  response: {
+    topic: 'response/{verb}', retained: false, qos: 1, direction: 'out', payload: Response,
+    description: '`{status: "ok", data}` or `{status: "error", error: {code, message}}`, with the `transaction` of the request',
+  },
+} as const satisfies Record<string, Topic>
+
+export type TopicName = keyof typeof topics

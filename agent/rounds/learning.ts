@@ -1,0 +1,127 @@
+/** A round as the agent sees it: gather the data, train in a child, judge, and say what to put in service. */
+import { createHash } from 'node:crypto'
+import { mkdir, rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import { Random, type LabeledImage, type RoundEvent, type RoundSpec } from '../../trainer/index.js'
+import type { Config } from '../config.js'
+import type { ModelVersion } from '../events.js'
+import type { Clock } from '../lib/clock.js'
+import { accuracyOf, decide, type PromotionRecord, type Verdict } from './promotion.js'
+import { runInChild, type RoundOutcome } from './round.js'
+
+/** What a round needs of the registry. */
+export interface RoundRegistry {
+  active: () => ModelVersion | null
+  folderOf: (model: Pick<ModelVersion, 'folder'>) => string
+  beginRound: () => Promise<number>
+  countAttempt: (promotionSet: string) => Promise<number>
+  register: (challenger: { folder: string; card: ModelVersion['card']; decision: (version: number) => PromotionRecord }) => Promise<ModelVersion>
+  recordDecision: (decision: PromotionRecord) => Promise<void>
+}
+
+export interface RoundData {
+  labeled: LabeledImage[]
+  gate: LabeledImage[]
+  promotion: LabeledImage[]
+  unlabeled: string[]
+}
+
+export interface LearningOptions {
+  config: Config['rounds']
+  /** Folder for unfinished rounds, on the disk of the registry. */
+  folder: string
+  registry: RoundRegistry
+  clock: Clock
+  /** From the child's own minutes to the kill. */
+  graceMs?: number
+  onEvent: (round: number, event: RoundEvent) => void
+  onQuarantine: (path: string, reason: string) => Promise<void>
+}
+
+export interface RoundEnd {
+  decision: PromotionRecord
+  /** The challenger, in the registry but not in service; null: the round ended without a model. */
+  challenger: ModelVersion | null
+}
+
+export class Learning {
+  private readonly options: LearningOptions
+
+  constructor(options: LearningOptions) {
+    this.options = options
+  }
+
+  /** Removes what an interrupted round left behind. */
+  async start(): Promise<void> {
+    await rm(this.options.folder, { recursive: true, force: true })
+    await mkdir(this.options.folder, { recursive: true })
+  }
+
+  /** Runs a round to its end; `began` hears its number before it starts. Never leaves a half-finished model. */
+  async run(data: RoundData, signal: AbortSignal, began: (round: number) => void): Promise<RoundEnd> {
+    const { registry, config, clock, onEvent, onQuarantine } = this.options
+    const round = await registry.beginRound()
+    began(round)
+    const champion = registry.active()
+    // Counted before the split is opened: an interrupted round must not get a second look for nothing.
+    const attempt = champion ? await registry.countAttempt(hashOf(data.promotion)) : 1
+    const spec = this.specOf(data, champion, round)
+    const outcome = await runInChild(spec, {
+      graceMs: this.options.graceMs ?? 60_000,
+      maxMemoryMb: config.maxMemoryMb,
+      signal,
+      onEvent: event => { onEvent(round, event) },
+    })
+    const record = { round, decidedAtMs: clock.nowMs(), champion: champion?.version ?? null }
+    try {
+      if (!outcome.ok) {
+        const decision: PromotionRecord = { ...record, ...refusal(outcome) }
+        if (outcome.reason !== 'stopped') await registry.recordDecision(decision)
+        return { decision, challenger: null }
+      }
+      const { card, evidence, quarantined } = outcome.result
+      for (const { path, reason } of quarantined) await onQuarantine(path, reason)
+      const random = Random.of(spec.seed, attempt)
+      const verdict = decide(evidence, { alpha: config.alpha, attempt, random: () => random.float() })
+      const decisionFor = (version: number): PromotionRecord => ({
+        ...record, ...verdict, challenger: version,
+        accuracyChampion: accuracyOf(evidence, evidence.champion), accuracyChallenger: accuracyOf(evidence, evidence.challenger),
+      })
+      const challenger = await registry.register({ folder: spec.out, card, decision: decisionFor })
+      return { decision: decisionFor(challenger.version), challenger }
+    } finally {
+      await rm(spec.out, { recursive: true, force: true })
+    }
+  }
+
+  private specOf(data: RoundData, champion: ModelVersion | null, round: number): RoundSpec {
+    const { config, folder, registry } = this.options
+    return {
+      ...data,
+      out: join(folder, String(round)),
+      preset: config.preset,
+      method: config.method,
+      seed: config.seed + round - 1,
+      steps: null,
+      minutes: champion ? config.minutes : config.firstMinutes,
+      backend: config.backend,
+      device: 'auto',
+      champion: champion && { version: champion.version, folder: registry.folderOf(champion) },
+      lanes: config.lanes || null,
+    }
+  }
+}
+
+/** A promotion split is the same as long as it holds the same files. */
+function hashOf(images: readonly LabeledImage[]): string {
+  const hash = createHash('sha256')
+  for (const { path, label } of images) hash.update(`${label}\0${path}\0`)
+  return hash.digest('hex').slice(0, 16)
+}
+
+function refusal({ reason, message }: Extract<RoundOutcome, { ok: false }>): Omit<Verdict, 'comparison'> & Pick<PromotionRecord, 'challenger' | 'accuracyChampion' | 'accuracyChallenger' | 'comparison'> {
+  return {
+    promoted: false, reason, explanation: `the round ended without a model: ${message}`,
+    challenger: null, accuracyChampion: null, accuracyChallenger: null, comparison: null,
+  }
+}

@@ -1,0 +1,251 @@
+import '@tensorflow/tfjs-backend-cpu'
+import { readFileSync } from 'node:fs'
+import fc from 'fast-check'
+import { beforeEach, describe, expect, test } from 'vitest'
+import * as tf from '../trainer/backend/tf.js'
+import { backendName, registerOnnxRuntimeBackend } from '../trainer/backend/backend.js'
+import { jit } from '../trainer/backend/jit.js'
+import { Random } from '../trainer/data/random.js'
+import { attention, block, layerNorm, squaredRelu } from '../trainer/model/layers.js'
+import { histograms } from '../trainer/model/histograms.js'
+import { initialise, parameterTable } from '../trainer/model/parameters.js'
+import { keptOf, patchPixelsOf, tokensOf, type Preset } from '../trainer/model/presets.js'
+import { Ssmae } from '../trainer/model/ssmae.js'
+import { betas, update } from '../trainer/optim/adamw.js'
+import { recipes } from '../trainer/recipe.js'
+import { stepFunction, type Batch, type Control } from '../trainer/step.js'
+
+registerOnnxRuntimeBackend()
+
+/** A model small enough for tfjs's cpu backend, with everything that the real one has. */
+const small: Preset = { size: 28, patch: 7, width: 16, depth: 2, heads: 2, decoderWidth: 8, decoderDepth: 1, decoderHeads: 2, labeled: 2, unlabeled: 3 }
+
+const draw = (shape: number[], seed: number, reach = 1): tf.Tensor => {
+  const random = Random.of(seed)
+  return tf.tensor(Float32Array.from({ length: shape.reduce((a, b) => a * b, 1) }, () => random.around(reach)), shape)
+}
+
+type Tensors = Record<string, tf.Tensor>
+
+/** Runs `fn` on one backend and gives the numbers of each of its results. */
+async function on(backend: string, fn: () => Tensors): Promise<Record<string, number[]>> {
+  await tf.setBackend(backend)
+  const results = tf.tidy(fn)
+  const numbers: Record<string, number[]> = {}
+  for (const [name, tensor] of Object.entries(results)) numbers[name] = [...await tensor.data()]
+  tf.dispose(results)
+  return numbers
+}
+
+/** Both backends, side by side. */
+async function expectSame(fn: () => Tensors, tolerance = 1e-4): Promise<void> {
+  const [ours, reference] = [await on(backendName, fn), await on('cpu', fn)]
+  expect(Object.keys(ours)).toEqual(Object.keys(reference))
+  for (const [name, values] of Object.entries(reference)) {
+    expect(ours[name]).toHaveLength(values.length)
+    const worst = Math.max(...values.map((value, index) => Math.abs(value - (ours[name]?.[index] ?? Number.NaN)) / (1 + Math.abs(value))))
+    expect(worst, name).toBeLessThan(tolerance)
+  }
+}
+
+beforeEach(async () => { await tf.setBackend(backendName) })
+
+describe('kernels agree with the cpu backend of tfjs', () => {
+  const x = () => draw([3, 4, 5], 1, 2)
+  const positive = () => tf.add(tf.abs(x()), 0.1)
+  const unary: Record<string, (t: tf.Tensor) => tf.Tensor> = {
+    abs: tf.abs, ceil: tf.ceil, cos: tf.cos, elu: tf.elu, erf: tf.erf, exp: tf.exp, floor: tf.floor, neg: tf.neg, relu: tf.relu,
+    round: tf.round, sigmoid: tf.sigmoid, sign: tf.sign, sin: tf.sin, softplus: tf.softplus, tanh: tf.tanh, square: tf.square,
+    step: t => tf.step(t, 0.5), reciprocal: t => tf.reciprocal(t), softmax: t => tf.softmax(t), logSoftmax: t => tf.logSoftmax(t),
+    clip: t => tf.clipByValue(t, -0.5, 0.7), argMax: t => tf.argMax(t, -1), argMin: t => tf.argMin(t, 1), zerosLike: tf.zerosLike,
+    onesLike: tf.onesLike, sum: t => tf.sum(t, [0, 2]), mean: t => tf.mean(t, 1, true), max: t => tf.max(t, -1), min: t => tf.min(t),
+    prod: t => tf.prod(t, 0), transpose: t => tf.transpose(t, [2, 0, 1]), slice: t => tf.slice(t, [1, 0, 2], [2, 4, 1]),
+    pad: t => tf.pad(t, [[1, 0], [0, 2], [1, 1]], 3), tile: t => tf.tile(t, [2, 1, 3]), expandDims: t => tf.expandDims(t, 1),
+    reshape: t => tf.reshape(t, [5, -1]), cast: t => tf.cast(tf.cast(t, 'int32'), 'float32'),
+    gather: t => tf.gather(t, tf.tensor2d([[0, 2], [1, 1]], [2, 2], 'int32'), 1),
+    stack: t => tf.stack([t, tf.neg(t)], 1), unstack: t => tf.addN(tf.unstack(t, 1)), split: t => tf.concat(tf.split(t, [1, 3], 1).toReversed(), 1),
+    oneHot: t => tf.oneHot(tf.cast(tf.argMax(t, 2), 'int32'), 5), fill: () => tf.fill([2, 3], 7),
+  }
+  test.each(Object.entries(unary))('%s', async (_, op) => { await expectSame(() => ({ result: op(x()) })) })
+  test.each(Object.entries({ log: tf.log, sqrt: tf.sqrt, rsqrt: tf.rsqrt }))('%s of positive numbers', async (_, op) => {
+    await expectSame(() => ({ result: op(positive()) }))
+  })
+
+  const binary: Record<string, (a: tf.Tensor, b: tf.Tensor) => tf.Tensor> = {
+    add: tf.add, sub: tf.sub, mul: tf.mul, div: tf.div, maximum: tf.maximum, minimum: tf.minimum, squaredDifference: tf.squaredDifference,
+    equal: tf.equal, notEqual: tf.notEqual, greater: tf.greater, greaterEqual: tf.greaterEqual, less: tf.less, lessEqual: tf.lessEqual,
+    where: (a, b) => tf.where(tf.greater(a, b), a, b), pow: (a, b) => tf.pow(tf.abs(a), b),
+    and: (a, b) => tf.logicalAnd(tf.greater(a, 0), tf.logicalNot(tf.less(b, 0))), or: (a, b) => tf.logicalOr(tf.greater(a, 1), tf.less(b, 0)),
+  }
+  test.each(Object.entries(binary))('%s, whatever the shapes that broadcast', async (_, op) => {
+    await fc.assert(fc.asyncProperty(
+      fc.array(fc.tuple(fc.integer({ min: 1, max: 4 }), fc.constantFrom('both', 'a', 'b')), { minLength: 1, maxLength: 4 }),
+      async axes => {
+        const [a, b] = ['a', 'b'].map(side => axes.map(([size, kept]) => (kept === 'both' || kept === side ? size : 1)))
+        await expectSame(() => ({ result: op(draw(a ?? [], 3), draw(b ?? [], 4)) }))
+      }), { numRuns: 8 })
+  })
+
+  test.each([[false, false], [true, false], [false, true], [true, true]])('matMul with transposes %s, %s, single and batched', async (ta, tb) => {
+    const side = (batch: number[], rows: number, columns: number, turned: boolean, seed: number) =>
+      draw([...batch, ...(turned ? [columns, rows] : [rows, columns])], seed)
+    await expectSame(() => ({
+      single: tf.matMul(side([], 3, 4, ta, 1), side([], 4, 5, tb, 2), ta, tb),
+      batched: tf.matMul(side([2, 3], 3, 4, ta, 1), side([2, 3], 4, 5, tb, 2), ta, tb),
+    }))
+  })
+})
+
+describe('errors name the operation and the shapes', () => {
+  test('a kernel that is not registered', async () => {
+    await expect((async () => tf.image.resizeBilinear(draw([1, 4, 4, 1], 1) as tf.Tensor4D, [2, 2]).data())())
+      .rejects.toThrow(/ResizeBilinear.*onnxruntime/)
+  })
+  test('reading inside of jit', async () => {
+    const reads = jit<[tf.Tensor], tf.Tensor>(x => tf.mul(x, x.dataSync()[0] ?? 0), { threads: 1 })
+    await expect(reads(draw([2], 1))).rejects.toThrow(/await tensor.data\(\).*outside of jit/)
+  })
+})
+
+describe('gradients', () => {
+  const layers: Record<string, { fn: (x: tf.Tensor2D) => tf.Tensor; shape: [number, number] }> = {
+    layerNorm: { fn: layerNorm, shape: [3, 8] },
+    squaredRelu: { fn: squaredRelu, shape: [3, 8] },
+    attention: { fn: x => attention(blockWeights(), 'b.attention', x, 3, 2), shape: [6, 8] },
+    block: { fn: x => block(blockWeights(), 'b', x, 3, 2), shape: [6, 8] },
+  }
+  function blockWeights(): Tensors {
+    const sizes = { query: [8, 8], key: [8, 8], value: [8, 8], projection: [8, 8] }
+    const attentionWeights = Object.entries(sizes).flatMap(([name, [from = 0, to = 0]], index) => [
+      [`b.attention.${name}.weight`, draw([from, to], 20 + index)], [`b.attention.${name}.bias`, draw([to], 30 + index)]])
+    return {
+      ...Object.fromEntries(attentionWeights) as Tensors,
+      'b.mlp.expand.weight': draw([8, 32], 40, 0.5), 'b.mlp.expand.bias': draw([32], 41),
+      'b.mlp.contract.weight': draw([32, 8], 42, 0.5), 'b.mlp.contract.bias': draw([8], 43),
+    }
+  }
+
+  test.each(Object.entries(layers))('%s: both backends, and finite differences', async (_, { fn, shape }) => {
+    const x = () => draw(shape, 7)
+    const loss = (input: tf.Tensor) => tf.sum(tf.mul(fn(input as tf.Tensor2D), draw(shape, 8))) as tf.Scalar
+    await expectSame(() => ({ value: loss(x()), gradient: tf.grad(loss)(x()) }))
+
+    const gradient = (await on(backendName, () => ({ gradient: tf.grad(loss)(x()) })))['gradient'] ?? []
+    const values = [...await x().data()]
+    const at = async (index: number, by: number) => {
+      const moved = values.map((value, place) => (place === index ? value + by : value))
+      return (await on(backendName, () => ({ value: loss(tf.tensor(moved, shape)) })))['value']?.[0] ?? Number.NaN
+    }
+    for (const index of [0, 5, 11]) {
+      const difference = (await at(index, 1e-2) - await at(index, -1e-2)) / 2e-2
+      expect(gradient[index]).toBeCloseTo(difference, 1)
+    }
+  })
+
+  test('the whole SSMAE step, every branch on: losses and all gradients agree with the cpu backend', async () => {
+    const recipe = { ...recipes.ssmae, normalisedTarget: true }
+    const table = parameterTable(small, 3, recipe)
+    const flat = new Float32Array(table.size)
+    initialise(table, flat, Random.of(1))
+    // Beside its zeros, so that every weight matters.
+    const random = Random.of(2)
+    flat.forEach((value, index) => { flat[index] = value + random.around(0.05) })
+    const step = stepFunction(new Ssmae(small), recipe, { reconstruct: true, labeled: true, unlabeled: true })
+    await expectSame(() => {
+      const weights = Object.fromEntries(table.specs.map(({ name, offset, size, shape }) => [name, tf.tensor(flat.slice(offset, offset + size), shape)]))
+      const { gradients, losses, used, classMix } = step(weights, weights, smallBatch(recipe.maskRatio), smallControl())
+      expect(Object.keys(gradients)).toHaveLength(table.specs.length)
+      return { ...gradients, losses, used, classMix }
+    }, 2e-3)
+  })
+})
+
+function smallBatch(maskRatio: number): Batch {
+  const [tokens, pixels, kept] = [tokensOf(small), patchPixelsOf(small), keptOf(small, maskRatio)]
+  const images = small.labeled + small.unlabeled
+  const order = Array.from({ length: images }, (_, index) => [...Random.of(index).permutation(tokens)])
+  const ids = (from: number, to: number) => tf.tensor2d(order.map(row => row.slice(from, to)), [images, to - from], 'int32')
+  return {
+    masked: {
+      visible: draw([images, kept, pixels], 1) as tf.Tensor3D, keepIds: ids(0, kept),
+      hidden: draw([images, tokens - kept, pixels], 2) as tf.Tensor3D, dropIds: ids(kept, tokens),
+    },
+    labeled: draw([small.labeled, tokens, pixels], 3) as tf.Tensor3D,
+    targets: tf.tensor2d([[1, 0, 0], [0, 0.3, 0.7]]),
+    weak: draw([small.unlabeled, tokens, pixels], 4) as tf.Tensor3D,
+    strong: draw([small.unlabeled, tokens, pixels], 5) as tf.Tensor3D,
+  }
+}
+
+function smallControl(): Control {
+  return { threshold: tf.tensor1d([0.2]), classWeights: tf.tensor1d([1, 1, 0]), alignment: tf.tensor1d([1, 0.8, 1.3]), unlabeledWeight: tf.tensor1d([0.7]) }
+}
+
+test('AdamW: both backends, and the textbook formula in plain numbers', async () => {
+  const vector = (seed: number) => draw([6], seed) as tf.Tensor1D
+  const one = (value: number) => tf.tensor1d([value])
+  const run = () => update(
+    { student: vector(1), teacher: vector(2), momentum: vector(3), variance: tf.abs(vector(4)) },
+    {
+      gradients: [vector(5), vector(6)], rateScale: tf.fill([6], 0.5) as tf.Tensor1D, decays: tf.tensor1d([1, 1, 1, 0, 0, 0]),
+      learningRate: one(0.1), weightDecay: one(0.2), momentumCorrection: one(1 / (1 - betas.momentum)),
+      varianceCorrection: one(1 / (1 - betas.variance)), teacherDecay: one(0.9),
+    })
+  await expectSame(run)
+  const got = await on(backendName, run)
+  const plain = async (seed: number) => [...await vector(seed).data()]
+  const [student, teacher, momentum, variance, ga, gb] = await Promise.all([1, 2, 3, 4, 5, 6].map(plain))
+  student?.forEach((weight, index) => {
+    const gradient = ((ga?.[index] ?? 0) + (gb?.[index] ?? 0)) / 2
+    const m = 0.9 * (momentum?.[index] ?? 0) + 0.1 * gradient
+    const v = 0.95 * Math.abs(variance?.[index] ?? 0) + 0.05 * gradient ** 2
+    const direction = (m / 0.1) / (Math.sqrt(v / 0.05) + 1e-8)
+    const next = weight - 0.1 * 0.5 * (direction + 0.2 * (index < 3 ? weight : 0))
+    expect(got['student']?.[index]).toBeCloseTo(next, 4)
+    expect(got['teacher']?.[index]).toBeCloseTo(0.9 * (teacher?.[index] ?? 0) + 0.1 * next, 4)
+  })
+})
+
+describe('jit', () => {
+  test('replays without compiling again, leaves no tensors behind, and computes what eager computes', async () => {
+    const fn = (state: { w: tf.Tensor }, x: tf.Tensor) => ({ w: tf.sub(state.w, tf.mul(tf.grad(w => tf.sum(tf.square(tf.mul(w, x))))(state.w), 0.1)) })
+    const step = jit(fn, { threads: 1 })
+    let state: { w: tf.Tensor } = { w: draw([4], 1) }
+    const x = draw([4], 2)
+    const eager = await on('cpu', () => fn(fn({ w: draw([4], 1) }, draw([4], 2)), draw([4], 2)))
+    await tf.setBackend(backendName)
+    const counts: number[] = []
+    for (let round = 0; round < 5; round++) {
+      const next = await step(state, x)
+      if (round === 1) [...await next.w.data()].forEach((value, index) => { expect(value).toBeCloseTo(eager['w']?.[index] ?? Number.NaN, 5) })
+      tf.dispose(state)
+      state = next
+      counts.push(tf.memory().numTensors)
+    }
+    expect(new Set(counts).size).toBe(1)
+    expect(step.compilations()).toBe(1)
+  })
+
+  test('compiles once more for another shape', async () => {
+    const double = jit<[tf.Tensor], tf.Tensor>(x => tf.mul(x, 2), { threads: 1 })
+    expect([...await (await double(tf.tensor1d([1, 2]))).data()]).toEqual([2, 4])
+    expect([...await (await double(tf.tensor1d([1, 2, 3]))).data()]).toEqual([2, 4, 6])
+    expect(double.compilations()).toBe(2)
+  })
+})
+
+test('gradient histograms of a vertical edge vote for its orientation alone, and do not change with the brightness of the lamp', async () => {
+  const preset = { ...small, patch: 28 }
+  const edge = (bright: number) => tf.tensor3d(
+    Float32Array.from({ length: 28 * 28 * 3 }, (_, at) => (Math.floor(at / 3) % 28 < 14 ? -2 : bright)), [1, 1, 28 * 28 * 3])
+  const { one = [], two = [] } = await on(backendName, () => ({ one: histograms(edge(2), preset), two: histograms(edge(1.4), preset) }))
+  const cell = one.slice((3 * 7 + 3) * 8, (3 * 7 + 3) * 8 + 8)
+  expect(cell.indexOf(Math.max(...cell))).toBe(0)
+  expect(cell[4]).toBeCloseTo(0, 3)
+  expect(cell[0]).toBeCloseTo(two[(3 * 7 + 3) * 8] ?? Number.NaN, 1)
+})
+
+test('the trainer depends on tfjs-core alone: no other tfjs package is needed to run', () => {
+  const { dependencies } = JSON.parse(readFileSync('package.json', 'utf8')) as { dependencies: Record<string, string> }
+  expect(Object.keys(dependencies).filter(name => name.startsWith('@tensorflow/'))).toEqual(['@tensorflow/tfjs-core'])
+})
