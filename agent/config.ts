@@ -2,10 +2,12 @@
 import { readFile } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { join, resolve } from 'node:path'
-import { LineCounter, parseDocument, Document, isMap, isNode, YAMLMap, type Node } from 'yaml'
+import type { YAMLMap } from 'yaml'
+import { LineCounter, parseDocument, Document, isMap, isNode, type Node } from 'yaml'
 import { validate as validCron } from 'node-cron'
 import { z } from 'zod'
 import { PawlError } from './errors.js'
+import { withoutPasswords } from './lib/logger.js'
 import { packageRoot } from './lib/package-root.js'
 
 const identifier = z.string().regex(/^[a-zA-Z0-9_-]{1,64}$/, 'letters, digits, - and _ only, 64 at most: it becomes part of topics and paths')
@@ -92,10 +94,19 @@ export function parseConfig(text: string, file: string): Config {
   }
   const syntax = document.errors.map(error => `${at(error.pos[0])}: ${error.message.split('\n')[0] ?? ''}`)
   if (syntax.length) throw new PawlError('CONFIG_INVALID', syntax.join('\n'))
-  const parsed = Config.safeParse(document.toJS() ?? {})
+  const parsed = Config.safeParse(plainOf(document, file) ?? {})
   if (parsed.success) return parsed.data
   const problems = parsed.error.issues.flatMap(issue => problemsOf(issue, document, at))
   throw new PawlError('CONFIG_INVALID', problems.join('\n'))
+}
+
+/** Errors: CONFIG_INVALID for an alias without its anchor, which the parser lets pass. */
+function plainOf(document: Document, file: string): unknown {
+  try {
+    return document.toJS()
+  } catch (cause) {
+    throw new PawlError('CONFIG_INVALID', `${file}: ${cause instanceof Error ? cause.message : String(cause)}; put a text that begins with * in quotes`, { cause })
+  }
 }
 
 function problemsOf(issue: z.core.$ZodIssue, document: Document, at: (offset: number) => string): string[] {
@@ -110,7 +121,7 @@ function problemsOf(issue: z.core.$ZodIssue, document: Document, at: (offset: nu
   }
   const key = issue.path.join('.')
   const value: unknown = document.getIn(issue.path)
-  const shown = isNode(value) ? '' : value === undefined ? 'is missing' : `is ${JSON.stringify(value)}`
+  const shown = isNode(value) ? '' : value === undefined ? 'is missing' : `is ${withoutPasswords(JSON.stringify(value))}`
   return [`${at(offsetOf(document, issue.path))}: ${key} ${shown}`.trimEnd() + `; ${issue.message}; see \`pawl config example\``]
 }
 

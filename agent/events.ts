@@ -70,4 +70,3 @@ export type AgentEvent =
   | { type: 'broker'; state: 'connected' | 'disconnected'; url: string }
   | { type: 'collection'; state: 'running' | 'stopped'; reason: string }
   | { type: 'problem'; code: string; message: string }
-  | { type: 'notice'; message: string }

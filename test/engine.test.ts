@@ -130,11 +130,11 @@ describe('gradients', () => {
     const loss = (input: tf.Tensor) => tf.sum(tf.mul(fn(input as tf.Tensor2D), draw(shape, 8))) as tf.Scalar
     await expectSame(() => ({ value: loss(x()), gradient: tf.grad(loss)(x()) }))
 
-    const gradient = (await on(backendName, () => ({ gradient: tf.grad(loss)(x()) })))['gradient'] ?? []
+    const gradient = (await on(backendName, () => ({ gradient: tf.grad(loss)(x()) }))).gradient ?? []
     const values = [...await x().data()]
     const at = async (index: number, by: number) => {
       const moved = values.map((value, place) => (place === index ? value + by : value))
-      return (await on(backendName, () => ({ value: loss(tf.tensor(moved, shape)) })))['value']?.[0] ?? Number.NaN
+      return (await on(backendName, () => ({ value: loss(tf.tensor(moved, shape)) }))).value?.[0] ?? Number.NaN
     }
     for (const index of [0, 5, 11]) {
       const difference = (await at(index, 1e-2) - await at(index, -1e-2)) / 2e-2
@@ -201,8 +201,8 @@ test('AdamW: both backends, and the textbook formula in plain numbers', async ()
     const v = 0.95 * Math.abs(variance?.[index] ?? 0) + 0.05 * gradient ** 2
     const direction = (m / 0.1) / (Math.sqrt(v / 0.05) + 1e-8)
     const next = weight - 0.1 * 0.5 * (direction + 0.2 * (index < 3 ? weight : 0))
-    expect(got['student']?.[index]).toBeCloseTo(next, 4)
-    expect(got['teacher']?.[index]).toBeCloseTo(0.9 * (teacher?.[index] ?? 0) + 0.1 * next, 4)
+    expect(got.student?.[index]).toBeCloseTo(next, 4)
+    expect(got.teacher?.[index]).toBeCloseTo(0.9 * (teacher?.[index] ?? 0) + 0.1 * next, 4)
   })
 })
 
@@ -217,7 +217,7 @@ describe('jit', () => {
     const counts: number[] = []
     for (let round = 0; round < 5; round++) {
       const next = await step(state, x)
-      if (round === 1) [...await next.w.data()].forEach((value, index) => { expect(value).toBeCloseTo(eager['w']?.[index] ?? Number.NaN, 5) })
+      if (round === 1) [...await next.w.data()].forEach((value, index) => { expect(value).toBeCloseTo(eager.w?.[index] ?? Number.NaN, 5) })
       tf.dispose(state)
       state = next
       counts.push(tf.memory().numTensors)

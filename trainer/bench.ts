@@ -7,6 +7,7 @@ import type { PresetName } from './contract.js'
 import { Random } from './data/random.js'
 import { Lanes } from './lanes/lanes.js'
 import { allocate } from './lanes/shared.js'
+import { exportClassifier } from './export/onnx.js'
 import { initialise, parameterTable } from './model/parameters.js'
 import { channels, flopsOfStep, presets } from './model/presets.js'
 import { recipes } from './recipe.js'
@@ -106,6 +107,17 @@ export async function benchTrain(options: BenchOptions): Promise<BenchReport> {
     overheadFraction: 1 - median(sessionShare),
     peakRssBytes: process.resourceUsage().maxRSS * 1024,
   }
+}
+
+export async function untrainedModel(name: PresetName): Promise<Uint8Array> {
+  registerOnnxRuntimeBackend()
+  await tf.setBackend(backendName)
+  const table = parameterTable(presets[name], classCount, recipes.ssmae)
+  const flat = new Float32Array(table.size)
+  initialise(table, flat, Random.of(0))
+  const weights = Object.fromEntries(table.specs.map(spec => [spec.name, tf.tensor(flat.subarray(spec.offset, spec.offset + spec.size), spec.shape)]))
+  const classes = Array.from({ length: classCount }, (_, index) => `class-${String(index)}`)
+  return exportClassifier(presets[name], weights, classes, 1)
 }
 
 /** Product of two square matrices by the same engine with a thread a core, GFLOP/s, median of 20. */

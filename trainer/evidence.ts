@@ -1,5 +1,5 @@
 /** What a model is worth on images that it never learned from. */
-import { ModelFile } from './backend/model-file.js'
+import type { ModelFile } from './backend/model-file.js'
 import type { LabeledImage, Metrics, Predictions } from './contract.js'
 import { wilsonInterval } from './gate/statistics.js'
 

@@ -1,6 +1,6 @@
 /** The trainer's only door. What is light is exported as it is; the training engine loads when it is first asked for. */
 import type { BenchOptions, BenchReport } from './bench.js'
-import type { RoundEvent, RoundResult, RoundSpec } from './contract.js'
+import type { PresetName, RoundEvent, RoundResult, RoundSpec } from './contract.js'
 
 export * from './contract.js'
 export type { BenchOptions, BenchReport } from './bench.js'
@@ -25,6 +25,18 @@ export interface TrainOptions {
 export async function train(spec: RoundSpec, options: TrainOptions): Promise<RoundResult> {
   const { runRound } = await import('./round.js')
   return runRound(spec, options)
+}
+
+/** ONNX bytes of the preset with random weights: to measure speed with. */
+export async function untrainedModel(preset: PresetName): Promise<Uint8Array> {
+  const bench = await import('./bench.js')
+  return bench.untrainedModel(preset)
+}
+
+/** The engines that could train here, and whether each loads. */
+export async function trainingBackends(): Promise<{ name: string; loads: boolean; detail: string }[]> {
+  const { listBackends } = await import('./backend/choose.js')
+  return listBackends()
 }
 
 /** Times the full training step beside this machine's SGEMM. */

@@ -46,7 +46,7 @@ function different(picture: Uint8Array, median: Uint8Array, width: number): Uint
   const histogram = new Uint32Array(512)
   const differences = new Uint16Array(picture.length)
   for (let at = 0; at < picture.length; at++) {
-    const difference = Math.min(511, Math.abs((picture[at] ?? 0) - (median[at] ?? 0) * light))
+    const difference = Math.min(511, Math.round(Math.abs((picture[at] ?? 0) - (median[at] ?? 0) * light)))
     differences[at] = difference
     histogram[difference] = (histogram[difference] ?? 0) + 1
   }

@@ -123,7 +123,5 @@ export class Camera {
 }
 
 function reasonOf(cause: unknown): string {
-  if (!(cause instanceof Error)) return String(cause)
-  // fetch hides the real reason ("connect ECONNREFUSED …") one level down.
-  return cause.cause instanceof Error && cause.message === 'fetch failed' ? cause.cause.message : cause.message
+  return cause instanceof Error ? cause.message : String(cause)
 }

@@ -3,40 +3,48 @@ import { largestPictureBytes, type CameraSource } from './source.js'
 
 /**
  * MJPEG over HTTP (multipart/x-mixed-replace): most IP cameras, mjpg-streamer, ffmpeg's mpjpeg. User and password in the URL go
- * as HTTP basic authentication and appear nowhere else.
+ * as HTTP basic authentication; neither they nor the query, where some cameras want their password, appear anywhere else.
  */
 export function mjpeg(address: string): CameraSource {
-  const url = new URL(address)
-  const headers = url.username
-    ? { authorization: `Basic ${Buffer.from(`${decodeURIComponent(url.username)}:${decodeURIComponent(url.password)}`).toString('base64')}` }
-    : {}
-  url.username = ''
-  url.password = ''
   return async function* (signal) {
-    const response = await fetch(url, { signal, headers })
+    if (!URL.canParse(address)) throw new PawlError('CAMERA_UNAVAILABLE', 'the camera\'s url is not one; it looks like http://192.168.1.20/video.mjpg')
+    const url = new URL(address)
+    const shown = `${url.origin}${url.pathname}`
+    const headers = url.username
+      ? { authorization: `Basic ${Buffer.from(`${decodeURIComponent(url.username)}:${decodeURIComponent(url.password)}`).toString('base64')}` }
+      : {}
+    url.username = ''
+    url.password = ''
+    const response = await fetch(url, { signal, headers }).catch((cause: unknown) => {
+      throw new PawlError('CAMERA_UNAVAILABLE', `${shown} cannot be reached: ${rootReason(cause)}`, { cause })
+    })
     if (!response.ok || !response.body) {
-      throw new PawlError('CAMERA_UNAVAILABLE', `${url.href} answered ${String(response.status)} ${response.statusText}`)
+      throw new PawlError('CAMERA_UNAVAILABLE', `${shown} answered ${String(response.status)} ${response.statusText}`)
     }
     const type = response.headers.get('content-type') ?? ''
-    const boundary = /boundary="?([^";]+)"?/i.exec(type)?.[1]
-    if (!boundary) throw new PawlError('CAMERA_UNAVAILABLE', `${url.href} sends "${type}", not multipart/x-mixed-replace with a boundary`)
+    const boundary = /boundary="?([^";]+)"?/i.exec(type)?.[1]?.trim()
+    if (!boundary) throw new PawlError('CAMERA_UNAVAILABLE', `${shown} sends "${type}", not multipart/x-mixed-replace with a boundary`)
     yield* parts(response.body, boundary.replace(/^--/, ''))
   }
+}
+
+/** fetch hides the real reason ("connect ECONNREFUSED …") one level down. */
+function rootReason(cause: unknown): string {
+  if (!(cause instanceof Error)) return String(cause)
+  return cause.cause instanceof Error ? cause.cause.message : cause.message
 }
 
 /** Splits the body into its parts, by their length where they say it, else by the next boundary. */
 export async function* parts(body: AsyncIterable<Uint8Array>, boundary: string): AsyncIterable<Uint8Array> {
   const delimiter = Buffer.from(`--${boundary}`)
-  const headerEnd = Buffer.from('\r\n\r\n')
   let buffer = Buffer.alloc(0)
   for await (const chunk of body) {
     buffer = Buffer.concat([buffer, chunk])
     for (;;) {
       const start = buffer.indexOf(delimiter)
-      const blank = start < 0 ? -1 : buffer.indexOf(headerEnd, start)
-      if (blank < 0) break
-      const from = blank + headerEnd.length
-      const length = /content-length:\s*(\d+)/i.exec(buffer.toString('latin1', start, blank))?.[1]
+      const from = start < 0 ? -1 : endOfHead(buffer, start)
+      if (from < 0) break
+      const length = /^content-length:\s*(\d+)/im.exec(buffer.toString('latin1', start, from))?.[1]
       const to = length === undefined ? buffer.indexOf(delimiter, from) : from + Number(length)
       if (to < 0 || to > buffer.length) break
       if (to > from) yield Uint8Array.from(buffer.subarray(from, to))
@@ -46,4 +54,11 @@ export async function* parts(body: AsyncIterable<Uint8Array>, boundary: string):
       throw new PawlError('CAMERA_UNAVAILABLE', `the stream has sent ${String(buffer.length)} bytes without finishing a picture`)
     }
   }
+}
+
+/** The place after the empty line that ends a part's header lines; some cameras end their lines with a line feed alone. */
+function endOfHead(buffer: Buffer, start: number): number {
+  const ends = ['\r\n\r\n', '\n\n'].map(blank => ({ blank, at: buffer.indexOf(blank, start) })).filter(({ at }) => at >= 0)
+  const [first] = ends.sort((a, b) => a.at - b.at)
+  return first ? first.at + first.blank.length : -1
 }

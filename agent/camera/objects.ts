@@ -78,27 +78,36 @@ function union(a: Box, b: Box): Box {
   }
 }
 
-interface Track {
+interface Track<P> {
   box: Box
-  distance: number
-  emitted: boolean
+  /** The sight nearest the middle so far, wholly inside the picture. */
+  best: (Sight<P> & { distance: number }) | null
+  given: boolean
 }
 
-/** Follows objects from picture to picture; each is given once, when it has just begun to move away from the middle. */
-export class Follower {
-  private tracks: Track[] = []
+/** An object and the picture that it was seen in. */
+export interface Sight<P> {
+  box: Box
+  picture: P
+}
 
-  passed(boxes: readonly Box[], width: number, height: number): Box[] {
-    const result: Box[] = []
+/** Follows objects from picture to picture; each is given once, as it was nearest the middle, when it has begun to move away. */
+export class Follower<P> {
+  private tracks: Track<P>[] = []
+
+  passed(boxes: readonly Box[], width: number, height: number, picture: P): Sight<P>[] {
+    const result: Sight<P>[] = []
     const former = [...this.tracks]
     this.tracks = boxes.map(box => {
-      const distance = Math.hypot(centre(box).x - width / 2, centre(box).y - height / 2)
       const index = former.findIndex(track => between(track.box, box) < longestMove * width)
-      const [before] = index < 0 ? [] : former.splice(index, 1)
+      const [{ best, given } = { best: null, given: false }] = index < 0 ? [] : former.splice(index, 1)
+      const distance = Math.hypot(centre(box).x - width / 2, centre(box).y - height / 2)
+      if (best && distance > best.distance) {
+        if (!given) result.push({ box: best.box, picture: best.picture })
+        return { box, best, given: true }
+      }
       const inside = box.left > 0 && box.top > 0 && box.left + box.width < width && box.top + box.height < height
-      const leaving = before !== undefined && inside && !before.emitted && distance > before.distance
-      if (leaving) result.push(box)
-      return { box, distance, emitted: leaving || (before?.emitted ?? false) }
+      return { box, best: inside ? { box, picture, distance } : best, given }
     })
     return result
   }

@@ -6,7 +6,7 @@ import { once } from 'node:events'
 import { readdir } from 'node:fs/promises'
 import { createServer, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { join } from 'node:path'
+import { join, relative } from 'node:path'
 import sharp from 'sharp'
 
 const width = 320
@@ -29,12 +29,25 @@ export interface Drift {
 export const noDrift: Drift = { light: 1, turn: 0, blur: 0 }
 
 export interface SimulationOptions {
-  /** Folder of photographs, flat. */
+  /** Folder of photographs: flat, or a folder for each class, and then what passes is known. */
   photographs: string
   picturesPerSecond: number
   /** Pixels that the belt moves from picture to picture. */
   speed: number
   seed: number
+}
+
+/** What lies on the belt. */
+export interface Photograph {
+  path: string
+  /** Its class; null: nobody knows. */
+  label: string | null
+}
+
+interface Item extends Photograph {
+  left: number
+  top: number
+  pixels: Uint8Array
 }
 
 export class Simulation {
@@ -44,8 +57,8 @@ export class Simulation {
   private readonly server: Server
   private readonly random: () => number
   private readonly texture = new Uint8Array(width * 2 * height)
-  private names: string[] = []
-  private items: { left: number; top: number; pixels: Uint8Array }[] = []
+  private photographs: Photograph[] = []
+  private items: Item[] = []
   private travelled = 0
   private passed = 0
   private timer: NodeJS.Timeout | null = null
@@ -63,8 +76,8 @@ export class Simulation {
 
   /** Starts to serve; gives the stream's address. */
   async start(): Promise<string> {
-    this.names = (await readdir(this.options.photographs)).filter(name => name.endsWith('.png')).sort()
-    if (this.names.length === 0) throw new Error(`${this.options.photographs}: no photographs for the simulated belt`)
+    this.photographs = await photographsIn(this.options.photographs)
+    if (this.photographs.length === 0) throw new Error(`${this.options.photographs}: no photographs for the simulated belt`)
     for (let at = 0; at < this.texture.length; at++) this.texture[at] = 8 + Math.floor(this.random() * 8)
     this.server.listen(0, '127.0.0.1')
     await once(this.server, 'listening')
@@ -79,6 +92,13 @@ export class Simulation {
       this.server.close()
       await once(this.server, 'close')
     }
+  }
+
+  /** What is nearest the middle of the picture now: the truth, for those who check what the agent makes of it. */
+  nearestMiddle(): Photograph | null {
+    const away = ({ left }: Item) => Math.abs(left + itemSide / 2 - width / 2)
+    const [nearest] = this.items.toSorted((a, b) => away(a) - away(b))
+    return nearest ? { path: nearest.path, label: nearest.label } : null
   }
 
   private async tick(): Promise<void> {
@@ -121,7 +141,7 @@ export class Simulation {
     return image.jpeg({ quality: 85 }).toBuffer()
   }
 
-  private lay(picture: Buffer, item: { left: number; top: number; pixels: Uint8Array }): void {
+  private lay(picture: Buffer, item: Item): void {
     for (let row = 0; row < itemSide; row++) {
       for (let column = Math.max(0, -item.left); column < itemSide && item.left + column < width; column++) {
         const at = (item.top + row) * width + item.left + column
@@ -132,15 +152,23 @@ export class Simulation {
 
   private async layItem(): Promise<void> {
     this.passed++
-    const name = this.names[Math.floor(this.random() * this.names.length)] ?? ''
+    const photograph = this.photographs[Math.floor(this.random() * this.photographs.length)]
+    if (!photograph) return
     const top = Math.round((height - itemSide) / 2 + (this.random() - 0.5) * 40)
-    const pixels = await sharp(join(this.options.photographs, name))
+    const pixels = await sharp(photograph.path)
       .resize(itemSide, itemSide, { kernel: 'cubic' })
       .rotate(this.drift.turn, { background: '#000' })
       .resize(itemSide, itemSide, { fit: 'inside' })
       .toColourspace('b-w').raw().toBuffer()
-    this.items.push({ left: -itemSide, top, pixels })
+    this.items.push({ ...photograph, left: -itemSide, top, pixels })
   }
+}
+
+async function photographsIn(folder: string): Promise<Photograph[]> {
+  const entries = await readdir(folder, { recursive: true, withFileTypes: true })
+  return entries.filter(entry => entry.isFile() && entry.name.endsWith('.png'))
+    .map(({ parentPath, name }) => ({ path: join(parentPath, name), label: relative(folder, parentPath) || null }))
+    .sort((a, b) => (a.path < b.path ? -1 : 1))
 }
 
 /** Mulberry32. */

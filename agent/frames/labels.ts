@@ -54,6 +54,9 @@ export async function readLabels(folder: string, validation: string | null): Pro
     const judged = (await readClassFolders(validation)).images.filter(({ label }) => classes.includes(label))
     if (judged.length === 0) throw new PawlError('LABELS_INSUFFICIENT', `${validation}: no validation images of the classes ${classes.join(', ')}`)
     const [gate, promotion] = divided(judged, [0.5, 1], 1)
+    if (gate.length === 0 || promotion.length === 0) {
+      throw new PawlError('LABELS_INSUFFICIENT', `${validation}: ${String(judged.length)} validation images are too few to serve both gates; add some of each class`)
+    }
     return { labeled: images, gate, promotion }
   }
   const [gate, promotion, labeled] = divided(images, [keptBack, 2 * keptBack], leastForKeeping)

@@ -1,4 +1,4 @@
-import { existsSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
@@ -8,4 +8,9 @@ export function packageRoot(): string {
     if (existsSync(join(folder, 'package.json'))) return folder
     if (folder === dirname(folder)) throw new Error('package.json is not above the program: the installation is incomplete')
   }
+}
+
+export function packageVersion(): string {
+  const { version } = JSON.parse(readFileSync(join(packageRoot(), 'package.json'), 'utf8')) as { version: string }
+  return version
 }

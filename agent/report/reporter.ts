@@ -43,6 +43,7 @@ export interface ReporterOptions {
 export class Reporter {
   private readonly options: ReporterOptions
   private readonly prefix: string
+  private readonly bootId: string
   private readonly link: Link
   private readonly outbox: Outbox
   private readonly state: RetainedState
@@ -59,6 +60,7 @@ export class Reporter {
     this.options = options
     const { device, base, url, username, password, clock, logger, random } = options
     this.prefix = `${base}/${device}`
+    this.bootId = `${clock.nowMs().toString(36)}${Math.floor(random() * 36 ** 4).toString(36)}`
     this.outbox = new Outbox({ ...options.outbox, logger })
     this.state = new RetainedState({
       info: { device, version: options.version, node: process.version, platform: `${platform} ${process.arch}`, startedAtMs: clock.nowMs() },
@@ -152,7 +154,7 @@ export class Reporter {
 
   private store(event: AgentEvent): void {
     this.outbox.add(sequence => {
-      const reported = reportedEvent(event, { id: String(sequence), atMs: this.options.clock.nowMs() })
+      const reported = reportedEvent(event, { id: `${this.bootId}-${String(sequence)}`, atMs: this.options.clock.nowMs() })
       return reported && JSON.stringify(reported)
     })
     void this.sendEvents()

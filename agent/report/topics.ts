@@ -68,7 +68,7 @@ export const TrainState = z.strictObject({
 
 const eventBody = { id: z.string(), atMs: TimeMs }
 
-/** `id` is unique and grows with time: an event may come twice after a lost connection. */
+/** `id` is unique: an event may come twice after a lost connection. */
 export const ReportedEvent = z.discriminatedUnion('type', [
   z.strictObject({ ...eventBody, type: z.literal('round-started'), round: Count, trigger: z.string(), labeled: Count, unlabeled: Count }),
   z.strictObject({ ...eventBody, type: z.literal('round-ended'), round: Count, decision: PromotionRecordSchema }),

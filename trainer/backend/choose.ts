@@ -21,9 +21,17 @@ export async function chooseBackend(wanted: 'auto' | 'onnxruntime' | 'tensorflow
   return { backend: 'onnxruntime', device: 'cpu' }
 }
 
-export async function loadTensorflow(): Promise<{ loaded: boolean; gpu: boolean; reason?: string }> {
+export async function listBackends(): Promise<{ name: string; loads: boolean; detail: string }[]> {
+  const tensorflow = await loadTensorflow()
+  return [
+    { name: 'onnxruntime', loads: true, detail: 'CPU' },
+    { name: 'tensorflow', loads: tensorflow.loaded, detail: tensorflow.reason ?? (tensorflow.gpu ? 'GPU' : 'CPU') },
+  ]
+}
+
+async function loadTensorflow(): Promise<{ loaded: boolean; gpu: boolean; reason?: string }> {
   // A variable name keeps the compiler from asking for an optional package.
-  const name: string = '@tensorflow/tfjs-node-gpu'
+  const name = '@tensorflow/tfjs-node-gpu'
   try {
     const module = await import(name) as { node?: { isGPUDevice?: boolean } }
     return { loaded: true, gpu: module.node?.isGPUDevice === true }

@@ -98,7 +98,7 @@ export const elementwise: KernelTable = {
     return emitOne({ op: 'Where', inputs: [condition, yes, no] }, shape, yes.type)
   },
   Cast: (inputs, attributes) => {
-    const to = attributes['dtype']
+    const to = attributes.dtype
     if (to !== 'float32' && to !== 'int32' && to !== 'bool') throw new Error(`cannot cast to ${String(to)}`)
     return cast(take(inputs, 'x'), to)
   },

@@ -7,8 +7,8 @@ export const products: KernelTable = {
   /** a [..., M, K] times b [..., K, N]; `transposeA` and `transposeB` swap the last two axes first. */
   BatchMatMul: (inputs, attributes) => {
     const [a, b] = [take(inputs, 'a'), take(inputs, 'b')]
-    const transA = attributes['transposeA'] === true ? 1 : 0
-    const transB = attributes['transposeB'] === true ? 1 : 0
+    const transA = attributes.transposeA === true ? 1 : 0
+    const transB = attributes.transposeB === true ? 1 : 0
     const [rowsA, columnsA] = a.shape.slice(-2)
     const [rowsB, columnsB] = b.shape.slice(-2)
     const [m, innerA] = transA ? [columnsA, rowsA] : [rowsA, columnsA]

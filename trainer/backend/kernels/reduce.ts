@@ -22,7 +22,7 @@ const reduction = (op: string, axisName = 'axis'): Kernel => (inputs, attributes
   const given = attributes[axisName]
   const all = x.shape.map((_, axis) => axis)
   const axes = given === undefined || given === null ? all : numbersAttribute(attributes, axisName)
-  return reduce(op, x, axes.map(axis => positiveAxis(axis, x.shape.length)), attributes['keepDims'] === true)
+  return reduce(op, x, axes.map(axis => positiveAxis(axis, x.shape.length)), attributes.keepDims === true)
 }
 
 const extremeIndex = (op: string): Kernel => (inputs, attributes) => {

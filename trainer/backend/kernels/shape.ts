@@ -70,7 +70,7 @@ export const shapes: KernelTable = {
   },
   PadV2: (inputs, attributes) => {
     const x = take(inputs, 'x')
-    const paddings = attributes['paddings'] as readonly (readonly [number, number])[]
+    const paddings = attributes.paddings as readonly (readonly [number, number])[]
     const pads = int64([...paddings.map(([before]) => before), ...paddings.map(([, after]) => after)])
     const filler = filled(x.type, [], numberAttribute(attributes, 'constantValue'))
     const shape = x.shape.map((size, axis) => size + (paddings[axis]?.[0] ?? 0) + (paddings[axis]?.[1] ?? 0))
@@ -79,7 +79,7 @@ export const shapes: KernelTable = {
   SplitV: (inputs, attributes) => {
     const x = take(inputs, 'x')
     const axis = positiveAxis(numberAttribute(attributes, 'axis'), x.shape.length)
-    const given = attributes['numOrSizeSplits']
+    const given = attributes.numOrSizeSplits
     const whole = x.shape[axis] ?? 0
     const sizes = typeof given === 'number'
       ? new Array<number>(given).fill(whole / given)
@@ -95,7 +95,7 @@ export const shapes: KernelTable = {
   },
   GatherV2: (inputs, attributes) => {
     const [x, indices] = [take(inputs, 'x'), take(inputs, 'indices')]
-    if (attributes['batchDims']) throw new Error(`batchDims is ${String(attributes['batchDims'])}; only 0 is recorded`)
+    if (attributes.batchDims) throw new Error(`batchDims is ${String(attributes.batchDims)}; only 0 is recorded`)
     const axis = positiveAxis(numberAttribute(attributes, 'axis'), x.shape.length)
     return emitOne({ op: 'Gather', inputs: [x, indices], attributes: { axis } }, x.shape.toSpliced(axis, 1, ...indices.shape))
   },
@@ -108,10 +108,10 @@ export const shapes: KernelTable = {
     const equal = emitOne({ op: 'Equal', inputs: [column, classes] }, [...indices.shape, depth], 'bool')
     const [on, off] = ['onValue', 'offValue'].map(name => filled('float32', [], numberAttribute(attributes, name)))
     const hot = emitOne({ op: 'Where', inputs: [equal, on ?? equal, off ?? equal] }, equal.shape, 'float32')
-    return attributes['dtype'] === 'int32' ? cast(hot, 'int32') : hot
+    return attributes.dtype === 'int32' ? cast(hot, 'int32') : hot
   },
   Fill: (_, attributes) =>
-    filled(String(attributes['dtype'] ?? 'float32'), numbersAttribute(attributes, 'shape'), numberAttribute(attributes, 'value')),
+    filled(String(attributes.dtype ?? 'float32'), numbersAttribute(attributes, 'shape'), numberAttribute(attributes, 'value')),
   ZerosLike: inputs => likeWith(take(inputs, 'x'), 0),
   OnesLike: inputs => likeWith(take(inputs, 'x'), 1),
 }

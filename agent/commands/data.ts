@@ -1,0 +1,33 @@
+/** The data folder as the commands see it, while no daemon holds it or beside one that does. */
+import { defaultConfig, loadConfig, type Config } from '../config.js'
+import { systemClock } from '../lib/clock.js'
+import { holdFolder } from '../lib/exclusive.js'
+import { createLogger } from '../lib/logger.js'
+import { Registry } from '../registry/registry.js'
+
+export async function configOf(options: { config?: string | undefined }): Promise<Config> {
+  return options.config === undefined ? defaultConfig() : loadConfig(options.config)
+}
+
+/** The registry to read from; a running daemon does not mind. Problems go to stderr. */
+export async function readRegistry(config: Config): Promise<Registry> {
+  const registry = new Registry({
+    data: config.data, clock: systemClock, logger: createLogger({ level: 'error' }),
+    onProblem: error => { process.stderr.write(`pawl: ${error.code}: ${error.message}\n`) },
+  })
+  await registry.start()
+  return registry
+}
+
+/** The registry to change. Errors: DATA_LOCKED while a daemon runs on the folder. */
+export async function changeRegistry<T>(config: Config, change: (registry: Registry) => Promise<T>): Promise<T> {
+  const release = await holdFolder(config.data)
+  try {
+    const registry = await readRegistry(config)
+    const result = await change(registry)
+    await registry.stop()
+    return result
+  } finally {
+    await release()
+  }
+}

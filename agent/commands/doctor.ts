@@ -1,0 +1,89 @@
+import { execFile } from 'node:child_process'
+import { access, constants, mkdir, statfs } from 'node:fs/promises'
+import { connect } from 'node:net'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import { trainingBackends } from '../../trainer/index.js'
+import type { Config } from '../config.js'
+import { readLabels } from '../frames/labels.js'
+import { configOf, readRegistry } from './data.js'
+import { print, type OutputOptions } from './output.js'
+
+interface Finding {
+  what: string
+  /** `note`: nothing to mend, worth knowing. */
+  state: 'ok' | 'note' | 'problem'
+  detail: string
+}
+
+/** Checks one thing; what it raises becomes a problem with its message. */
+type Check = (config: Config) => Promise<Omit<Finding, 'what'>>
+
+const ok = (detail: string) => ({ state: 'ok' as const, detail })
+const note = (detail: string) => ({ state: 'note' as const, detail })
+const problem = (detail: string) => ({ state: 'problem' as const, detail })
+
+const checks: Record<string, Check> = {
+  node: () => Promise.resolve(ok(process.version)),
+  'data folder': async ({ data }) => {
+    await mkdir(data, { recursive: true })
+    await access(data, constants.W_OK)
+    return ok(data)
+  },
+  disk: async ({ data, frames }) => {
+    const { bavail, bsize } = await statfs(data)
+    const free = bavail * bsize
+    const text = `${(free / 1e9).toFixed(1)} GB free`
+    return free > frames.minFreeBytes ? ok(text) : problem(`${text}, less than frames.minFreeBytes: collection stands still; free some space`)
+  },
+  labels: async ({ data, labels }) => {
+    const split = await readLabels(join(data, 'labels'), labels.importValidation ? join(data, 'validation') : null)
+    return ok(`${String(split.labeled.length)} teach, ${String(split.gate.length)} gate, ${String(split.promotion.length)} promote`)
+  },
+  model: async config => {
+    const registry = await readRegistry(config)
+    const model = registry.active()
+    if (!model) return note('none yet: the first round makes it')
+    const check = (await registry.verify()).find(({ version }) => version === model.version)
+    return check?.ok ? ok(`model ${String(model.version)}`) : problem(`model ${String(model.version)}: ${check?.problem ?? 'missing'}; run \`pawl models rollback\``)
+  },
+  broker: async ({ mqtt }) => {
+    if (mqtt.broker === 'embedded') return ok(`embedded, port ${String(mqtt.port)} or the next free one`)
+    const url = new URL(mqtt.broker)
+    const port = Number(url.port) || { 'mqtt:': 1883, 'mqtts:': 8883, 'ws:': 80, 'wss:': 443 }[url.protocol] || 1883
+    await reach(url.hostname, port)
+    return ok(`${url.hostname}:${String(port)} answers`)
+  },
+  'training engines': async () => {
+    const backends = await trainingBackends()
+    return ok(backends.map(({ name, loads, detail }) => `${name}: ${loads ? 'loads' : 'does not load'} (${detail})`).join('; '))
+  },
+  ffmpeg: () => promisify(execFile)('ffmpeg', ['-version']).then(
+    ({ stdout }) => ok(stdout.split('\n')[0] ?? ''), () => note('not found; none of the configured kinds of camera needs it')),
+}
+
+export async function doctor(options: OutputOptions & { config?: string | undefined }): Promise<void> {
+  const config = await configOf(options)
+  const findings: Finding[] = []
+  for (const [what, check] of Object.entries(checks)) {
+    const finding = await check(config).catch((cause: unknown) => problem(cause instanceof Error ? cause.message : String(cause)))
+    findings.push({ what, ...finding })
+  }
+  const signs = { ok: '✓', note: '·', problem: '✗' } as const
+  print(options, { ok: findings.every(({ state }) => state !== 'problem'), findings },
+    findings.map(({ what, state, detail }) => `${signs[state]} ${what.padEnd(17)} ${detail}`))
+  if (findings.some(({ state }) => state === 'problem')) process.exitCode = 1
+}
+
+function reach(host: string, port: number): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const socket = connect({ host, port, timeout: 3000 })
+    const fail = (reason: string) => {
+      socket.destroy()
+      reject(new Error(`${host}:${String(port)} cannot be reached (${reason}); check mqtt.broker and that the broker runs`))
+    }
+    socket.once('connect', () => { socket.destroy(); resolve() })
+    socket.once('timeout', () => { fail('no answer within 3 s') })
+    socket.once('error', error => { fail(error.message) })
+  })
+}

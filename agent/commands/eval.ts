@@ -1,0 +1,16 @@
+import { resolve } from 'node:path'
+import { evaluateModel, openModel } from '../classifier/evaluate.js'
+import { readClassFolders } from '../frames/labels.js'
+import { percent, print, table, type OutputOptions } from './output.js'
+
+export async function evaluate(options: OutputOptions & { model: string; data: string }): Promise<void> {
+  const model = await openModel(resolve(options.model))
+  const { images } = await readClassFolders(resolve(options.data))
+  const result = await evaluateModel(model, images)
+  for (const { path, reason } of result.quarantined) process.stderr.write(`left out ${path}: ${reason}\n`)
+  print(options, result, [
+    `${String(result.correct)} of ${String(result.images)} right: ${percent(result.accuracy)} (95 %: ${result.interval.map(percent).join(' to ')});`
+    + ` calibration error ${percent(result.ece)}, negative log-likelihood ${result.nll.toFixed(3)}`,
+    ...table(['class', 'images', 'right', 'accuracy'], result.perClass.map(row => [row.class, row.images, row.correct, percent(row.accuracy)])),
+  ])
+}

@@ -1,0 +1,23 @@
+import { mkdir } from 'node:fs/promises'
+import { join } from 'node:path'
+import { importLabels, readClassFolders } from '../frames/labels.js'
+import { groupBy } from '../lib/group.js'
+import { configOf } from './data.js'
+import { print, table, type OutputOptions } from './output.js'
+
+type Options = OutputOptions & { config?: string | undefined }
+
+export async function labelImport(from: string, options: Options): Promise<void> {
+  const to = join((await configOf(options)).data, 'labels')
+  await mkdir(to, { recursive: true })
+  const imported = await importLabels(from, to)
+  print(options, { imported, folder: to }, [`${String(imported)} new images in ${to}`])
+}
+
+export async function labelStatus(options: Options): Promise<void> {
+  const folder = join((await configOf(options)).data, 'labels')
+  const { images, empty } = await readClassFolders(folder)
+  const classes = [...groupBy(images, ({ label }) => label)].map(([name, own]) => ({ class: name, images: own.length }))
+  const all = [...classes, ...empty.map(name => ({ class: name, images: 0 }))]
+  print(options, { folder, images: images.length, classes: all }, table(['class', 'images'], all.map(row => [row.class, row.images])))
+}

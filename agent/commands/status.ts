@@ -1,0 +1,26 @@
+import { join } from 'node:path'
+import { FrameStore } from '../frames/store.js'
+import { readClassFolders } from '../frames/labels.js'
+import { systemClock } from '../lib/clock.js'
+import { configOf, readRegistry } from './data.js'
+import { percent, print, type OutputOptions } from './output.js'
+
+export async function status(options: OutputOptions & { config?: string | undefined }): Promise<void> {
+  const config = await configOf(options)
+  const registry = await readRegistry(config)
+  const frames = new FrameStore({ folder: join(config.data, 'frames'), config: config.frames, clock: systemClock })
+  await frames.start()
+  const labels = await readClassFolders(join(config.data, 'labels')).then(({ images }) => images.length, () => 0)
+  const model = registry.active()
+  const last = registry.decisions().at(-1) ?? null
+  print(options, {
+    data: config.data, model: model?.version ?? null, accuracy: model?.card.validation.accuracy ?? null, models: registry.list().length,
+    rounds: registry.decisions().length, lastDecision: last, frames: frames.count, frameBytes: frames.totalBytes, labels,
+  }, [
+    `data     ${config.data}`,
+    `model    ${model ? `${String(model.version)}, ${percent(model.card.validation.accuracy)} on validation` : 'none yet'}`,
+    `rounds   ${String(registry.decisions().length)}${last ? `, the last one ${last.promoted ? 'promoted' : 'refused'}: ${last.explanation}` : ''}`,
+    `frames   ${String(frames.count)}, ${(frames.totalBytes / 1e6).toFixed(1)} MB`,
+    `labels   ${String(labels)}`,
+  ])
+}

@@ -1,0 +1,139 @@
+#!/usr/bin/env node
+/** The command line: what a person types, what a machine reads. Each command loads what it needs when it runs. */
+import { Command, CommanderError, InvalidArgumentError, Option } from 'commander'
+import { PawlError } from './errors.js'
+import { packageVersion } from './lib/package-root.js'
+
+const methods = ['ssmae', 'supervised', 'mae-finetune', 'ssmae-ungated', 'paper'] as const
+const presetNames = ['nano', 'micro', 'tiny'] as const
+
+/** Ends what runs: the first Ctrl-C or SIGTERM asks, the second insists. */
+function untilInterrupted(): AbortSignal {
+  const controller = new AbortController()
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+    process.on(signal, () => {
+      if (controller.signal.aborted) process.exit(130)
+      controller.abort()
+    })
+  }
+  return controller.signal
+}
+
+const count = (text: string) => {
+  const value = Number(text)
+  if (!Number.isInteger(value) || value < 0) throw new InvalidArgumentError('a whole number from 0 is needed')
+  return value
+}
+const positive = (text: string) => {
+  const value = Number(text)
+  if (!(value > 0)) throw new InvalidArgumentError('a number above 0 is needed')
+  return value
+}
+
+const example = (text: string) => `\nExample:\n  $ ${text}\n`
+const json = new Option('--json', 'one JSON object as the last line of the output')
+const config = new Option('--config <file>', 'configuration file; without one, the embedded defaults')
+const preset = new Option('--preset <name>', 'size of the model').choices(presetNames).default('nano')
+const backend = new Option('--backend <name>', 'engine that trains').choices(['auto', 'onnxruntime', 'tensorflow']).default('auto')
+const device = new Option('--device <name>', 'device that it runs on').choices(['auto', 'cpu']).default('auto')
+const lanes = new Option('--lanes <n>', 'processor cores that train; as many as there are unless given').argParser(count)
+
+const program = new Command('pawl')
+  .description('Watches cameras, trains on what it sees, and replaces its model only with a proven better one.')
+  .version(packageVersion())
+  .showHelpAfterError()
+  .exitOverride()
+
+program.command('run').description('the daemon').addOption(config)
+  .addHelpText('after', example('pawl run --config /etc/pawl.yaml'))
+  .action(async (options: { config?: string }) => { await (await import('./commands/run.js')).run(options, untilInterrupted()) })
+
+program.command('demo').description('the whole story in minutes, ends by itself').addOption(json)
+  .option('--data <folder>', 'folder to work in; a temporary one unless given')
+  .addHelpText('after', example('pawl demo'))
+  .action(async (options: { json?: boolean; data?: string }) => { await (await import('./commands/demo.js')).demo(options, untilInterrupted()) })
+
+program.command('train').description('one round outside the daemon: class folders in, model out')
+  .requiredOption('--labeled <folder>', 'class folders of labeled images')
+  .option('--unlabeled <folder>', 'images that nobody labeled, in any depth of folders')
+  .option('--validation <folder>', 'class folders that judge and never teach; else a part of the labels is kept back')
+  .requiredOption('--out <folder>', 'folder for model.onnx, weights.safetensors and card.json')
+  .addOption(preset)
+  .addOption(new Option('--method <name>', 'how it learns').choices(methods).default('ssmae'))
+  .option('--steps <n>', 'training steps', positive)
+  .option('--minutes <n>', 'length of the round, when no steps are given (default: 10)', positive)
+  .option('--seed <n>', 'everything random follows from it', count, 1)
+  .addOption(backend).addOption(device).addOption(lanes).addOption(json)
+  .addHelpText('after', example('pawl train --labeled labels --unlabeled frames --out model --minutes 10'))
+  .action(async (options: unknown) => { await (await import('./commands/train.js')).train(options, untilInterrupted()) })
+
+program.command('eval').description('measures a model on class folders')
+  .requiredOption('--model <file>', 'model.onnx, or the folder that holds it')
+  .requiredOption('--data <folder>', 'class folders of images')
+  .addOption(json)
+  .addHelpText('after', example('pawl eval --model model --data fixtures/fashion-mnist/test'))
+  .action(async (options: { model: string; data: string; json?: boolean }) => { await (await import('./commands/eval.js')).evaluate(options) })
+
+const bench = program.command('bench').description('measures this machine')
+bench.command('train').description('the full training step, beside the matrix product of this machine')
+  .addOption(preset).addOption(backend).addOption(device).addOption(lanes).addOption(json)
+  .option('--repeats <n>', 'counted steps (default: 20 at nano, 10 at micro, 6 at tiny)', count)
+  .addHelpText('after', example('pawl bench train --preset nano'))
+  .action(async (options: unknown) => { await (await import('./commands/bench.js')).benchTrainCommand(options) })
+bench.command('infer').description('JPEG bytes to prediction')
+  .option('--model <file>', 'model.onnx, or the folder that holds it; else one with random weights of the preset')
+  .addOption(preset).addOption(json)
+  .option('--repeats <n>', 'counted images', count, 300)
+  .addHelpText('after', example('pawl bench infer --preset nano'))
+  .action(async (options: { model?: string; preset: string; json?: boolean; repeats: number }) => { await (await import('./commands/bench.js')).benchInferCommand(options) })
+
+const models = program.command('models').description('the models of a data folder; promote and rollback take effect at the next start of the daemon')
+const modelsAction = (verb: 'list' | 'show' | 'verify' | 'promote' | 'rollback', argument: boolean, description: string) => {
+  const command = models.command(verb).description(description).addOption(config).addOption(json)
+    .addHelpText('after', example(`pawl models ${verb}${argument ? ' 3' : ''}`))
+  if (argument) command.argument('<version>', 'number of the model', count)
+  command.action(async (...args: unknown[]) => {
+    const options = args.at(-2) as { config?: string; json?: boolean }
+    await (await import('./commands/models.js')).models(verb, argument ? args[0] as number : null, options)
+  })
+}
+modelsAction('list', false, 'all models, and which is in service')
+modelsAction('show', true, 'card and decision of a model')
+modelsAction('verify', false, 'compares every model with the hashes on its card')
+modelsAction('promote', true, 'puts a model in service')
+modelsAction('rollback', false, 'puts the former model back in service')
+
+const label = program.command('label').description('human labels')
+label.command('import').description('copies class folders into the labels of the data folder').argument('<folder>').addOption(config).addOption(json)
+  .addHelpText('after', example('pawl label import my-labels'))
+  .action(async (folder: string, options: { config?: string; json?: boolean }) => { await (await import('./commands/label.js')).labelImport(folder, options) })
+label.command('status').description('labels of each class').addOption(config).addOption(json)
+  .addHelpText('after', example('pawl label status'))
+  .action(async (options: { config?: string; json?: boolean }) => { await (await import('./commands/label.js')).labelStatus(options) })
+
+program.command('status').description('model, rounds, frames and labels of the data folder').addOption(config).addOption(json)
+  .addHelpText('after', example('pawl status --json'))
+  .action(async (options: { config?: string; json?: boolean }) => { await (await import('./commands/status.js')).status(options) })
+
+program.command('doctor').description('checks what the agent needs, and says what to do').addOption(config).addOption(json)
+  .addHelpText('after', example('pawl doctor --config /etc/pawl.yaml'))
+  .action(async (options: { config?: string; json?: boolean }) => { await (await import('./commands/doctor.js')).doctor(options) })
+
+const configuration = program.command('config').description('the configuration file')
+configuration.command('check').description('reports everything that is wrong').argument('<file>').addOption(json)
+  .addHelpText('after', example('pawl config check /etc/pawl.yaml'))
+  .action(async (file: string, options: { json?: boolean }) => { await (await import('./commands/config.js')).check(file, options) })
+configuration.command('schema').description('the JSON schema').action(async () => { (await import('./commands/config.js')).schema() })
+configuration.command('example').description('a complete file: every key, its default, its meaning').action(async () => { (await import('./commands/config.js')).example() })
+
+try {
+  await program.parseAsync()
+  // Native threads must not keep a finished command alive.
+  process.exit(process.exitCode ?? 0)
+} catch (cause) {
+  if (cause instanceof CommanderError) process.exit(cause.exitCode === 0 ? 0 : 2)
+  const error = cause instanceof Error ? cause : new Error(String(cause))
+  const code = cause instanceof PawlError ? `${cause.code}: ` : error.name === 'RoundError' ? `${(error as Error & { reason: string }).reason}: ` : ''
+  process.stderr.write(code || process.env.PAWL_DEBUG === undefined ? `pawl: ${code}${error.message}\n` : `${error.stack ?? error.message}\n`)
+  process.exit(1)
+}

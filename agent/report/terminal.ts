@@ -1,0 +1,149 @@
+/** Tells a person at the terminal what happens: a progress bar where there is a terminal, plain lines where there is none. */
+import { styleText } from 'node:util'
+import { SingleBar } from 'cli-progress'
+import type { RoundEvent } from '../../trainer/contract.js'
+import type { AgentEvent, Prediction } from '../events.js'
+import { withoutPasswords } from '../lib/logger.js'
+
+export interface TerminalOptions {
+  stream: NodeJS.WriteStream | NodeJS.WritableStream
+  nowMs: () => number
+}
+
+/** Between two lines of progress, and of predictions, milliseconds. */
+const progressEveryMs = 10_000
+const predictionsEveryMs = 5_000
+
+type Style = 'green' | 'yellow' | 'red' | 'cyan' | 'dim' | 'bold'
+
+export class Terminal {
+  private readonly stream: TerminalOptions['stream']
+  private readonly nowMs: () => number
+  /** The stream as a terminal; null: lines go to a file or a pipe. */
+  private readonly screen: NodeJS.WriteStream | null
+  private bar: SingleBar | null = null
+  private lastProgressMs = -Infinity
+  private lastPredictionsMs = -Infinity
+  private predictions = 0
+  private frames = 0
+
+  constructor({ stream, nowMs }: TerminalOptions) {
+    this.stream = stream
+    this.nowMs = nowMs
+    this.screen = 'isTTY' in stream && stream.isTTY ? stream : null
+  }
+
+  /** One line, above the bar where there is one. */
+  say(text: string, style?: Style): void {
+    const line = style ? this.styled(style, text) : text
+    if (this.bar && this.screen) {
+      this.screen.clearLine(0)
+      this.screen.cursorTo(0)
+    }
+    this.stream.write(`${line}\n`)
+    if (this.bar) this.bar.render()
+  }
+
+  accept(event: AgentEvent): void {
+    switch (event.type) {
+      case 'camera': {
+        const { camera, state, reason } = event.status
+        if (state === 'connecting') return
+        this.say(`camera ${camera} is ${state}${reason ? `: ${withoutPasswords(reason)}` : ''}`, state === 'online' ? undefined : 'yellow')
+        return
+      }
+      case 'frame-stored':
+        this.frames = event.frames
+        return
+      case 'prediction': return this.predicted(event.prediction)
+      case 'round-started':
+        this.say(`round ${String(event.round)} (${event.trigger}): ${String(event.labeled)} labels, ${String(event.unlabeled)} frames that nobody labeled`, 'bold')
+        return
+      case 'round-event': return this.roundEvent(event.round, event.event)
+      case 'round-ended': {
+        this.endBar()
+        const { decision } = event
+        this.say(`round ${String(decision.round)}: ${decision.promoted ? 'promoted' : 'refused'} (${decision.reason}): ${decision.explanation}`, decision.promoted ? 'green' : 'yellow')
+        return
+      }
+      case 'round-refused-to-start':
+        this.say(`no round: ${event.reason}`, 'yellow')
+        return
+      case 'model-active': {
+        const { version, card } = event.model
+        this.say(`model ${String(version)} is in service: ${(100 * card.validation.accuracy).toFixed(1)} % on validation, loaded in ${String(Math.round(event.loadedInMs))} ms`, 'green')
+        return
+      }
+      case 'quarantine':
+        this.say(`put aside ${event.path}: ${event.reason}`, 'yellow')
+        return
+      case 'broker':
+        this.say(`broker ${event.url}: ${event.state}`, event.state === 'connected' ? undefined : 'yellow')
+        return
+      case 'collection':
+        this.say(event.state === 'running' ? 'collecting frames' : `collection stopped: ${event.reason}`, event.state === 'running' ? undefined : 'red')
+        return
+      case 'problem':
+        this.say(`${event.code}: ${event.message}`, 'red')
+        return
+    }
+  }
+
+  stop(): void {
+    this.endBar()
+  }
+
+  private predicted({ camera, label, confidence, model, latencyMs }: Prediction): void {
+    this.predictions++
+    if (this.nowMs() - this.lastPredictionsMs < predictionsEveryMs) return
+    this.lastPredictionsMs = this.nowMs()
+    this.say(`${camera}: ${label} ${(100 * confidence).toFixed(0)} %  (model ${String(model)}, ${latencyMs.toFixed(1)} ms; ${String(this.predictions)} predictions, ${String(this.frames)} frames kept)`)
+  }
+
+  private roundEvent(round: number, event: RoundEvent): void {
+    switch (event.type) {
+      case 'phase':
+        if (!this.screen) this.say(`round ${String(round)}: ${event.phase}`)
+        if (event.phase === 'export') this.endBar()
+        return
+      case 'gate': {
+        const { open, threshold, accepted, correct, precisionLowerBound, accuracy } = event.look
+        if (!open) return
+        this.say(`pseudo-labels above ${String(threshold)}: ${String(correct)} of ${String(accepted)} right on the gate split, surely over ${(100 * precisionLowerBound).toFixed(1)} %; teacher ${(100 * accuracy).toFixed(1)} %`, 'cyan')
+        return
+      }
+      case 'progress': return this.progress(round, event)
+      case 'quarantine': return
+    }
+  }
+
+  private progress(round: number, event: Extract<RoundEvent, { type: 'progress' }>): void {
+    const { phase, step, steps, fraction, secondsLeft, losses, imagesPerSecond } = event
+    const loss = `reconstruction ${losses.reconstruction.toFixed(2)}, labels ${losses.labeled.toFixed(2)}, pseudo-labels ${losses.unlabeled.toFixed(2)}`
+    const left = Number.isFinite(secondsLeft) ? `${String(Math.ceil(secondsLeft))} s left` : ''
+    if (this.screen) {
+      if (!this.bar) {
+        this.bar = new SingleBar({
+          stream: this.screen, format: `round {round} {bar} {percentage} % {left}  {phase}  {loss}`, hideCursor: true, linewrap: false,
+          barsize: 24, clearOnComplete: true, gracefulExit: false, noTTYOutput: false,
+        })
+        this.bar.start(100, 0, { round, left, phase, loss })
+      }
+      this.bar.update(Math.round(fraction * 100), { round, left, phase, loss })
+      return
+    }
+    if (this.nowMs() - this.lastProgressMs < progressEveryMs) return
+    this.lastProgressMs = this.nowMs()
+    this.say(`round ${String(round)}: ${String(Math.round(fraction * 100))} %, ${phase}, step ${String(step)} of about ${String(steps)}, ${imagesPerSecond.toFixed(0)} images/s, ${loss}${left && `, ${left}`}`)
+  }
+
+  private endBar(): void {
+    const { bar } = this
+    this.bar = null
+    bar?.stop()
+  }
+
+  private styled(style: Style, text: string): string {
+    return this.screen && !process.env.NO_COLOR ? styleText(style, text) : text
+  }
+}

@@ -1,0 +1,195 @@
+import { spawn } from 'node:child_process'
+import { createHash } from 'node:crypto'
+import { mkdir, mkdtemp, readFile, readdir, rm, truncate, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { systemClock } from '../agent/lib/clock.js'
+import { createLogger } from '../agent/lib/logger.js'
+import { Registry, type Challenger } from '../agent/registry/registry.js'
+import type { PromotionRecord } from '../agent/rounds/promotion.js'
+
+let data = ''
+let problems: string[] = []
+
+beforeEach(async () => {
+  data = await mkdtemp(join(tmpdir(), 'pawl-registry-'))
+  problems = []
+})
+
+afterEach(async () => {
+  await rm(data, { recursive: true, force: true })
+})
+
+async function open(keepModels = 8): Promise<Registry> {
+  const registry = new Registry({
+    data, keepModels, clock: systemClock, logger: createLogger({ level: 'silent' }), onProblem: error => { problems.push(error.message) },
+  })
+  await registry.start()
+  return registry
+}
+
+function record(round: number, challenger: number | null = null): PromotionRecord {
+  return {
+    round, decidedAtMs: 1, promoted: true, reason: 'better', explanation: 'test', champion: null, challenger,
+    accuracyChampion: null, accuracyChallenger: 0.5, comparison: null,
+  }
+}
+
+/** A challenger with real files and a card that is true to them. */
+async function challenger(text: string): Promise<Challenger> {
+  const folder = join(data, `round-${text}`)
+  await mkdir(folder, { recursive: true })
+  for (const name of ['model.onnx', 'weights.safetensors']) await writeFile(join(folder, name), `${name} ${text}`)
+  const sha256 = (name: string) => createHash('sha256').update(`${name} ${text}`).digest('hex')
+  return {
+    folder,
+    decision: version => record(1, version),
+    card: {
+      format: 'pawl-model-card/1', createdAt: '2026-01-01T00:00:00Z', method: 'ssmae', preset: 'nano', recipe: { lr: 1 }, seed: 1,
+      classes: ['a', 'b'], parameters: 1, steps: 1, seconds: 1, imagesPerSecond: 1, backend: 'onnxruntime', device: 'cpu',
+      data: { labeled: 1, unlabeled: 1, gate: 1, promotion: 1, quarantined: 0, sha256: '' },
+      validation: { images: 1, correct: 1, accuracy: 1, interval: [0, 1], nll: 0, ece: 0 }, temperature: 1,
+      pseudoLabels: { used: 0, gateOpenings: 0, lastThreshold: null, precisionLowerBound: 0 }, gate: [], parent: null,
+      files: { 'model.onnx': sha256('model.onnx'), 'weights.safetensors': sha256('weights.safetensors') },
+    },
+  }
+}
+
+const statePath = () => join(data, 'state.json')
+
+describe('registry', () => {
+  it('remembers models, decisions, attempts and runs over a restart', async () => {
+    const registry = await open()
+    const one = await registry.register(await challenger('one'))
+    await registry.promote(one.version)
+    expect(await registry.beginRound()).toBe(1)
+    expect(await registry.countAttempt('set')).toBe(1)
+    expect(await registry.countAttempt('set')).toBe(2)
+    await registry.setLastRun('round')
+    await registry.recordDecision({ ...record(2), promoted: false, reason: 'diverged' })
+    const again = await open()
+    expect(again.active()).toEqual({ ...one, status: 'champion' })
+    expect(again.decisions().map(({ reason }) => reason)).toEqual(['better', 'diverged'])
+    expect(again.attempts('set')).toBe(2)
+    expect(again.lastRunAtMs('round')).toBeGreaterThan(0)
+    expect(await again.beginRound()).toBe(2)
+    expect(await readdir(again.folderOf(one))).toHaveLength(2)
+    expect(problems).toEqual([])
+  })
+
+  it('puts the model before back in service, and refuses where there is none', async () => {
+    const registry = await open()
+    for (const name of ['one', 'two']) await registry.promote((await registry.register(await challenger(name))).version)
+    expect(registry.list().map(({ status }) => status)).toEqual(['former', 'champion'])
+    expect((await registry.rollback()).version).toBe(1)
+    expect(registry.list().map(({ status }) => status)).toEqual(['champion', 'refused'])
+    await expect(registry.rollback()).rejects.toMatchObject({ code: 'MODEL_INVALID' })
+    expect(registry.active()?.version).toBe(1)
+  })
+
+  it('refuses a model whose file differs from its card, at registration and at promotion', async () => {
+    const registry = await open()
+    const bad = await challenger('bad')
+    await writeFile(join(bad.folder, 'model.onnx'), 'changed')
+    await expect(registry.register(bad)).rejects.toMatchObject({ code: 'MODEL_INVALID' })
+    const good = await registry.register(await challenger('good'))
+    await writeFile(join(registry.folderOf(good), 'model.onnx'), 'rotten')
+    await expect(registry.promote(good.version)).rejects.toMatchObject({ code: 'MODEL_INVALID' })
+    expect(registry.active()).toBeNull()
+    expect(await registry.verify()).toMatchObject([{ version: 1, ok: false }])
+  })
+
+  it('keeps a bounded number of models, the one in service and the one before it among them', async () => {
+    const registry = await open(1)
+    for (const name of ['one', 'two']) await registry.promote((await registry.register(await challenger(name))).version)
+    for (const name of ['three', 'four', 'five']) await registry.register(await challenger(name))
+    expect(registry.list().map(({ version }) => version)).toEqual([1, 2, 4, 5])
+    expect(await readdir(join(data, 'models'))).toHaveLength(4)
+  })
+
+  it('keeps changes apart that are asked for at once', async () => {
+    const registry = await open()
+    const rounds = await Promise.all(Array.from({ length: 10 }, () => registry.beginRound()))
+    expect(rounds).toEqual([1, 2, 3, 4, 5, 6, 7, 8, 9, 10])
+  })
+
+  it('refuses to write what it could not read again', async () => {
+    const registry = await open()
+    await expect(registry.recordDecision({ ...record(1), accuracyChampion: NaN })).rejects.toThrow()
+    expect(registry.decisions()).toEqual([])
+    expect((await open()).decisions()).toEqual([])
+  })
+})
+
+describe('registry file', () => {
+  const damages: Record<string, () => Promise<void>> = {
+    truncated: () => truncate(statePath(), 40),
+    empty: () => writeFile(statePath(), ''),
+    missing: () => rm(statePath()),
+    changed: async () => { await writeFile(statePath(), (await readFile(statePath(), 'utf8')).replace('"nextRound":3', '"nextRound":9')) },
+  }
+  for (const [name, damage] of Object.entries(damages)) {
+    it(`is restored from the newest good backup when it is ${name}, and says so`, async () => {
+      const registry = await open()
+      await registry.promote((await registry.register(await challenger('one'))).version)
+      await registry.beginRound()
+      await registry.beginRound()
+      await damage()
+      const again = await open()
+      expect(problems).toEqual([expect.stringContaining('restored from')])
+      expect(again.active()?.version).toBe(1)
+      expect(await again.beginRound()).toBe(2)
+      problems = []
+      await open()
+      expect(problems).toEqual([])
+    })
+  }
+
+  it('is refused when it is gone, backups too, while models exist', async () => {
+    const registry = await open()
+    for (const name of ['one', 'two']) await registry.promote((await registry.register(await challenger(name))).version)
+    for (const name of await readdir(data)) if (name.startsWith('state.json')) await rm(join(data, name))
+    await expect(open()).rejects.toMatchObject({ code: 'REGISTRY_CORRUPT' })
+  })
+
+  it('is refused, and left alone, when it comes from a newer version or nothing in it is usable', async () => {
+    const newer = '{"schemaVersion":99,"sha256":"","data":{}}'
+    await writeFile(statePath(), newer)
+    await expect(open()).rejects.toThrow('newer')
+    expect(await readFile(statePath(), 'utf8')).toBe(newer)
+    await writeFile(statePath(), '{')
+    await expect(open()).rejects.toMatchObject({ code: 'REGISTRY_CORRUPT' })
+  })
+
+  it('never reuses the number of a model folder that a power cut left behind', async () => {
+    await mkdir(join(data, 'models', '1-0123abcd'), { recursive: true })
+    const registry = await open()
+    expect(problems).toEqual([expect.stringContaining('1-0123abcd')])
+    expect((await registry.register(await challenger('one'))).version).toBe(2)
+  })
+
+  it('is whole after kill -9 at any moment, and never older than what was reported as written', { timeout: 240_000 }, async () => {
+    let reported = 0
+    for (let kill = 0; kill < 20; kill++) {
+      const child = spawn(process.execPath, ['--import', 'tsx', join(import.meta.dirname, 'registry-child.ts'), data])
+      let output = ''
+      let errors = ''
+      child.stderr.on('data', (bytes: Buffer) => { errors += bytes.toString() })
+      child.stdout.on('data', (bytes: Buffer) => {
+        if (!output) setTimeout(() => child.kill('SIGKILL'), (kill * 37) % 101)
+        output += bytes.toString()
+      })
+      await new Promise(resolve => child.once('close', resolve))
+      expect(errors).toBe('')
+      expect(output).not.toContain('problem')
+      reported = Number(output.split('\n').at(-2) ?? reported)
+      const registry = await open()
+      expect(problems).toEqual([])
+      const next = await registry.beginRound()
+      // The write under way when the signal came may have succeeded.
+      expect([reported + 1, reported + 2]).toContain(next)
+    }
+    expect(reported).toBeGreaterThan(20)
+  })
+})

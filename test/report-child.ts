@@ -1,0 +1,11 @@
+/** A reporter in a process of its own, for tests that kill it: node report-child.ts URL OUTBOX. */
+import { systemClock } from '../agent/lib/clock.js'
+import { createLogger } from '../agent/lib/logger.js'
+import { Reporter } from '../agent/report/reporter.js'
+
+const [, , url = '', folder = ''] = process.argv
+await new Reporter({
+  device: 'box-7', version: '0', url, username: '', password: '', base: 'pawl', predictionEveryMs: 0,
+  outbox: { folder, maxEvents: 10 }, handlers: { train: () => null, status: () => null }, lastDecision: null,
+  emit: () => undefined, clock: systemClock, random: Math.random, logger: createLogger({ level: 'warn' }),
+}).start()

@@ -1,0 +1,297 @@
+import { spawn, type ChildProcess } from 'node:child_process'
+import { existsSync } from 'node:fs'
+import { mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises'
+import { createServer, type AddressInfo } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { connectAsync, type MqttClient } from 'mqtt'
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
+import type { AgentEvent, CameraStatus, Prediction } from '../agent/events.js'
+import { systemClock } from '../agent/lib/clock.js'
+import { createLogger } from '../agent/lib/logger.js'
+import { EmbeddedBroker } from '../agent/report/broker.js'
+import { commands } from '../agent/report/commands.js'
+import { Outbox } from '../agent/report/outbox.js'
+import { Reporter, type ReporterOptions } from '../agent/report/reporter.js'
+import { topics, type Topic, type TopicName } from '../agent/report/topics.js'
+
+const mosquitto = ['/usr/sbin/mosquitto', '/usr/local/sbin/mosquitto', '/usr/bin/mosquitto'].find(path => existsSync(path))
+if (!mosquitto && process.env.CI) throw new Error('mosquitto is missing; in CI these tests may not be skipped')
+
+const quiet = createLogger({ level: 'silent' })
+const waiting = { timeout: 20_000, interval: 20 }
+const cleanups: (() => Promise<unknown>)[] = []
+let folder = ''
+
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'pawl-report-'))
+})
+
+afterEach(async () => {
+  for (const cleanup of cleanups.splice(0).reverse()) await cleanup()
+  await rm(folder, { recursive: true, force: true })
+})
+
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1')
+  await new Promise(resolve => server.once('listening', resolve))
+  const { port } = server.address() as AddressInfo
+  await new Promise(resolve => server.close(resolve))
+  return port
+}
+
+interface Broker { url: string; stop: () => Promise<void> }
+
+async function aedes(port: number): Promise<Broker> {
+  const broker = new EmbeddedBroker({ port })
+  const url = await broker.start()
+  return { url, stop: () => broker.stop() }
+}
+
+async function realBroker(port: number): Promise<Broker> {
+  const config = join(folder, 'mosquitto.conf')
+  await writeFile(config, `listener ${String(port)} 127.0.0.1\nallow_anonymous true\n`)
+  const child: ChildProcess = spawn(mosquitto ?? '', ['-c', config], { stdio: 'ignore' })
+  const url = `mqtt://127.0.0.1:${String(port)}`
+  await vi.waitFor(async () => { await (await connectAsync(url, { reconnectPeriod: 0 })).endAsync() }, waiting)
+  const ended = new Promise<void>(resolve => child.once('exit', () => { resolve() }))
+  return { url, stop: () => { child.kill('SIGKILL'); return ended } }
+}
+
+class Watcher {
+  readonly client: MqttClient
+  readonly messages: { topic: string; text: string; retained: boolean }[] = []
+
+  constructor(client: MqttClient) {
+    this.client = client
+    client.on('message', (topic, payload, { retain }) => {
+      this.messages.push({ topic: topic.replace('pawl/box-7/', ''), text: payload.toString(), retained: retain })
+    })
+  }
+
+  texts(topic: string): string[] {
+    return this.messages.filter(message => message.topic === topic).map(({ text }) => text)
+  }
+
+  json(topic: string): unknown {
+    return JSON.parse(this.texts(topic).at(-1) ?? 'null')
+  }
+}
+
+async function watch(url: string): Promise<Watcher> {
+  const client = await connectAsync(url, { reconnectPeriod: 0 })
+  const watcher = new Watcher(client)
+  await client.subscribeAsync('pawl/#', { qos: 1 })
+  cleanups.push(() => client.endAsync(true))
+  return watcher
+}
+
+async function reporter(url: string, options: Partial<ReporterOptions> = {}): Promise<Reporter> {
+  const made = new Reporter({
+    device: 'box-7', version: '1.2.3', url, username: '', password: '', base: 'pawl', predictionEveryMs: 3_600_000,
+    outbox: { folder: join(folder, 'outbox'), maxEvents: 100 },
+    handlers: { train: ({ reason }) => ({ round: 3, reason }), status: () => ({ fine: true }) },
+    lastDecision: null, emit: () => undefined, clock: systemClock, random: () => 0, logger: quiet, ...options,
+  })
+  await made.start()
+  cleanups.push(() => made.stop())
+  return made
+}
+
+const cameraStatus: CameraStatus = {
+  camera: 'door', state: 'online', lastPictureAtMs: 5, picturesPerSecond: 9.5, restarts: 0, reason: null,
+}
+const problem = (message: string): AgentEvent => ({ type: 'problem', code: 'IMAGE_UNREADABLE', message })
+const prediction = (label: string, model = 1): AgentEvent & { prediction: Prediction } => ({
+  type: 'prediction',
+  prediction: { camera: 'door', capturedAtMs: 7, label, confidence: 0.9, probabilities: { [label]: 0.9 }, model, latencyMs: 4 },
+})
+
+const brokers = [
+  { name: 'the embedded broker', broker: aedes, missing: false },
+  { name: 'mosquitto', broker: realBroker, missing: !mosquitto },
+]
+
+for (const { name, broker, missing } of brokers) {
+  // Skipped only where mosquitto is not installed; CI throws above.
+  describe.skipIf(missing)(`reporter with ${name}`, { timeout: 60_000 }, () => {
+    it('publishes its state retained, in the shape of its schemas, and says offline when it stops', async () => {
+      const { url, stop } = await broker(await freePort())
+      cleanups.push(stop)
+      const agent = await reporter(url)
+      agent.accept({ type: 'camera', status: cameraStatus })
+      agent.accept(prediction('shirt'))
+      agent.accept({ type: 'round-started', round: 2, trigger: 'schedule', labeled: 10, unlabeled: 100 })
+      const live = await watch(url)
+      await vi.waitFor(() => { expect(live.texts('camera/door/prediction')).toHaveLength(1) }, waiting)
+      await vi.waitFor(() => { expect(live.json('train/state')).toMatchObject({ state: 'running', round: 2 }) }, waiting)
+      const late = await watch(url)
+      await vi.waitFor(() => { expect(late.messages.length).toBeGreaterThanOrEqual(6) }, waiting)
+      expect(late.texts('availability')).toEqual(['online'])
+      expect(late.messages.every(({ retained }) => retained)).toBe(true)
+      const check = (name: TopicName, topic: string) => topics[name].payload.parse(late.json(topic))
+      expect(check('health', 'health')).toMatchObject({ state: 'ok', camerasOnline: 1 })
+      expect(check('info', 'info')).toMatchObject({ device: 'box-7', version: '1.2.3' })
+      check('trainState', 'train/state')
+      check('cameraStatus', 'camera/door/status')
+      check('cameraPrediction', 'camera/door/prediction')
+      await agent.stop()
+      await vi.waitFor(() => { expect(late.texts('availability').at(-1)).toBe('offline') }, waiting)
+    })
+
+    it('answers commands with the transaction, and wrong ones with an error', async () => {
+      const { url, stop } = await broker(await freePort())
+      cleanups.push(stop)
+      const watcher = await watch(url)
+      await reporter(url)
+      await vi.waitFor(() => { expect(watcher.texts('availability')).toEqual(['online']) }, waiting)
+      const ask = (verb: string, payload: string) => watcher.client.publishAsync(`pawl/box-7/request/${verb}`, payload, { qos: 1 })
+      await ask('train', '{"transaction":"a1","reason":"test"}')
+      await vi.waitFor(() => {
+        expect(watcher.json('response/train')).toEqual({ status: 'ok', data: { round: 3, reason: 'test' }, transaction: 'a1' })
+      }, waiting)
+      await ask('status', '')
+      await vi.waitFor(() => { expect(watcher.json('response/status')).toEqual({ status: 'ok', data: { fine: true } }) }, waiting)
+      for (const bad of ['{"raeson":"x","transaction":"b"}', '{', '[]', '{"reason":5}', 'x'.repeat(70_000)]) {
+        const before = watcher.texts('response/train').length
+        await ask('train', bad)
+        await vi.waitFor(() => { expect(watcher.texts('response/train')).toHaveLength(before + 1) }, waiting)
+        expect(watcher.json('response/train')).toMatchObject({ status: 'error', error: { code: 'COMMAND_INVALID' } })
+        topics.response.payload.parse(watcher.json('response/train'))
+      }
+      await ask('explode', '')
+      await vi.waitFor(() => { expect(watcher.json('response/explode')).toMatchObject({ status: 'error' }) }, waiting)
+    })
+
+    it('ignores a retained request', async () => {
+      const { url, stop } = await broker(await freePort())
+      cleanups.push(stop)
+      const watcher = await watch(url)
+      await watcher.client.publishAsync('pawl/box-7/request/train', '{"transaction":"old"}', { qos: 1, retain: true })
+      const train = vi.fn()
+      await reporter(url, { handlers: { train, status: () => 1 } })
+      await vi.waitFor(() => { expect(watcher.texts('availability')).toEqual(['online']) }, waiting)
+      await watcher.client.publishAsync('pawl/box-7/request/status', '', { qos: 1 })
+      await vi.waitFor(() => { expect(watcher.texts('response/status')).toHaveLength(1) }, waiting)
+      expect(train).not.toHaveBeenCalled()
+    })
+
+    it('publishes all of its state again to a broker that came back empty, and the events of the meantime in order', async () => {
+      const port = await freePort()
+      const first = await broker(port)
+      const seen: AgentEvent[] = []
+      const agent = await reporter(first.url, { emit: event => { seen.push(event) } })
+      agent.accept({ type: 'camera', status: cameraStatus })
+      await vi.waitFor(() => { expect(seen.map(event => event.type === 'broker' && event.state)).toEqual(['connected']) }, waiting)
+      await first.stop()
+      await vi.waitFor(() => { expect(seen).toHaveLength(2) }, waiting)
+      for (const message of ['one', 'two', 'three']) agent.accept(problem(message))
+      const second = await broker(port)
+      cleanups.push(second.stop)
+      const watcher = await watch(second.url)
+      await vi.waitFor(() => { expect(watcher.texts('event')).toHaveLength(3) }, waiting)
+      const events = watcher.texts('event').map(text => topics.event.payload.parse(JSON.parse(text)))
+      expect(events.map(event => (event.type === 'problem' ? event.message : ''))).toEqual(['one', 'two', 'three'])
+      await vi.waitFor(() => { expect(watcher.json('camera/door/status')).toEqual(cameraStatus) }, waiting)
+      expect(watcher.texts('availability')).toContain('online')
+      expect(watcher.json('health')).toMatchObject({ state: 'degraded' })
+      await vi.waitFor(async () => { expect(await readdir(join(folder, 'outbox'))).toEqual([]) }, waiting)
+    })
+
+    it('leaves offline behind when its process is killed', async () => {
+      const { url, stop } = await broker(await freePort())
+      cleanups.push(stop)
+      const watcher = await watch(url)
+      const child = spawn(process.execPath, ['--import', 'tsx', join(import.meta.dirname, 'report-child.ts'), url, join(folder, 'outbox')], { stdio: 'inherit' })
+      await vi.waitFor(() => { expect(watcher.texts('availability')).toEqual(['online']) }, waiting)
+      child.kill('SIGKILL')
+      await vi.waitFor(() => { expect(watcher.texts('availability')).toEqual(['online', 'offline']) }, waiting)
+    })
+  })
+}
+
+describe('reporter', { timeout: 60_000 }, () => {
+  it('sends a prediction when class or model changes, not at every frame', async () => {
+    const { url, stop } = await aedes(await freePort())
+    cleanups.push(stop)
+    const watcher = await watch(url)
+    const agent = await reporter(url)
+    const send = async (event: AgentEvent, count: number) => {
+      agent.accept(event)
+      await vi.waitFor(() => { expect(watcher.texts('camera/door/prediction')).toHaveLength(count) }, waiting)
+    }
+    await send(prediction('shirt'), 1)
+    await send(prediction('shirt'), 1)
+    await send(prediction('boot'), 2)
+    await send(prediction('boot', 2), 3)
+  })
+
+  it('starts and stops without a broker, and says the password nowhere', async () => {
+    const lines: string[] = []
+    const port = await freePort()
+    const logger = createLogger({ level: 'trace', write: line => { lines.push(line) } })
+    const agent = await reporter(`mqtt://user:hush%20hush@127.0.0.1:${String(port)}`, { logger, password: 'hush hush' })
+    agent.accept(problem('kept'))
+    await vi.waitFor(() => { expect(lines.length).toBeGreaterThan(0) }, waiting)
+    await agent.stop()
+    expect(lines.join('')).not.toContain('hush')
+    expect(await readdir(join(folder, 'outbox'))).toHaveLength(1)
+  })
+
+  it('takes the next port when its own is taken', async () => {
+    const port = await freePort()
+    const first = await aedes(port)
+    cleanups.push(first.stop)
+    const second = await aedes(port)
+    cleanups.push(second.stop)
+    expect(second.url).not.toBe(first.url)
+  })
+})
+
+describe('outbox', () => {
+  const open = async (maxEvents = 3) => {
+    const outbox = new Outbox({ folder, maxEvents, logger: quiet })
+    await outbox.start()
+    return outbox
+  }
+  const drain = (outbox: Outbox) => {
+    const payloads: string[] = []
+    for (let entry = outbox.oldest(); entry; entry = outbox.oldest()) {
+      payloads.push(entry.payload)
+      outbox.remove(entry)
+    }
+    return payloads
+  }
+
+  it('keeps order over a restart, and drops the oldest beyond its bound', async () => {
+    const outbox = await open()
+    for (const text of ['a', 'b', 'c', 'd']) outbox.add(() => text)
+    await outbox.stop()
+    expect(outbox.dropped).toBe(1)
+    const again = await open()
+    again.add(() => 'e')
+    expect(drain(again)).toEqual(['c', 'd', 'e'])
+    await again.stop()
+    expect(await readdir(folder)).toEqual([])
+  })
+
+  it('removes what it cannot read', async () => {
+    await writeFile(join(folder, '000000000004.json'), '')
+    await writeFile(join(folder, '000000000005.json.ab.tmp'), 'half')
+    await writeFile(join(folder, '000000000006.json'), 'whole')
+    const outbox = await open()
+    expect(drain(outbox)).toEqual(['whole'])
+    await outbox.stop()
+    expect(await readdir(folder)).toEqual([])
+  })
+})
+
+it('documents every topic and command as it is', async () => {
+  const page = await readFile(join(import.meta.dirname, '../agent/report/README.md'), 'utf8')
+  const rows = page.split('\n').filter(line => line.startsWith('| `'))
+  const all: Topic[] = Object.values(topics)
+  expect(rows).toEqual([
+    ...all.map(({ topic, retained, qos, description }) => `| \`${topic}\` | ${retained ? 'retained, ' : ''}QoS ${String(qos)} | ${description} |`),
+    ...Object.entries(commands).map(([verb, { description }]) => `| \`${verb}\` | ${description} |`),
+  ])
+})
