@@ -2,7 +2,7 @@
 import { Agent } from './app.js'
 import type { Config } from './config.js'
 import { createLogger } from './lib/logger.js'
-import { Terminal } from './report/terminal.js'
+import type { Terminal } from './report/terminal.js'
 
 /** Runs until the signal fires. Errors: those of `Agent.start`. */
 export async function runDaemon(config: Config, { signal, terminal }: { signal: AbortSignal; terminal: Terminal }): Promise<void> {

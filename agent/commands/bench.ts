@@ -20,7 +20,7 @@ const defaultRepeats = { nano: 20, micro: 10, tiny: 6 } as const
 export async function benchTrainCommand(given: unknown): Promise<void> {
   const options = TrainOptions.parse(given)
   const { preset, backend, device } = options
-  const report = await benchTrain({ preset, backend, device, lanes: options.lanes || null, repeats: options.repeats ?? defaultRepeats[preset] })
+  const report = await benchTrain({ preset, backend, device, lanes: options.lanes ?? null, repeats: options.repeats ?? defaultRepeats[preset] })
   print(options, report, [
     `${preset} on ${report.backend}, ${report.device}, ${String(report.lanes)} lanes: ${report.imagesPerSecond.toFixed(1)} images/s`,
     `one step ${report.secondsPerStep.toFixed(3)} s (${report.minSeconds.toFixed(3)} to ${report.maxSeconds.toFixed(3)});`
