@@ -41,7 +41,7 @@ export interface CameraStatus {
   lastPictureAtMs: number | null
   picturesPerSecond: number
   restarts: number
-  /** Why it is not online. */
+  /** Why it is not online; or, while it is, why its pictures cannot be used. */
   reason: string | null
 }
 

@@ -1,7 +1,7 @@
 /** `pawl bench train`: the full training step, all branches on, beside this machine's SGEMM. */
 import { availableParallelism } from 'node:os'
 import * as tf from './backend/tf.js'
-import { backendName, registerOnnxRuntimeBackend } from './backend/backend.js'
+import { chooseBackend, useBackend } from './backend/choose.js'
 import { jit } from './backend/jit.js'
 import type { PresetName } from './contract.js'
 import { Random } from './data/random.js'
@@ -50,6 +50,7 @@ export async function benchTrain(options: BenchOptions): Promise<BenchReport> {
   const preset = presets[options.preset]
   const recipe = recipes.ssmae
   const table = parameterTable(preset, classCount, recipe)
+  const { backend, device } = await chooseBackend(options.backend)
   const lanesCount = options.lanes ?? availableParallelism()
   const images = 4 * (preset.labeled + preset.unlabeled)
   const buffers = allocate(table, lanesCount, images * preset.size ** 2 * channels)
@@ -59,7 +60,7 @@ export async function benchTrain(options: BenchOptions): Promise<BenchReport> {
   initialise(table, new Float32Array(buffers.state.student), random)
   new Float32Array(buffers.state.teacher).set(new Float32Array(buffers.state.student))
   const rooflineGflops = await roofline()
-  const lanes = new Lanes({ preset: options.preset, classCount, recipe, seed: 0, backend: 'onnxruntime', buffers })
+  const lanes = new Lanes({ preset: options.preset, classCount, recipe, seed: 0, backend, buffers })
   await lanes.start()
   const seconds: number[] = []
   const sessionShare: number[] = []
@@ -92,8 +93,8 @@ export async function benchTrain(options: BenchOptions): Promise<BenchReport> {
   const gflops = flopsPerStep / secondsPerStep / 1e9
   return {
     preset: options.preset,
-    backend: backendName,
-    device: 'cpu',
+    backend,
+    device,
     lanes: lanesCount,
     parameters: table.size,
     secondsPerStep,
@@ -110,8 +111,7 @@ export async function benchTrain(options: BenchOptions): Promise<BenchReport> {
 }
 
 export async function untrainedModel(name: PresetName): Promise<Uint8Array> {
-  registerOnnxRuntimeBackend()
-  await tf.setBackend(backendName)
+  await useBackend('onnxruntime')
   const table = parameterTable(presets[name], classCount, recipes.ssmae)
   const flat = new Float32Array(table.size)
   initialise(table, flat, Random.of(0))
@@ -122,8 +122,7 @@ export async function untrainedModel(name: PresetName): Promise<Uint8Array> {
 
 /** Product of two square matrices by the same engine with a thread a core, GFLOP/s, median of 20. */
 async function roofline(): Promise<number> {
-  registerOnnxRuntimeBackend()
-  await tf.setBackend(backendName)
+  await useBackend('onnxruntime')
   const size = 1024
   const [a, b] = [0, 1].map(() => tf.tensor2d(new Float32Array(size * size).fill(0.5), [size, size]))
   const product = jit<[tf.Tensor2D, tf.Tensor2D], tf.Tensor2D>((x, y) => tf.matMul(x, y), { threads: availableParallelism() })

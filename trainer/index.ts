@@ -4,13 +4,11 @@ import type { PresetName, RoundEvent, RoundResult, RoundSpec } from './contract.
 
 export * from './contract.js'
 export type { BenchOptions, BenchReport } from './bench.js'
-export { ModelFile, type ModelOutput } from './backend/model-file.js'
+export { ModelFile } from './backend/model-file.js'
 export { decodeImage } from './data/image.js'
-export { readModelMetadata } from './export/metadata.js'
 export { metricsOf } from './evidence.js'
 export * from './gate/statistics.js'
 export { presets } from './model/presets.js'
-export { recipes } from './recipe.js'
 export { Random } from './data/random.js'
 
 /** The program that runs one round in a child process, speaking `TrainerRequest` and `TrainerReply`. */

@@ -1,4 +1,5 @@
 /** A training state and what moves it: steps, looks at the gate split, and nothing else. */
+import type { BackendName } from './backend/choose.js'
 import type { PresetName } from './contract.js'
 import { softmax } from './evidence.js'
 import { Lanes } from './lanes/lanes.js'
@@ -13,7 +14,7 @@ export interface LearnerOptions {
   preset: PresetName
   recipe: Recipe
   seed: number
-  backend: 'onnxruntime' | 'tensorflow'
+  backend: BackendName
   lanes: number
   /** Names of the classes are not needed here: labels are indices below this count. */
   classCount: number

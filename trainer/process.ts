@@ -31,3 +31,5 @@ process.on('message', (request: TrainerRequest) => {
 })
 // Without its agent a round has nobody to answer to.
 process.on('disconnect', () => { process.exit(1) })
+// A signal to the whole group (Ctrl-C) is the agent's to handle: it tells the round to stop.
+process.on('SIGINT', () => undefined)

@@ -40,7 +40,7 @@ export async function runRound(spec: RoundSpec, { signal, onEvent }: RoundOption
     for (const { path, reason } of data.unreadable) onEvent({ type: 'quarantine', path, reason })
     const { backend, device } = await chooseBackend(spec.backend)
     const learner = new Learner({
-      preset: spec.preset, recipe, seed: spec.seed, backend, lanes: spec.lanes ?? availableParallelism(), classCount: data.classes.length,
+      preset: spec.preset, recipe, seed: spec.seed, backend, lanes: spec.lanes ?? (backend === 'onnxruntime' ? availableParallelism() : 1), classCount: data.classes.length,
       labeled: data.labeled.pixels, labels: labelsOf(data.labeled.items, data.classes), gate: data.gate.pixels, unlabeled: data.unlabeled.pixels,
     })
     await learner.start()
@@ -144,18 +144,22 @@ interface Teaching {
 }
 
 async function teach({ spec, recipe, learner, data, startedAtMs, signal, onEvent }: Teaching) {
+  // Without frames (a first round may begin before the camera has seen any) labels are all there is to learn from.
+  const frames = data.unlabeled.items.length > 0
   const phases: Phase[] = [
-    { name: 'reconstruct', share: recipe.phases.reconstruct },
-    { name: 'finetune', share: recipe.phases.finetune },
-    { name: 'semi-supervised', share: recipe.phases.semiSupervised },
+    { name: 'reconstruct', share: frames ? recipe.phases.reconstruct : 0 },
+    { name: 'finetune', share: frames ? recipe.phases.finetune : 1 },
+    { name: 'semi-supervised', share: frames ? recipe.phases.semiSupervised : 0 },
   ]
   const pace = new Pace({ budget: budgetOf(spec, startedAtMs), phases, nowMs: () => performance.now() })
   const gateLabels = labelsOf(data.gate.items, data.classes)
-  const { labeled: labeledEach, unlabeled: unlabeledEach } = presets[spec.preset]
   const looks: GateLook[] = []
   let decision: GateDecision | null = null
   let [steps, used, fitted] = [0, 0, false]
   const beganAtMs = performance.now()
+  const labelsBegin = pace.plan.find(({ phase }) => phase.name !== 'reconstruct')?.begins ?? 0
+  const imagesPerStep = presets[spec.preset].labeled + (frames ? presets[spec.preset].unlabeled : 0)
+  const imagesPerSecond = () => (steps * imagesPerStep) / ((performance.now() - beganAtMs) / 1000)
 
   for (const { phase, begins, ends } of pace.plan) {
     onEvent({ type: 'phase', phase: phase.name })
@@ -165,7 +169,7 @@ async function teach({ spec, recipe, learner, data, startedAtMs, signal, onEvent
       learner.set('shortcut', await fitShortcut(data.labeled.pixels, labelsOf(data.labeled.items, data.classes), data.classes.length, presets[spec.preset]))
     }
     // Labels and pseudo-labels share one schedule of the learning rate; reconstruction has its own.
-    const [rateBegins, rateEnds] = labels ? [recipe.phases.reconstruct, 1] : [begins, ends]
+    const [rateBegins, rateEnds] = labels ? [labelsBegin, 1] : [begins, ends]
     let nextLook = begins
     for (let done = pace.fraction(steps); done < ends; done = pace.fraction(steps)) {
       signal.throwIfAborted()
@@ -191,14 +195,14 @@ async function teach({ spec, recipe, learner, data, startedAtMs, signal, onEvent
       onEvent({
         type: 'progress', phase: phase.name, step: steps, steps: pace.expectedSteps(steps), fraction: pace.fraction(steps),
         secondsLeft: pace.secondsLeft(steps), losses: report,
-        imagesPerSecond: (steps * (labeledEach + unlabeledEach)) / ((performance.now() - beganAtMs) / 1000),
+        imagesPerSecond: imagesPerSecond(),
       })
     }
   }
   const last = looks.findLast(look => look.open)
   return {
     steps,
-    imagesPerSecond: (steps * (labeledEach + unlabeledEach)) / ((performance.now() - beganAtMs) / 1000),
+    imagesPerSecond: imagesPerSecond(),
     looks,
     pseudoLabels: {
       used: Math.round(used),
@@ -217,7 +221,9 @@ function budgetOf(spec: RoundSpec, startedAtMs: number) {
 }
 
 /** Both models, as the files that would serve, on the promotion split: opened here, and only here. */
-async function compare(spec: RoundSpec, classes: readonly string[], signal: AbortSignal): Promise<{ evidence: PairedEvidence; unreadable: Unreadable[] }> {
+async function compare(
+  spec: RoundSpec, classes: readonly string[], signal: AbortSignal,
+): Promise<{ evidence: PairedEvidence; unreadable: Unreadable[] }> {
   const { items, pixels, unreadable } = await loadImages(spec.promotion, ({ path }) => path, presets[spec.preset].size, signal)
   const labels = labelsOf(items, classes)
   const predict = async (folder: string) => {

@@ -1,6 +1,6 @@
 /** Fits the linear shortcut to the labels before anything else learns: convex, and done in a second. */
 import * as tf from './backend/tf.js'
-import { backendName, registerOnnxRuntimeBackend } from './backend/backend.js'
+import { useBackend } from './backend/choose.js'
 import { jit } from './backend/jit.js'
 import { plainView, writeView } from './data/augment.js'
 import { Random } from './data/random.js'
@@ -16,8 +16,7 @@ const training = { steps: 300, learningRate: 0.05, decay: 1e-3, betas: [0.9, 0.9
 export async function fitShortcut(
   images: readonly Uint8Array[], labels: readonly number[], classCount: number, preset: Preset,
 ): Promise<Float32Array> {
-  registerOnnxRuntimeBackend()
-  await tf.setBackend(backendName)
+  await useBackend('onnxruntime')
   const features = await featuresOf(images, preset)
   const count = images.length * 2
   const targets = new Float32Array(count * classCount)

@@ -1,13 +1,16 @@
-/** What a camera sees when nothing passes: the median of pictures from the last while, pixel by pixel. */
+/**
+ * What a camera sees when nothing passes: in each pixel the value that pictures of the last while crowd around. Unlike their
+ * median it holds where something covers a pixel most of the time, as long as what covers it looks different each time.
+ */
 
-/** Enough, and over long enough, that things which pass often are still rare in each pixel. */
+/** Enough, and over long enough, that things which pass often differ from each other. */
 const samples = 25
 /** Samples after which the background counts as known. */
 const leastSamples = 8
 /** Pictures between two samples, in turn; uneven, so that things which pass at an even pace are not sampled in step. */
 const gaps = [5, 8, 4, 7, 3, 6, 9]
-/** A pixel that something covers is sampled only every so often: what passes counts less, what stays is learned in the end. */
-const coveredEvery = 3
+/** Grey levels within which samples crowd around one value. */
+const crowd = 16
 /** Grey levels that a pixel must differ by, however quiet the camera. */
 const leastDifference = 8
 /** And how many times the camera's noise, as a standard deviation. */
@@ -15,7 +18,7 @@ const noiseFactor = 4.5
 
 export class Background {
   private history: Uint8Array[] = []
-  private median: Uint8Array | null = null
+  private known: Uint8Array | null = null
   private taken = 0
   private untilNext = 0
 
@@ -23,30 +26,29 @@ export class Background {
   differs(picture: Uint8Array, width: number): Uint8Array {
     if (this.history[0] && this.history[0].length !== picture.length) {
       this.history = []
-      this.median = null
+      this.known = null
     }
-    const mask = this.median ? different(picture, this.median, width) : new Uint8Array(picture.length)
-    if (this.untilNext-- === 0) this.learn(picture, mask)
+    const light = this.known ? brightness(picture, this.known, width) : 1
+    const mask = this.known ? different(picture, this.known, light) : new Uint8Array(picture.length)
+    if (this.untilNext-- === 0) this.learn(picture, light)
     return mask
   }
 
-  private learn(picture: Uint8Array, mask: Uint8Array): void {
-    const { median } = this
+  private learn(picture: Uint8Array, light: number): void {
     this.untilNext = gaps[this.taken % gaps.length] ?? 6
     this.taken++
-    const skipCovered = median !== null && this.taken % coveredEvery !== 0
-    const sample = skipCovered ? picture.map((value, at) => (mask[at] ? median[at] ?? value : value)) : Uint8Array.from(picture)
+    // All in the light of the background, so that a cloud does not spread the samples.
+    const sample = picture.map(value => Math.min(255, Math.round(value / light)))
     this.history = [...this.history, sample].slice(-samples)
-    if (this.history.length >= leastSamples) this.median = medianOf(this.history)
+    if (this.history.length >= leastSamples) this.known = crowded(this.history)
   }
 }
 
-function different(picture: Uint8Array, median: Uint8Array, width: number): Uint8Array {
-  const light = brightness(picture, median, width)
+function different(picture: Uint8Array, background: Uint8Array, light: number): Uint8Array {
   const histogram = new Uint32Array(512)
   const differences = new Uint16Array(picture.length)
   for (let at = 0; at < picture.length; at++) {
-    const difference = Math.min(511, Math.round(Math.abs((picture[at] ?? 0) - (median[at] ?? 0) * light)))
+    const difference = Math.min(511, Math.round(Math.abs((picture[at] ?? 0) - (background[at] ?? 0) * light)))
     differences[at] = difference
     histogram[difference] = (histogram[difference] ?? 0) + 1
   }
@@ -58,18 +60,19 @@ function different(picture: Uint8Array, median: Uint8Array, width: number): Uint
 }
 
 /** How much brighter the scene is than its background, from the picture's border, where little passes. */
-function brightness(picture: Uint8Array, median: Uint8Array, width: number): number {
+function brightness(picture: Uint8Array, background: Uint8Array, width: number): number {
   let [now, before] = [0, 0]
   for (let column = 0; column < width; column++) {
     for (const at of [column, picture.length - width + column]) {
       now += picture[at] ?? 0
-      before += median[at] ?? 0
+      before += background[at] ?? 0
     }
   }
   return before > width ? Math.min(2, Math.max(0.5, now / before)) : 1
 }
 
-function medianOf(pictures: readonly Uint8Array[]): Uint8Array {
+/** In each pixel the middle of the largest group of samples that lie within `crowd` grey levels. */
+function crowded(pictures: readonly Uint8Array[]): Uint8Array {
   const out = new Uint8Array(pictures[0]?.length ?? 0)
   const sorted = new Uint8Array(pictures.length)
   for (let at = 0; at < out.length; at++) {
@@ -80,7 +83,12 @@ function medianOf(pictures: readonly Uint8Array[]): Uint8Array {
       for (; place > 0 && (sorted[place - 1] ?? 0) > value; place--) sorted[place] = sorted[place - 1] ?? 0
       sorted[place] = value
     }
-    out[at] = sorted[pictures.length >> 1] ?? 0
+    let [first, most] = [0, 0]
+    for (let start = 0, end = 0; start + most < sorted.length; start++) {
+      while (end < sorted.length && (sorted[end] ?? 0) - (sorted[start] ?? 0) <= crowd) end++
+      if (end - start > most) [first, most] = [start, end - start]
+    }
+    out[at] = sorted[first + (most >> 1)] ?? 0
   }
   return out
 }

@@ -92,7 +92,8 @@ export class Camera {
     const rate = this.arrivalsMs.length > 1 ? (this.arrivalsMs.length - 1) / ((nowMs - (this.arrivalsMs[0] ?? nowMs)) / 1000) : 0
     const capturedAtMs = clock.nowMs()
     const changed = this.status.state !== 'online'
-    this.status = { ...this.status, state: 'online', reason: null, lastPictureAtMs: capturedAtMs, picturesPerSecond: Math.round(rate * 10) / 10 }
+    const reason = changed ? null : this.status.reason
+    this.status = { ...this.status, state: 'online', reason, lastPictureAtMs: capturedAtMs, picturesPerSecond: Math.round(rate * 10) / 10 }
     if (changed) this.options.onStatus(this.status)
     // A little early is on time, else a camera at exactly the wanted rate would lose every other picture.
     if (nowMs - this.lastTakenMs < 900 / maxPerSecond) return
@@ -109,11 +110,18 @@ export class Camera {
       this.waiting = null
       try {
         await this.options.onPicture(picture)
+        this.usable(null)
       } catch (cause) {
-        this.change({ state: 'online', reason: reasonOf(cause) })
+        this.usable(reasonOf(cause))
       }
     }
     this.working = false
+  }
+
+  /** Told when pictures become unusable and when they are usable again, not for each of them. */
+  private usable(reason: string | null): void {
+    const { state, reason: former } = this.status
+    if (state === 'online' && (former === null) !== (reason === null)) this.change({ reason })
   }
 
   private change(part: Partial<CameraStatus>): void {

@@ -7,25 +7,37 @@ import { largestPictureBytes, type CameraSource } from './source.js'
 const pollMs = 500
 const pictureName = /^[^.].*\.(jpe?g|png)$/i
 
-/** Pictures that appear in a folder, in the order of their names; those that are there at the start are passed over. */
+/**
+ * Pictures that appear in a folder, in the order of their names; those that are there at the first start are passed over. A later
+ * start goes on where the former one ended: what came in between is not lost.
+ */
 export function folder(path: string): CameraSource {
+  let done: Set<string> | null = null
+  const sizes = new Map<string, number>()
   return async function* (signal) {
     const names = async () => (await readdir(path).catch((cause: unknown) => {
       throw new PawlError('CAMERA_UNAVAILABLE', `${path}: the folder cannot be read`, { cause })
     })).filter(name => pictureName.test(name)).sort()
-    const seen = new Set(await names())
+    done ??= new Set(await names())
     while (!signal.aborted) {
       const present = await names()
       for (const name of present) {
-        if (seen.has(name)) continue
-        seen.add(name)
-        const { size, mtimeMs } = await stat(join(path, name))
-        // Still being written: it is looked at again.
-        if (Date.now() - mtimeMs < pollMs) seen.delete(name)
-        else if (size > 0 && size <= largestPictureBytes) yield await readFile(join(path, name))
+        if (done.has(name)) continue
+        const size = (await stat(join(path, name)).catch(() => null))?.size ?? 0
+        // Still being written, or gone again: it is looked at once more.
+        if (size === 0 || sizes.get(name) !== size) {
+          sizes.set(name, size)
+          continue
+        }
+        done.add(name)
+        if (size <= largestPictureBytes) yield await readFile(join(path, name))
       }
       const current = new Set(present)
-      for (const name of seen) if (!current.has(name)) seen.delete(name)
+      for (const name of [...done, ...sizes.keys()]) {
+        if (current.has(name)) continue
+        done.delete(name)
+        sizes.delete(name)
+      }
       await sleep(pollMs, undefined, { signal }).catch(() => undefined)
     }
   }

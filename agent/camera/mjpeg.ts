@@ -47,7 +47,8 @@ export async function* parts(body: AsyncIterable<Uint8Array>, boundary: string):
       const length = /^content-length:\s*(\d+)/im.exec(buffer.toString('latin1', start, from))?.[1]
       const to = length === undefined ? buffer.indexOf(delimiter, from) : from + Number(length)
       if (to < 0 || to > buffer.length) break
-      if (to > from) yield Uint8Array.from(buffer.subarray(from, to))
+      const end = length === undefined ? beforeLineBreak(buffer, from, to) : to
+      if (end > from) yield Uint8Array.from(buffer.subarray(from, end))
       buffer = buffer.subarray(to)
     }
     if (buffer.length > largestPictureBytes) {
@@ -61,4 +62,10 @@ function endOfHead(buffer: Buffer, start: number): number {
   const ends = ['\r\n\r\n', '\n\n'].map(blank => ({ blank, at: buffer.indexOf(blank, start) })).filter(({ at }) => at >= 0)
   const [first] = ends.sort((a, b) => a.at - b.at)
   return first ? first.at + first.blank.length : -1
+}
+
+/** The line break before a boundary belongs to the boundary, not to the picture (RFC 2046, section 5.1.1). */
+function beforeLineBreak(buffer: Buffer, from: number, to: number): number {
+  if (to === from || buffer[to - 1] !== 0x0a) return to
+  return to - 2 >= from && buffer[to - 2] === 0x0d ? to - 2 : to - 1
 }

@@ -13,6 +13,8 @@ const bridge = 5
 const leastArea = 0.01
 /** Longest move of an object between two pictures, as a share of the picture's width. */
 const longestMove = 0.25
+/** Pictures over which an object may be lost from sight and still be the same. */
+const longestMissed = 2
 
 /** Boxes around the connected areas of a mask (row-major, 1: object). */
 export function findObjects(mask: Uint8Array, width: number, height: number): Box[] {
@@ -78,39 +80,68 @@ function union(a: Box, b: Box): Box {
   }
 }
 
-interface Track<P> {
-  box: Box
-  /** The sight nearest the middle so far, wholly inside the picture. */
-  best: (Sight<P> & { distance: number }) | null
-  given: boolean
-}
-
 /** An object and the picture that it was seen in. */
 export interface Sight<P> {
   box: Box
   picture: P
 }
 
-/** Follows objects from picture to picture; each is given once, as it was nearest the middle, when it has begun to move away. */
+interface Track<P> {
+  box: Box
+  /** The sight nearest the middle so far, wholly inside the picture. */
+  best: (Sight<P> & { distance: number }) | null
+  given: boolean
+  sights: number
+  /** Pictures since it was last seen. */
+  missed: number
+}
+
+/**
+ * Follows objects from picture to picture; each that is seen more than once is given once, as it was nearest the middle, when it
+ * has begun to move away or is gone.
+ */
 export class Follower<P> {
   private tracks: Track<P>[] = []
 
   passed(boxes: readonly Box[], width: number, height: number, picture: P): Sight<P>[] {
     const result: Sight<P>[] = []
-    const former = [...this.tracks]
-    this.tracks = boxes.map(box => {
-      const index = former.findIndex(track => between(track.box, box) < longestMove * width)
-      const [{ best, given } = { best: null, given: false }] = index < 0 ? [] : former.splice(index, 1)
+    const give = ({ best, given, sights }: Track<P>) => { if (best && !given && sights > 1) result.push({ box: best.box, picture: best.picture }) }
+    const matches = matched(this.tracks, boxes, longestMove * width)
+    const seen = boxes.map((box): Track<P> => {
+      const former = matches.get(box) ?? { best: null, given: this.isPart(box, width), sights: 0 }
+      const track = { box, best: former.best, given: former.given, sights: former.sights + 1, missed: 0 }
       const distance = Math.hypot(centre(box).x - width / 2, centre(box).y - height / 2)
-      if (best && distance > best.distance) {
-        if (!given) result.push({ box: best.box, picture: best.picture })
-        return { box, best, given: true }
+      if (track.best && distance > track.best.distance) {
+        give(track)
+        return { ...track, given: true }
       }
       const inside = box.left > 0 && box.top > 0 && box.left + box.width < width && box.top + box.height < height
-      return { box, best: inside ? { box, picture, distance } : best, given }
+      return inside ? { ...track, best: { box, picture, distance } } : track
     })
+    const found = new Set(matches.values())
+    const lost = this.tracks.filter(track => !found.has(track)).map(track => ({ ...track, missed: track.missed + 1 }))
+    for (const track of lost) if (track.missed > longestMissed) give(track)
+    this.tracks = [...seen, ...lost.filter(({ missed }) => missed <= longestMissed)]
     return result
   }
+
+  /** What appears beside an object that was given is a part of it: other objects come in from the side. */
+  private isPart(box: Box, width: number): boolean {
+    return this.tracks.some(track => track.given && between(track.box, box) < longestMove * width)
+  }
+}
+
+/** The track of each box that has one: nearest pairs first, each track once. */
+function matched<P>(tracks: readonly Track<P>[], boxes: readonly Box[], farthest: number): Map<Box, Track<P>> {
+  const pairs = tracks.flatMap(track => boxes.map(box => ({ track, box, distance: between(track.box, box) })))
+  const matches = new Map<Box, Track<P>>()
+  const taken = new Set<Track<P>>()
+  for (const { track, box, distance } of pairs.sort((a, b) => a.distance - b.distance)) {
+    if (distance >= farthest || matches.has(box) || taken.has(track)) continue
+    matches.set(box, track)
+    taken.add(track)
+  }
+  return matches
 }
 
 function centre({ left, top, width, height }: Box): { x: number; y: number } {

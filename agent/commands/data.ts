@@ -11,11 +11,8 @@ export async function configOf(options: { config?: string | undefined }): Promis
 
 /** The registry to read from; a running daemon does not mind. Problems go to stderr. */
 export async function readRegistry(config: Config): Promise<Registry> {
-  const registry = new Registry({
-    data: config.data, clock: systemClock, logger: createLogger({ level: 'error' }),
-    onProblem: error => { process.stderr.write(`pawl: ${error.code}: ${error.message}\n`) },
-  })
-  await registry.start()
+  const registry = registryOf(config)
+  await registry.read()
   return registry
 }
 
@@ -23,11 +20,19 @@ export async function readRegistry(config: Config): Promise<Registry> {
 export async function changeRegistry<T>(config: Config, change: (registry: Registry) => Promise<T>): Promise<T> {
   const release = await holdFolder(config.data)
   try {
-    const registry = await readRegistry(config)
+    const registry = registryOf(config)
+    await registry.start()
     const result = await change(registry)
     await registry.stop()
     return result
   } finally {
     await release()
   }
+}
+
+function registryOf(config: Config): Registry {
+  return new Registry({
+    data: config.data, clock: systemClock, logger: createLogger({ level: 'error' }),
+    onProblem: error => { process.stderr.write(`pawl: ${error.code}: ${error.message}\n`) },
+  })
 }

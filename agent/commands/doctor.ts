@@ -1,4 +1,5 @@
 import { execFile } from 'node:child_process'
+import { existsSync } from 'node:fs'
 import { access, constants, mkdir, statfs } from 'node:fs/promises'
 import { connect } from 'node:net'
 import { join } from 'node:path'
@@ -19,6 +20,8 @@ interface Finding {
 /** Checks one thing; what it raises becomes a problem with its message. */
 type Check = (config: Config) => Promise<Omit<Finding, 'what'>>
 
+const usualPorts: Record<string, number> = { 'mqtt:': 1883, 'mqtts:': 8883, 'ws:': 80, 'wss:': 443 }
+
 const ok = (detail: string) => ({ state: 'ok' as const, detail })
 const note = (detail: string) => ({ state: 'note' as const, detail })
 const problem = (detail: string) => ({ state: 'problem' as const, detail })
@@ -37,8 +40,11 @@ const checks: Record<string, Check> = {
     return free > frames.minFreeBytes ? ok(text) : problem(`${text}, less than frames.minFreeBytes: collection stands still; free some space`)
   },
   labels: async ({ data, labels }) => {
-    const split = await readLabels(join(data, 'labels'), labels.importValidation ? join(data, 'validation') : null)
-    return ok(`${String(split.labeled.length)} teach, ${String(split.gate.length)} gate, ${String(split.promotion.length)} promote`)
+    const imported = existsSync(join(data, 'labels'))
+    const [folder, validation] = imported ? [join(data, 'labels'), join(data, 'validation')] : [labels.import, labels.importValidation]
+    if (folder === '') return problem(`none yet: put images into one folder for each class in ${join(data, 'labels')}, or set labels.import`)
+    const split = await readLabels(folder, labels.importValidation ? validation : null)
+    return ok(`${imported ? '' : `imported at the first start from ${folder}: `}${String(split.labeled.length)} teach, ${String(split.gate.length)} gate, ${String(split.promotion.length)} promote`)
   },
   model: async config => {
     const registry = await readRegistry(config)
@@ -50,7 +56,7 @@ const checks: Record<string, Check> = {
   broker: async ({ mqtt }) => {
     if (mqtt.broker === 'embedded') return ok(`embedded, port ${String(mqtt.port)} or the next free one`)
     const url = new URL(mqtt.broker)
-    const port = Number(url.port) || { 'mqtt:': 1883, 'mqtts:': 8883, 'ws:': 80, 'wss:': 443 }[url.protocol] || 1883
+    const port = url.port === '' ? usualPorts[url.protocol] ?? 1883 : Number(url.port)
     await reach(url.hostname, port)
     return ok(`${url.hostname}:${String(port)} answers`)
   },

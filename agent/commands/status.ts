@@ -9,7 +9,7 @@ export async function status(options: OutputOptions & { config?: string | undefi
   const config = await configOf(options)
   const registry = await readRegistry(config)
   const frames = new FrameStore({ folder: join(config.data, 'frames'), config: config.frames, clock: systemClock })
-  await frames.start()
+  await frames.read()
   const labels = await readClassFolders(join(config.data, 'labels')).then(({ images }) => images.length, () => 0)
   const model = registry.active()
   const last = registry.decisions().at(-1) ?? null

@@ -1,7 +1,7 @@
 /** Human labels: plain class folders that a person may edit, and what of them teaches, gates and promotes. */
 import { createHash } from 'node:crypto'
 import { copyFile, mkdir, readdir, rename } from 'node:fs/promises'
-import { basename, join } from 'node:path'
+import { basename, dirname, join, parse } from 'node:path'
 import type { LabeledImage } from '../../trainer/contract.js'
 import { PawlError } from '../errors.js'
 import { writeDurably } from '../lib/durable.js'
@@ -66,14 +66,18 @@ export async function readLabels(folder: string, validation: string | null): Pro
   return { labeled, gate, promotion }
 }
 
-/** Images whose names hash below the first bound, below the second, and the rest; classes with fewer than `least` go to the rest. */
+/**
+ * Images whose names hash below the first bound, below the second, and the rest. Classes with fewer than `least` go to the rest, and so
+ * does a class of which nothing else would be there: it could not be learned.
+ */
 function divided(
   images: readonly LabeledImage[], [low, high]: readonly [number, number], least: number,
 ): [LabeledImage[], LabeledImage[], LabeledImage[]] {
   const parts: [LabeledImage[], LabeledImage[], LabeledImage[]] = [[], [], []]
   for (const own of groupBy(images, ({ label }) => label).values()) {
+    const whole = own.length < least || (high < 1 && own.every(image => hashOf(image) < high))
     for (const image of own) {
-      const place = own.length < least ? 1 : hashOf(image)
+      const place = whole ? 1 : hashOf(image)
       parts[place < low ? 0 : place < high ? 1 : 2].push(image)
     }
   }
@@ -100,12 +104,21 @@ export async function importLabels(from: string, to: string): Promise<number> {
   return copied
 }
 
-/** Puts an unreadable image aside, with the reason beside it; nothing is deleted. */
-export async function quarantine(path: string, reason: string, folder: string): Promise<string> {
-  const label = basename(join(path, '..'))
-  const target = join(folder, label, basename(path))
-  await mkdir(join(folder, label), { recursive: true })
-  await rename(path, target)
+/** Puts an unreadable image aside, with the reason beside it; nothing is deleted or replaced. Null when a person took it away meanwhile. */
+export async function quarantine(path: string, reason: string, folder: string): Promise<string | null> {
+  const place = join(folder, basename(dirname(path)))
+  await mkdir(place, { recursive: true })
+  const taken = new Set(await readdir(place))
+  const { base, name, ext } = parse(path)
+  let free = base
+  for (let copy = 2; taken.has(free); copy++) free = `${name}-${String(copy)}${ext}`
+  const target = join(place, free)
+  try {
+    await rename(path, target)
+  } catch (cause) {
+    if (cause instanceof Error && 'code' in cause && cause.code === 'ENOENT') return null
+    throw cause
+  }
   await writeDurably(`${target}.reason.txt`, `${reason}\n`)
   return target
 }

@@ -15,7 +15,8 @@ export function reservoir(frames: readonly StoredFrame[], count: number, random:
   const waiting = [...strata.values()].sort((a, b) => a.length - b.length)
   const chosen: StoredFrame[] = []
   waiting.forEach((stratum, index) => {
-    const share = Math.floor((count - chosen.length) / (waiting.length - index))
+    // Rounded by chance, so that with fewer frames than strata none of them is passed over for good.
+    const share = Math.floor((count - chosen.length) / (waiting.length - index) + random())
     chosen.push(...draw(stratum, share, random))
   })
   return chosen

@@ -1,5 +1,6 @@
 /** Frames that nobody labeled: on disk, bounded by bytes and age, the oldest go first. */
 import { createHash } from 'node:crypto'
+import { existsSync } from 'node:fs'
 import { mkdir, readdir, rm, stat, statfs } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import type { Config } from '../config.js'
@@ -35,23 +36,23 @@ export class FrameStore {
     this.options = options
   }
 
-  /** Finds what is there already; half-written files of a former run are removed. */
-  async start(): Promise<void> {
-    await mkdir(this.options.folder, { recursive: true })
-    const entries = await readdir(this.options.folder, { recursive: true, withFileTypes: true })
-    for (const entry of entries.filter(item => item.isFile())) {
-      const path = join(entry.parentPath, entry.name)
-      const time = frameName.exec(entry.name)?.[1]
-      if (time !== undefined) {
-        const { size } = await stat(path)
-        const camera = basename(join(entry.parentPath, '..'))
-        this.frames.push({ path, camera, capturedAtMs: Number(time), bytes: size })
-        this.bytes += size
-      } else if (entry.name.endsWith('.tmp')) {
-        await rm(path, { force: true })
-      }
+  /** Finds what is there and changes nothing: safe beside a running daemon. */
+  async read(): Promise<void> {
+    for (const path of await this.filesBelow()) {
+      const time = frameName.exec(basename(path))?.[1]
+      if (time === undefined) continue
+      const { size } = await stat(path)
+      this.frames.push({ path, camera: basename(join(path, '..', '..')), capturedAtMs: Number(time), bytes: size })
+      this.bytes += size
     }
     this.frames.sort((a, b) => a.capturedAtMs - b.capturedAtMs)
+  }
+
+  /** Finds what is there; half-written files of a former run and frames beyond the bounds are removed. */
+  async start(): Promise<void> {
+    await mkdir(this.options.folder, { recursive: true })
+    for (const path of await this.filesBelow()) if (path.endsWith('.tmp')) await rm(path, { force: true })
+    await this.read()
     await this.evict()
   }
 
@@ -82,7 +83,9 @@ export class FrameStore {
     const path = join(folder, frame.camera, day, `${String(frame.capturedAtMs)}-${hash}.jpg`)
     await writeDurably(path, frame.jpeg)
     const stored = { path, camera: frame.camera, capturedAtMs: frame.capturedAtMs, bytes: frame.jpeg.length }
-    this.frames.push(stored)
+    // Frames overtake each other: the best picture of an object is older than the one in which it was last seen.
+    const place = this.frames.findLastIndex(({ capturedAtMs }) => capturedAtMs <= stored.capturedAtMs) + 1
+    this.frames.splice(place, 0, stored)
     this.bytes += stored.bytes
     await this.evict()
     return stored
@@ -94,6 +97,12 @@ export class FrameStore {
     const [frame] = index < 0 ? [] : this.frames.splice(index, 1)
     if (frame) this.bytes -= frame.bytes
     await rm(path, { force: true })
+  }
+
+  private async filesBelow(): Promise<string[]> {
+    const { folder } = this.options
+    const entries = existsSync(folder) ? await readdir(folder, { recursive: true, withFileTypes: true }) : []
+    return entries.filter(entry => entry.isFile()).map(entry => join(entry.parentPath, entry.name))
   }
 
   private async evict(): Promise<void> {

@@ -26,7 +26,7 @@ const keptDecisions = 200
 const keptPromotionSets = 20
 
 export interface RegistryOptions {
-  /** The data folder; the caller holds its lock. */
+  /** The data folder; whoever calls anything but `read` holds its lock. */
   data: string
   clock: Clock
   logger: Logger
@@ -72,18 +72,21 @@ export class Registry {
     }), emptyState)
   }
 
-  /** Reads the state. Errors: REGISTRY_CORRUPT when it is unusable, or gone while models exist. */
+  /** Reads the state and changes nothing: safe beside a running daemon. Errors: REGISTRY_CORRUPT when it is unusable. */
+  async read(): Promise<void> {
+    await this.db.read()
+    if (this.restored) this.options.onProblem(this.restored)
+  }
+
+  /** Reads the state and puts in order what a power cut left behind. Errors: those of `read`; REGISTRY_CORRUPT when it is gone while models exist. */
   async start(): Promise<void> {
     await mkdir(this.modelsFolder, { recursive: true })
-    await this.db.read()
+    await this.read()
     const unknown = await this.unknownFolders()
     if (!this.db.data.versions.length && unknown.length > 1) {
       throw new PawlError('REGISTRY_CORRUPT', `${this.options.data}: state.json knows no model, but models/ holds ${unknown.join(', ')}; put state.json or one of its backups back, or move models/ away to begin anew`)
     }
-    if (this.restored) {
-      this.options.onProblem(this.restored)
-      await this.write(() => undefined)
-    }
+    if (this.restored) await this.write(() => undefined)
     const { nextVersion } = this.db.data
     for (const folder of unknown) {
       // A lower number was registered once and then dropped: a power cut came between. A higher one was never registered.
@@ -139,8 +142,8 @@ export class Registry {
   async countAttempt(promotionSet: string): Promise<number> {
     return await this.write(state => {
       const attempt = (state.attempts[promotionSet] ?? 0) + 1
-      const { [promotionSet]: _, ...others } = state.attempts
-      state.attempts = Object.fromEntries([...Object.entries(others), [promotionSet, attempt]].slice(-keptPromotionSets))
+      const others = Object.entries(state.attempts).filter(([set]) => set !== promotionSet)
+      state.attempts = Object.fromEntries([...others, [promotionSet, attempt] as const].slice(-keptPromotionSets))
       return attempt
     })
   }

@@ -1,7 +1,11 @@
 /** Which engine trains: the one that is asked for, or the fastest that loads. */
+import * as tf from './tf.js'
+import { backendName, registerOnnxRuntimeBackend } from './backend.js'
+
+export type BackendName = 'onnxruntime' | 'tensorflow'
 
 export interface ChosenBackend {
-  backend: 'onnxruntime' | 'tensorflow'
+  backend: BackendName
   device: string
 }
 
@@ -19,6 +23,14 @@ export async function chooseBackend(wanted: 'auto' | 'onnxruntime' | 'tensorflow
     throw new Error(`the tensorflow backend does not load: ${tensorflow.reason ?? 'unknown reason'}. Install @tensorflow/tfjs-node-gpu (deploy/README.md), or use --backend onnxruntime`)
   }
   return { backend: 'onnxruntime', device: 'cpu' }
+}
+
+/** Makes tfjs compute on a backend in this thread; each thread has an engine of its own. Errors: the backend does not start. */
+export async function useBackend(backend: BackendName): Promise<void> {
+  if (backend === 'onnxruntime') registerOnnxRuntimeBackend()
+  else await loadTensorflow()
+  const started = await tf.setBackend(backend === 'onnxruntime' ? backendName : backend)
+  if (!started) throw new Error(`the ${backend} backend does not start in this thread`)
 }
 
 export async function listBackends(): Promise<{ name: string; loads: boolean; detail: string }[]> {

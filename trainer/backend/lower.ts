@@ -56,7 +56,7 @@ export function lower({ inputs, outputs, metadata = {}, free }: ModelDescription
   graph.tag(2, 2).string('pawl')
   for (const { name, value } of names.constants) embedded(graph, 5, writer => { writeTensor(writer, name, free ? freed(value, free.size) : value) })
   const info = ({ name, value }: NamedValue) => (writer: BinaryWriter) => {
-    writeValueInfo(writer, name, value.type, value.shape.map(size => (free && size === free.size ? free.name : size)))
+    writeValueInfo(writer, name, value.type, value.shape.map(size => (size === free?.size ? free.name : size)))
   }
   for (const entry of inputs) embedded(graph, 11, info(entry))
   for (const entry of outputs) embedded(graph, 12, info(entry))

@@ -29,9 +29,13 @@ export const plainView: ViewRange = { rotation: 0, shift: 0, shear: 0, zoom: 0, 
 /** What the teacher labels and the decoder reconstructs. */
 export const weakView: ViewRange = { ...plainView, shift: 0.07, flip: true }
 /** What the classifier learns labels from. */
-export const labeledView: ViewRange = { rotation: 10 * degrees, shift: 0.08, shear: 0.1, zoom: 0.1, flip: true, mirrored: false, light: 0.2, cutout: 0 }
+export const labeledView: ViewRange = {
+  ...plainView, rotation: 10 * degrees, shift: 0.08, shear: 0.1, zoom: 0.1, flip: true, light: 0.2,
+}
 /** What the student must see through. */
-export const strongView: ViewRange = { rotation: 30 * degrees, shift: 0.15, shear: 0.2, zoom: 0.2, flip: true, mirrored: false, light: 0.5, cutout: 0.5 }
+export const strongView: ViewRange = {
+  ...plainView, rotation: 30 * degrees, shift: 0.15, shear: 0.2, zoom: 0.2, flip: true, light: 0.5, cutout: 0.5,
+}
 
 /**
  * Writes one view of `image` (uint8 [S, S, 3]) to `out` (float32 [N, P], normalised). Samples bilinearly; beyond the edge

@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto'
 import { open } from 'node:fs/promises'
 import { join } from 'node:path'
 import * as tf from '../backend/tf.js'
-import { backendName, registerOnnxRuntimeBackend } from '../backend/backend.js'
+import { useBackend, type BackendName } from '../backend/choose.js'
 import { jit } from '../backend/jit.js'
 import { ModelFile } from '../backend/model-file.js'
 import { RoundError, type ModelCard } from '../contract.js'
@@ -26,7 +26,7 @@ export interface ExportOptions {
   /** Decoded images to compare the two forward passes on. */
   examples: readonly Uint8Array[]
   /** The backend that trained, whose forward pass is the reference. */
-  backend: 'onnxruntime' | 'tensorflow'
+  backend: BackendName
 }
 
 /** Largest difference of a logit that counts as the same. */
@@ -39,9 +39,9 @@ export async function exportChecked(options: ExportOptions): Promise<ModelCard['
   const weightsOf = () => Object.fromEntries(table.specs.map(({ name, offset, size, shape }) =>
     [name, tf.tensor(flat.subarray(offset, offset + size), shape)]))
 
-  await tf.setBackend(options.backend === 'onnxruntime' ? registered() : 'tensorflow')
+  await useBackend(options.backend)
   const reference = await forward(preset, weightsOf(), examples)
-  await tf.setBackend(registered())
+  await useBackend('onnxruntime')
   const baked = weightsOf()
   const onnx = exportClassifier(preset, baked, classes, temperature)
   tf.dispose(baked)
@@ -60,11 +60,6 @@ export async function exportChecked(options: ExportOptions): Promise<ModelCard['
     'model.onnx': await writeDurably(join(folder, 'model.onnx'), onnx),
     'weights.safetensors': await writeDurably(join(folder, 'weights.safetensors'), writeSafetensors(table, flat, { format: 'pt' })),
   }
-}
-
-function registered(): string {
-  registerOnnxRuntimeBackend()
-  return backendName
 }
 
 async function forward(preset: Preset, weights: Record<string, tf.Tensor>, examples: readonly Uint8Array[]): Promise<number[]> {

@@ -4,7 +4,7 @@
  * beat two threads inside each operation, because nothing small has to be split and waited for.
  */
 import * as tf from '../backend/tf.js'
-import { backendName, registerOnnxRuntimeBackend } from '../backend/backend.js'
+import { useBackend, type BackendName } from '../backend/choose.js'
 import { jit, type Jitted } from '../backend/jit.js'
 import type { PresetName } from '../contract.js'
 import { writeView, plainView, weakView } from '../data/augment.js'
@@ -24,7 +24,7 @@ export interface LaneSetup {
   classCount: number
   recipe: Recipe
   seed: number
-  backend: 'onnxruntime' | 'tensorflow'
+  backend: BackendName
   index: number
   count: number
   buffers: SharedBuffers
@@ -106,9 +106,7 @@ export class Lane {
   }
 
   async start(): Promise<void> {
-    if (this.setup.backend === 'onnxruntime') registerOnnxRuntimeBackend()
-    const name = this.setup.backend === 'onnxruntime' ? backendName : 'tensorflow'
-    if (!await tf.setBackend(name)) throw new Error(`the ${name} backend did not start`)
+    await useBackend(this.setup.backend)
   }
 
   /** Fills this lane's gradient vector from its share of the batch. */

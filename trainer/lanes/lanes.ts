@@ -1,4 +1,5 @@
 /** All lanes of a round: hands out the shares of a step, waits for the gradients, then for the update. */
+import type { BackendName } from '../backend/choose.js'
 import { existsSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { Worker } from 'node:worker_threads'
@@ -13,7 +14,7 @@ export interface LanesOptions {
   classCount: number
   recipe: Recipe
   seed: number
-  backend: 'onnxruntime' | 'tensorflow'
+  backend: BackendName
   buffers: SharedBuffers
 }
 

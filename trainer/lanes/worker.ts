@@ -27,7 +27,9 @@ async function answer(message: LaneTask): Promise<LaneAnswer> {
       case 'gradients': return { ok: true, result: await lane.gradients(message.task) }
       case 'update': return { ok: true, result: await lane.update(message.task) }
       case 'predict': return { ok: true, result: await lane.predict(message.task) }
-      case 'release': return { ok: true, result: await lane.release() }
+      case 'release':
+        await lane.release()
+        return { ok: true, result: null }
     }
   } catch (cause) {
     return { ok: false, message: cause instanceof Error ? cause.message : String(cause) }

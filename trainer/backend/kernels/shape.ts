@@ -95,7 +95,8 @@ export const shapes: KernelTable = {
   },
   GatherV2: (inputs, attributes) => {
     const [x, indices] = [take(inputs, 'x'), take(inputs, 'indices')]
-    if (attributes.batchDims) throw new Error(`batchDims is ${String(attributes.batchDims)}; only 0 is recorded`)
+    const batchDims = numberAttribute(attributes, 'batchDims')
+    if (batchDims !== 0) throw new Error(`batchDims is ${String(batchDims)}; only 0 is recorded`)
     const axis = positiveAxis(numberAttribute(attributes, 'axis'), x.shape.length)
     return emitOne({ op: 'Gather', inputs: [x, indices], attributes: { axis } }, x.shape.toSpliced(axis, 1, ...indices.shape))
   },
@@ -111,7 +112,7 @@ export const shapes: KernelTable = {
     return attributes.dtype === 'int32' ? cast(hot, 'int32') : hot
   },
   Fill: (_, attributes) =>
-    filled(String(attributes.dtype ?? 'float32'), numbersAttribute(attributes, 'shape'), numberAttribute(attributes, 'value')),
+    filled(typeof attributes.dtype === 'string' ? attributes.dtype : 'float32', numbersAttribute(attributes, 'shape'), numberAttribute(attributes, 'value')),
   ZerosLike: inputs => likeWith(take(inputs, 'x'), 0),
   OnesLike: inputs => likeWith(take(inputs, 'x'), 1),
 }

@@ -1,0 +1,278 @@
+import { access, mkdir, mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { basename, join } from 'node:path'
+import fc from 'fast-check'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { defaultConfig, type Config } from '../agent/config.js'
+import { importLabels, quarantine, readClassFolders, readLabels, type LabelSplit } from '../agent/frames/labels.js'
+import { reservoir } from '../agent/frames/reservoir.js'
+import { FrameStore, type StoredFrame } from '../agent/frames/store.js'
+import { Random } from '../trainer/data/random.js'
+
+const dayMs = 86_400_000
+const noonMs = Date.UTC(2026, 0, 31, 12)
+
+let folder = ''
+
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'pawl-frames-'))
+})
+
+afterEach(async () => {
+  await rm(folder, { recursive: true, force: true })
+})
+
+const exists = (path: string) => access(path).then(() => true, () => false)
+const files = async (place: string) => (await readdir(place, { recursive: true, withFileTypes: true })).filter(entry => entry.isFile())
+  .map(({ parentPath, name }) => join(parentPath, name)).sort()
+
+describe('frame store', () => {
+  const clock = { nowMs: () => noonMs, monotonicMs: () => 0 }
+  const settings = (changes: Partial<Config['frames']> = {}) => ({ ...defaultConfig().frames, minFreeBytes: 0, ...changes })
+
+  async function open(changes?: Partial<Config['frames']>, place = folder): Promise<FrameStore> {
+    const store = new FrameStore({ folder: place, config: settings(changes), clock })
+    await store.start()
+    return store
+  }
+
+  const frame = (ageMs: number, bytes = 100, camera = 'belt') =>
+    ({ camera, capturedAtMs: noonMs - ageMs, jpeg: new Uint8Array(bytes).fill(ageMs % 251), width: 1, height: 1 })
+
+  it('never holds more bytes than allowed, keeps the newest, and lists what is on the disk, oldest first', async () => {
+    const arrivals = fc.uniqueArray(fc.record({ ageMs: fc.nat(dayMs), bytes: fc.integer({ min: 1, max: 400 }), camera: fc.constantFrom('belt', 'door') }),
+      { selector: ({ ageMs }) => ageMs, maxLength: 12 })
+    await fc.assert(fc.asyncProperty(arrivals, async sights => {
+      const place = await mkdtemp(join(folder, 'store-'))
+      const store = await open({ maxBytes: 1000 }, place)
+      for (const { ageMs, bytes, camera } of sights) {
+        const before = [...store.list()]
+        const added = await store.add(frame(ageMs, bytes, camera))
+        expect(store.totalBytes).toBeLessThanOrEqual(1000)
+        const [all, kept] = [[...before, added], store.list()]
+        const gone = all.filter(({ path }) => !kept.some(other => other.path === path))
+        expect(Math.max(...gone.map(({ capturedAtMs }) => capturedAtMs))).toBeLessThan(Math.min(...kept.map(({ capturedAtMs }) => capturedAtMs)))
+        expect(kept.map(({ capturedAtMs }) => capturedAtMs)).toEqual(kept.map(({ capturedAtMs }) => capturedAtMs).sort((a, b) => a - b))
+        // No frame went that could have stayed.
+        if (gone.length) expect(store.totalBytes + (gone.at(-1)?.bytes ?? 0)).toBeGreaterThan(1000)
+      }
+      expect(await files(place)).toEqual(store.list().map(({ path }) => path).sort())
+      expect(store.totalBytes).toBe(store.list().reduce((sum, { bytes }) => sum + bytes, 0))
+    }), { numRuns: 25 })
+  })
+
+  it('lets frames go at their age, on arrival of others and at the start', async () => {
+    const store = await open({ maxAgeDays: 20 })
+    for (const days of [19, 10, 1]) await store.add(frame(days * dayMs))
+    await store.add(frame(21 * dayMs))
+    expect(store.count).toBe(3)
+    const again = await open({ maxAgeDays: 5 })
+    expect(again.list().map(({ capturedAtMs }) => noonMs - capturedAtMs)).toEqual([dayMs])
+    expect(await files(folder)).toHaveLength(1)
+  })
+
+  it('finds the same frames after a restart, and clears away what a power cut left half-written', async () => {
+    const store = await open()
+    for (const [ageMs, camera] of [[5, 'door'], [90_000_000, 'belt'], [7, 'belt']] as const) await store.add(frame(ageMs, 100 + ageMs % 50, camera))
+    const day = join(folder, 'belt', '2026-01-31')
+    await writeFile(join(day, '1769860800000-0123456789ab.jpg.89abcdef.tmp'), 'half')
+    await writeFile(join(day, 'notes.txt'), 'mine')
+    const again = await open()
+    expect(again.list()).toEqual(store.list())
+    expect(again.totalBytes).toBe(store.totalBytes)
+    expect((await files(folder)).map(path => basename(path)).filter(name => !name.endsWith('.jpg'))).toEqual(['notes.txt'])
+  })
+
+  it('keeps frames by camera and day, byte for byte', async () => {
+    const store = await open()
+    const wanted = frame(0, 333, 'door')
+    const { path } = await store.add(wanted)
+    expect(path.startsWith(join(folder, 'door', '2026-01-31', String(noonMs)))).toBe(true)
+    expect(new Uint8Array(await readFile(path))).toEqual(wanted.jpeg)
+  })
+
+  it('takes out a frame that cannot be read, and no harm comes from taking out one that is gone', async () => {
+    const store = await open()
+    const [first, second] = [await store.add(frame(2)), await store.add(frame(1))]
+    await store.remove(first.path)
+    await store.remove(first.path)
+    expect(store.list()).toEqual([second])
+    expect([store.totalBytes, await exists(first.path)]).toEqual([second.bytes, false])
+  })
+
+  it('stops when the disk is nearly full, naming the key and both numbers, and goes on when there is room', async () => {
+    expect(await (await open({ minFreeBytes: 2 ** 60 })).full()).toMatch(/^\d+ MB are free .* frames\.minFreeBytes \(1152921504606 MB\)$/)
+    expect(await (await open()).full()).toBeNull()
+    let free = 999
+    const store = new FrameStore({ folder, config: settings({ minFreeBytes: 1000 }), clock, freeBytes: () => Promise.resolve(free) })
+    await store.start()
+    expect(await store.full()).toContain('frames.minFreeBytes')
+    free = 1000
+    expect(await store.full()).toBeNull()
+  })
+})
+
+describe('labels', () => {
+  /** Class folders of empty files. */
+  async function write(classes: Record<string, string[]>, place = folder): Promise<string> {
+    for (const [label, names] of Object.entries(classes)) {
+      await mkdir(join(place, label), { recursive: true })
+      for (const name of names) await writeFile(join(place, label, name), '')
+    }
+    return place
+  }
+  const named = (prefix: string, count: number) => Array.from({ length: count }, (_, index) => `${prefix}${String(index)}.png`)
+  const sides = (split: LabelSplit) => new Map(Object.entries(split).flatMap(([side, images]: [string, LabelSplit['gate']]) =>
+    images.map(({ path }) => [path, side] as const)))
+
+  it('stay on the side they are on, to teach or to judge, whatever is added later', async () => {
+    const prefix = fc.string({ unit: fc.constantFrom('0', '1', '2', '3', 'a', 'b', 'c', 'd', 'e', 'f'), minLength: 8, maxLength: 8 })
+    const counts = [fc.integer({ min: 40, max: 80 }), fc.integer({ min: 5, max: 40 })] as const
+    await fc.assert(fc.asyncProperty(prefix, prefix, ...counts, async (one, two, count, more) => {
+      const place = await mkdtemp(join(folder, 'labels-'))
+      await write({ a: named(one, count), b: named(one, 40) }, place)
+      const before = sides(await readLabels(place, null))
+      expect(before.size).toBe(count + 40)
+      await write({ a: named(`${two}-`, more), c: named(two, more) }, place)
+      const after = sides(await readLabels(place, null))
+      expect(after.size).toBe(count + 40 + 2 * more)
+      for (const [path, side] of before) expect(after.get(path)).toBe(side)
+    }), { numRuns: 15 })
+  })
+
+  it('keep back about a fifth for each gate, and none of a class with fewer than five', async () => {
+    const split = await readLabels(await write({ a: named('x', 500), b: named('y', 500), rare: named('z', 4) }), null)
+    for (const part of [split.gate, split.promotion]) expect(Math.abs(part.length - 200)).toBeLessThan(4 * Math.sqrt(160))
+    expect(split.labeled.filter(({ label }) => label === 'rare')).toHaveLength(4)
+  })
+
+  it('always leave every class something to learn from', async () => {
+    const classes = Array.from({ length: 300 }, (_, index) => `class-${String(index)}`)
+    const { labeled } = await readLabels(await write(Object.fromEntries(classes.map(label => [label, named(label, 5)]))), null)
+    expect([...new Set(labeled.map(({ label }) => label))]).toEqual([...classes].sort())
+  })
+
+  it('all teach where a validation folder judges; it is shared out between the gates, without classes that nobody teaches', async () => {
+    const taught = await write({ a: named('x', 3), b: named('y', 3) }, join(folder, 'labels'))
+    const split = await readLabels(taught, await write({ a: named('v', 60), b: named('w', 60), unknown: named('u', 9) }, join(folder, 'validation')))
+    expect(split.labeled).toHaveLength(6)
+    expect(split.gate.length + split.promotion.length).toBe(120)
+    for (const part of [split.gate, split.promotion]) expect(part.length).toBeGreaterThan(35)
+    expect(new Set(sides(split).values())).toEqual(new Set(['labeled', 'gate', 'promotion']))
+  })
+
+  const refusals: [string, Record<string, string[]>, Record<string, string[]> | null, RegExp][] = [
+    ['there are no labels', {}, null, /no labels yet.*one folder for each class/],
+    ['a class folder is empty', { a: named('x', 9), 'b c': ['notes.txt', '.hidden.png'] }, null, /class folder "b c"; add some, or remove the folder/],
+    ['there is one class only', { a: named('x', 9) }, null, /only the class "a".*at least two/],
+    ['there are too few to keep some back', { a: named('x', 4), b: named('y', 4) }, null, /8 labels are too few.*5 or more of each class, or a validation folder/],
+    ['the validation folder holds no such class', { a: ['1.png'], b: ['2.png'] }, { c: named('x', 9) }, /validation: no validation images of the classes a, b/],
+    ['validation cannot serve both gates', { a: ['1.png'], b: ['2.png'] }, { a: ['x.png'] }, /validation: 1 validation images are too few/],
+  ]
+  for (const [when, taught, judged, message] of refusals) {
+    it(`are refused, saying what is missing, when ${when}`, async () => {
+      const labels = await write(taught, join(folder, 'labels'))
+      await mkdir(labels, { recursive: true })
+      const refusal = readLabels(labels, judged && await write(judged, join(folder, 'validation')))
+      await expect(refusal).rejects.toMatchObject({ code: 'LABELS_INSUFFICIENT', message: expect.stringMatching(message) as string })
+      await expect(refusal).rejects.toThrow(judged ? join(folder, 'validation') : labels)
+    })
+  }
+
+  it('are refused when the folder cannot be read', async () => {
+    await expect(readLabels(join(folder, 'nowhere'), null)).rejects.toMatchObject({ code: 'LABELS_INSUFFICIENT', message: expect.stringContaining('nowhere') as string })
+  })
+
+  it('are copied in once; what a person has there already stays as it is', async () => {
+    const [from, to] = [await write({ a: ['1.png', '2.png', 'notes.txt'], b: ['1.JPG'] }, join(folder, 'from')), join(folder, 'to')]
+    await mkdir(join(to, 'a'), { recursive: true })
+    await writeFile(join(to, 'a', '1.png'), 'mine')
+    expect([await importLabels(from, to), await importLabels(from, to)]).toEqual([2, 0])
+    expect((await readClassFolders(to)).images.map(({ path, label }) => [label, basename(path)])).toEqual([['a', '1.png'], ['a', '2.png'], ['b', '1.JPG']])
+    expect(await readFile(join(to, 'a', '1.png'), 'utf8')).toBe('mine')
+  })
+})
+
+describe('quarantine', () => {
+  async function label(place: string, text: string): Promise<string> {
+    await mkdir(join(folder, place), { recursive: true })
+    await writeFile(join(folder, place, 'x.png'), text)
+    return join(folder, place, 'x.png')
+  }
+  const aside = () => join(folder, 'quarantine')
+
+  it('keeps the file, by its class, and the reason beside it', async () => {
+    const path = await label('labels/bag', 'not an image')
+    const target = await quarantine(path, 'not a PNG', aside())
+    expect([await exists(path), target]).toEqual([false, join(aside(), 'bag', 'x.png')])
+    expect(await readFile(join(aside(), 'bag', 'x.png'), 'utf8')).toBe('not an image')
+    expect(await readFile(join(aside(), 'bag', 'x.png.reason.txt'), 'utf8')).toBe('not a PNG\n')
+  })
+
+  it('never puts one file in the place of another of the same name', async () => {
+    for (const [place, text] of [['labels/bag', 'one'], ['validation/bag', 'two'], ['labels/bag', 'three']] as const) {
+      await quarantine(await label(place, text), `why ${text}`, aside())
+    }
+    const contents = await Promise.all((await files(aside())).map(path => readFile(path, 'utf8')))
+    expect(contents.sort()).toEqual(['one', 'three', 'two', 'why one\n', 'why three\n', 'why two\n'])
+  })
+
+  it('takes no offence at a file that a person took away meanwhile', async () => {
+    expect(await quarantine(join(folder, 'labels', 'bag', 'gone.png'), 'unreadable', aside())).toBeNull()
+    expect(await exists(join(aside(), 'bag', 'gone.png.reason.txt'))).toBe(false)
+  })
+})
+
+describe('reservoir', () => {
+  const hourMs = 3_600_000
+  const at = (camera: string, hour: number, index: number): StoredFrame =>
+    ({ path: `${camera}/${String(hour)}/${String(index)}`, camera, capturedAtMs: hour * hourMs + index, bytes: 1 })
+  const hours = (sizes: readonly number[], camera = 'belt') => sizes.flatMap((size, hour) => Array.from({ length: size }, (_, index) => at(camera, hour, index)))
+
+  /** How often each frame is drawn in so many draws. */
+  function drawn(frames: StoredFrame[], count: number, times: number): number[] {
+    const random = new Random(3)
+    const seen = new Map(frames.map(({ path }) => [path, 0]))
+    for (let time = 0; time < times; time++) {
+      for (const { path } of reservoir(frames, count, () => random.float())) seen.set(path, (seen.get(path) ?? 0) + 1)
+    }
+    return [...seen.values()]
+  }
+
+  const expectAbout = (counts: number[], times: number, chance: number) => {
+    for (const count of counts) expect(Math.abs(count - times * chance)).toBeLessThan(5 * Math.sqrt(times * chance * (1 - chance)))
+  }
+
+  it('gives as many frames as it may, each once, and all of them where there are fewer', () => {
+    fc.assert(fc.property(fc.array(fc.nat(12), { maxLength: 8 }), fc.nat(50), fc.nat(), (sizes, count, seed) => {
+      const random = new Random(seed)
+      const frames = hours(sizes)
+      const chosen = reservoir(frames, count, () => random.float())
+      expect(chosen).toHaveLength(Math.min(count, frames.length))
+      expect(new Set(chosen).size).toBe(chosen.length)
+      for (const frame of chosen) expect(frames).toContain(frame)
+    }))
+  })
+
+  it('is the same again from the same seed', () => {
+    const draw = () => { const random = new Random(5); return reservoir(hours([9, 9, 9]), 8, () => random.float()) }
+    expect(draw()).toEqual(draw())
+  })
+
+  it('draws every frame of a camera and hour equally often', () => {
+    expectAbout(drawn(hours([40]), 10, 4000), 4000, 0.25)
+    expectAbout(drawn([...hours([10, 10], 'belt'), ...hours([10, 10], 'door')], 12, 4000), 4000, 0.3)
+  })
+
+  it('draws as much from a quiet hour as from a busy one, and all of it where that is not enough', () => {
+    const counts = drawn(hours([4, 20, 400]), 30, 1500)
+    expect(counts.slice(0, 4)).toEqual([1500, 1500, 1500, 1500])
+    expectAbout(counts.slice(4, 24), 1500, 13 / 20)
+    expectAbout(counts.slice(24), 1500, 13 / 400)
+  })
+
+  it('passes over no hour for good, not even when there are more hours than frames to draw', () => {
+    expectAbout(drawn(hours([1, 2, 5, 5, 5, 50]), 3, 4000).slice(0, 1), 4000, 0.5)
+    expectAbout(drawn(hours([3, 3, 3, 3, 3, 3, 3]), 5, 4000), 4000, 5 / 21)
+  })
+})

@@ -1,0 +1,253 @@
+import fc from 'fast-check'
+import { describe, expect, it } from 'vitest'
+import { accuracyOf, decide, type PromotionReason, type Verdict } from '../agent/rounds/promotion.js'
+import type { PairedEvidence, Predictions } from '../trainer/contract.js'
+import { Random } from '../trainer/data/random.js'
+import { closedGate, gateOptions, lookThroughGate, thresholds, type GateEvidence, type GateState } from '../trainer/gate/pseudo-label-gate.js'
+import { clopperPearsonLower } from '../trainer/gate/statistics.js'
+
+const classes = ['a', 'b', 'c']
+
+/** The most of `trials` that an event of this chance still happens, four standard deviations up. */
+const atMost = (trials: number, chance: number) => trials * chance + 4 * Math.sqrt(trials * chance * (1 - chance))
+
+describe('pseudo-label gate', () => {
+  const { openAt, leastAccepted, leastPerClass, patience, alpha } = gateOptions
+
+  /** What the teacher said of one image: class, confidence, and whether it is right. */
+  interface Sight { predicted: number; confidence: number; right: boolean }
+
+  const evidenceOf = (sights: readonly Sight[]): GateEvidence => ({
+    step: 1,
+    classes,
+    probabilities: sights.map(({ predicted, confidence }) => classes.map((_, label) => (label === predicted ? confidence : (1 - confidence) / 2))),
+    labels: sights.map(({ predicted, right }) => (right ? predicted : (predicted + 1) % classes.length)),
+  })
+  const look = (sights: readonly Sight[], state: GateState = closedGate) => lookThroughGate('precision', state, evidenceOf(sights))
+
+  /** So many images predicted as one class at one confidence, the first of them wrong. */
+  const of = (predicted: number, images: number, wrong: number, confidence = 0.995) =>
+    Array.from({ length: images }, (_, index): Sight => ({ predicted, confidence, right: index >= wrong }))
+  const ofEach = (images: number, wrong: number, confidence = 0.995) => classes.flatMap((_, label) => of(label, images, wrong, confidence))
+
+  /** Teachers of any quality, on few or many images. */
+  const teachers = fc.record({ images: fc.nat(300), precision: fc.double({ min: 0.4, max: 1, noNaN: true }), seed: fc.nat() })
+    .map(({ images, precision, seed }) => {
+      const random = new Random(seed)
+      return Array.from({ length: images }, (): Sight => ({
+        predicted: random.below(classes.length), confidence: 1 - random.float() ** 2 / 2, right: random.float() < precision,
+      }))
+    })
+
+  it('opens only on enough images above its threshold, of proved precision, as its look tells', () => {
+    let opened = 0
+    fc.assert(fc.property(teachers, sights => {
+      const { look: seen, next } = look(sights)
+      expect([seen.open, seen.threshold !== null]).toEqual([next.open, next.open])
+      if (seen.threshold === null) return
+      const { threshold } = seen
+      const above = sights.filter(({ confidence }) => confidence >= threshold)
+      opened++
+      expect(thresholds).toContain(threshold)
+      expect([seen.accepted, seen.correct]).toEqual([above.length, above.filter(({ right }) => right).length])
+      expect(seen.accepted).toBeGreaterThanOrEqual(leastAccepted)
+      expect(seen.precisionLowerBound).toBe(clopperPearsonLower(seen.correct, seen.accepted, alpha))
+      expect(seen.precisionLowerBound).toBeGreaterThanOrEqual(openAt)
+    }), { seed: 1, numRuns: 400 })
+    expect(opened).toBeGreaterThan(40)
+  })
+
+  it('stays closed on one image too few, all of them right', () => {
+    expect(look(of(0, leastAccepted - 1, 0)).look).toMatchObject({ open: false, threshold: null, accuracy: 1 })
+    expect(look(of(0, leastAccepted, 0)).look).toMatchObject({ open: true, threshold: 0.7, accepted: leastAccepted })
+  })
+
+  it('walks down to the last threshold that is proved, over those with too few images, and not past one that fails', () => {
+    const sights = [...ofEach(1, 1, 0.995), ...ofEach(80, 1, 0.96), ...ofEach(40, 38, 0.92), ...ofEach(900, 0, 0.75)]
+    expect(look(sights).look).toMatchObject({ threshold: 0.95, accepted: 243, correct: 237 })
+  })
+
+  it('does not depend on the order of the images', () => {
+    fc.assert(fc.property(teachers, fc.nat(), (sights, seed) => {
+      expect(look([...new Random(seed).permutation(sights.length)].map(index => sights[index]!))).toEqual(look(sights))
+    }))
+  })
+
+  it('never closes because the teacher was right once more', () => {
+    fc.assert(fc.property(teachers, fc.nat(), (sights, at) => {
+      const better = sights.map((sight, index) => (index === at % sights.length ? { ...sight, right: true } : sight))
+      if (look(sights).look.open) expect(look(better).look.open).toBe(true)
+    }))
+  })
+
+  it('refuses the pseudo-labels of a class that is wrong, or hardly seen, and says which', () => {
+    const { look: seen, classWeights } = look([...of(0, 150, 0), ...of(1, 15, 15), ...of(2, leastPerClass - 1, 0)])
+    expect(seen).toMatchObject({ open: true, vetoed: ['b', 'c'] })
+    expect(classWeights).toEqual([1, 0, 0])
+  })
+
+  it('lets every class through that is seen enough and as precise as promised', () => {
+    fc.assert(fc.property(teachers, sights => {
+      const { look: { threshold, vetoed }, classWeights } = look(sights)
+      if (threshold === null) return
+      expect(vetoed).toEqual(classes.filter((_, label) => classWeights[label] === 0))
+      classWeights.forEach((weight, label) => {
+        const own = sights.filter(({ predicted, confidence }) => predicted === label && confidence >= threshold)
+        const precise = own.filter(({ right }) => right).length >= own.length * openAt
+        if (own.length < leastPerClass) expect(weight).toBe(0)
+        else if (precise) expect(weight).toBe(1)
+      })
+    }), { numRuns: 300 })
+  })
+
+  it('opens on the high promise, stays open on the low one, and closes only after failing both twice in a row', () => {
+    // Proves both; the low one only; neither.
+    const sightsOf = { good: ofEach(60, 3), fair: ofEach(60, 8), poor: ofEach(25, 5) }
+    fc.assert(fc.property(fc.array(fc.constantFrom('good', 'fair', 'poor')), looks => {
+      let [state, failures] = [closedGate, 0]
+      for (const quality of looks) {
+        failures = quality === 'poor' ? failures + 1 : 0
+        const expected = quality === 'good' || (state.open && failures < patience)
+        const { look: seen, next } = look(sightsOf[quality], state)
+        expect(seen).toMatchObject({ open: expected, threshold: expected ? (quality === 'poor' ? 0.99 : 0.7) : null })
+        state = next
+      }
+    }))
+  })
+
+  it('can be held open or shut, or be as lenient as the paper\'s, which one lucky hit opens', () => {
+    const kinds = (sights: Sight[]) => (['never', 'always', 'paper'] as const).map(kind => lookThroughGate(kind, closedGate, evidenceOf(sights)).look.open)
+    expect(kinds([])).toEqual([false, true, false])
+    expect(kinds(of(0, 1, 0, 0.96))).toEqual([false, true, true])
+    expect(kinds(of(0, 100, 31, 0.96))).toEqual([false, true, false])
+    expect(kinds([...of(0, 100, 30, 0.96), ...of(1, 900, 900, 0.9)])).toEqual([false, true, true])
+  })
+
+  // Precision among the images between one threshold and the one above it, from the most confident down.
+  const teachersBelow: Record<string, number[]> = {
+    'just below the promise everywhere': [0.84, 0.84, 0.84, 0.84, 0.84, 0.84, 0.84],
+    'worst where it is most confident': [0.75, 0.8, 0.82, 0.85, 0.86, 0.87, 0.88],
+    'good where it is confident and poor below': [0.95, 0.95, 0.95, 0.55, 0.55, 0.55, 0.55],
+  }
+  for (const [name, precisions] of Object.entries(teachersBelow)) {
+    it(`trusts a teacher that is ${name} too far in no more than about ${String(100 * alpha)} % of looks`, () => {
+      const random = new Random(7)
+      let broken = 0
+      for (let trial = 0; trial < 1500; trial++) {
+        const { threshold } = look(Array.from({ length: 400 }, () => {
+          const level = random.below(thresholds.length)
+          return { predicted: random.below(classes.length), confidence: thresholds[level]! + 0.005, right: random.float() < precisions[level]! }
+        })).look
+        const accepted = precisions.slice(0, thresholds.findIndex(value => value === threshold) + 1)
+        if (accepted.reduce((sum, value) => sum + value, 0) < openAt * accepted.length) broken++
+      }
+      expect(broken).toBeLessThanOrEqual(atMost(1500, alpha))
+    })
+  }
+})
+
+describe('promotion gate', () => {
+  /** Predictions that are right where said, sure of themselves by `nll` nats. */
+  const predictions = (labels: number[], right: boolean[], nll: (right: boolean) => number): Predictions => ({
+    predicted: labels.map((label, index) => (right[index] ? label : (label + 1) % classes.length)), nll: right.map(nll),
+  })
+  const usual = (right: boolean): number => (right ? 0.2 : 1.5)
+
+  /** Images of each class, and how many of them (of all: the first, of class after class) each model has right. */
+  function evidence(images: number, challenger: (index: number, label: number) => boolean, champion: ((index: number) => boolean) | null,
+    nll = usual): PairedEvidence {
+    const labels = Array.from({ length: images }, (_, index) => index % classes.length)
+    return {
+      classes, labels,
+      challenger: predictions(labels, labels.map((label, index) => challenger(index, label)), nll),
+      champion: champion && predictions(labels, labels.map((_, index) => champion(index)), usual),
+    }
+  }
+
+  const judge = (paired: PairedEvidence, alpha = 0.05, attempt = 1): Verdict => {
+    const random = new Random(1)
+    return decide(paired, { alpha, attempt, random: () => random.float() })
+  }
+
+  const below = (count: number) => (index: number) => index < count
+  const cases: [PromotionReason, string, PairedEvidence][] = [
+    ['first-model', 'nothing serves yet and it surely beats guessing', evidence(60, below(40), null)],
+    ['below-chance', 'nothing serves yet and it may be guessing', evidence(60, below(22), null)],
+    ['better', 'it wins far more images than it loses', evidence(120, below(110), below(80))],
+    ['inconclusive', 'the two are the same', evidence(120, below(90), below(90))],
+    ['inconclusive', 'it wins too few images to tell', evidence(120, below(93), below(90))],
+    ['regressed', 'it loses images', evidence(120, below(80), below(90))],
+    ['class-regressed', 'it wins over all but loses a class', evidence(300, (_, label) => label !== 2, below(150))],
+    ['likelihood-worse', 'it is right as often but far too sure of itself', evidence(120, below(105), below(90), right => (right ? 0.3 : 9))],
+    ['no-evidence', 'no image could be read', evidence(0, below(0), below(0))],
+  ]
+  for (const [reason, when, paired] of cases) {
+    it(`says "${reason}" when ${when}`, () => {
+      const verdict = judge(paired)
+      expect([verdict.reason, verdict.promoted]).toEqual([reason, reason === 'better' || reason === 'first-model'])
+      expect(verdict.explanation).not.toBe('')
+      if (reason === 'class-regressed') expect(verdict.explanation).toContain('"c"')
+    })
+  }
+
+  it('counts a class that the champion does not know as lost by the champion', () => {
+    const paired = evidence(90, () => true, below(60))
+    const blind: Predictions = { predicted: paired.champion!.predicted.map((label, index) => (index < 60 ? label : -1)), nll: paired.champion!.nll }
+    expect(judge({ ...paired, champion: blind })).toMatchObject({ promoted: true, comparison: { wins: 30, losses: 0 } })
+  })
+
+  const bits = fc.array(fc.tuple(fc.boolean(), fc.boolean(), fc.nat(2)), { minLength: 1, maxLength: 80 })
+  const pairOf = (images: [boolean, boolean, number][]): PairedEvidence => {
+    const labels = images.map(([, , label]) => label)
+    const [own, other] = [images.map(([hit]) => hit), images.map(([, hit]) => hit)]
+    return { classes, labels, challenger: predictions(labels, own, usual), champion: predictions(labels, other, usual) }
+  }
+
+  it('gives the counts that it decided on, and promotes only what is proved by them', () => {
+    fc.assert(fc.property(bits, fc.integer({ min: 1, max: 9 }), (images, attempt) => {
+      const paired = pairOf(images)
+      const { promoted, comparison } = judge(paired, 0.3, attempt)
+      const wins = images.filter(([own, other]) => own && !other).length
+      const losses = images.filter(([own, other]) => !own && other).length
+      expect(comparison).toMatchObject({ images: images.length, wins, losses, attempt })
+      expect(accuracyOf(paired, paired.challenger)).toBeCloseTo(accuracyOf(paired, paired.champion)! + (wins - losses) / images.length, 12)
+      const perClass = comparison.perClass.reduce((sum, { challenger }) => sum + challenger, 0)
+      expect(perClass).toBe(images.filter(([own]) => own).length)
+      if (promoted) expect([comparison.p < comparison.alpha, wins > losses]).toEqual([true, true])
+    }))
+  })
+
+  it('never prefers each of two models to the other, and asks for more at every further attempt', () => {
+    fc.assert(fc.property(bits, fc.integer({ min: 1, max: 9 }), (images, attempt) => {
+      const there = judge(pairOf(images), 0.4, attempt)
+      const back = judge(pairOf(images.map(([own, other, label]) => [other, own, label])), 0.4, attempt)
+      expect(there.promoted && back.promoted).toBe(false)
+      if (there.promoted) expect(judge(pairOf(images), 0.4, attempt === 1 ? 1 : attempt - 1).promoted).toBe(true)
+    }))
+  })
+
+  /** A sequence of challengers against one champion on the same images; how many sequences promote one, of `sequences`. */
+  function promotions({ sequences, attempts, images, champion, challenger, alpha }:
+  { sequences: number; attempts: number[]; images: number; champion: number; challenger: number; alpha: number }): number {
+    const random = new Random(11)
+    const draw = (accuracy: number) => Array.from({ length: images }, () => random.float() < accuracy)
+    return Array.from({ length: sequences }, () => {
+      const serving = draw(champion)
+      return attempts.some(attempt => {
+        const next = draw(challenger)
+        return judge(evidence(images, index => next[index]!, index => serving[index]!), alpha, attempt).promoted
+      })
+    }).filter(Boolean).length
+  }
+
+  it('promotes one of five challengers that are as good as the champion no more often than alpha', () => {
+    const promoted = promotions({ sequences: 300, attempts: [1, 2, 3, 4, 5], images: 40, champion: 0.8, challenger: 0.8, alpha: 0.2 })
+    expect(promoted).toBeLessThanOrEqual(atMost(300, 0.2))
+  })
+
+  it('usually promotes a challenger that is clearly better, at the first attempt and at the fourth', () => {
+    const better = { sequences: 60, images: 200, champion: 0.75, challenger: 0.9, alpha: 0.05 }
+    expect(promotions({ ...better, attempts: [1] })).toBeGreaterThan(54)
+    expect(promotions({ ...better, attempts: [4] })).toBeGreaterThan(48)
+  })
+})

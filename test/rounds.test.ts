@@ -1,0 +1,213 @@
+import { existsSync } from 'node:fs'
+import { copyFile, mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
+import { getPriority, tmpdir } from 'node:os'
+import { join } from 'node:path'
+import fc from 'fast-check'
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
+import { bundled, defaultConfig, type Config } from '../agent/config.js'
+import { quarantine, readLabels } from '../agent/frames/labels.js'
+import { systemClock } from '../agent/lib/clock.js'
+import { createLogger } from '../agent/lib/logger.js'
+import { Registry } from '../agent/registry/registry.js'
+import { Learning, type RoundData } from '../agent/rounds/learning.js'
+import { runInChild, type RoundOutcome } from '../agent/rounds/round.js'
+import { Schedule, type ScheduleOptions, type Trigger } from '../agent/rounds/schedule.js'
+import type { RoundEvent, RoundSpec } from '../trainer/contract.js'
+
+/** Comes on a leap day only. */
+const seldom = '0 0 29 2 *'
+
+describe('schedule', () => {
+  const open: Schedule[] = []
+  afterEach(async () => { for (const schedule of open.splice(0)) await schedule.stop() })
+
+  /** A schedule whose rounds end when told. */
+  function scheduled(options: Partial<ScheduleOptions> = {}) {
+    const begun: Trigger[] = []
+    let [running, most] = [0, 0]
+    let finish: () => void = () => undefined
+    const schedule = new Schedule({
+      expression: seldom, newFrames: 0, clock: systemClock, lastRoundAtMs: null, ...options,
+      run: async trigger => {
+        begun.push(trigger)
+        most = Math.max(most, ++running)
+        await new Promise<void>(resolve => { finish = resolve })
+        running--
+      },
+    })
+    open.push(schedule)
+    const end = async () => { finish(); await vi.waitFor(() => { expect(schedule.busy).toBe(false) }, { interval: 1 }) }
+    return { schedule, begun, end, finish: () => { finish() }, most: () => most }
+  }
+
+  it('starts a round at once where there is no model, and none where there is one', async () => {
+    const [without, having] = [scheduled(), scheduled()]
+    without.schedule.start({ hasModel: false })
+    having.schedule.start({ hasModel: true })
+    expect([without.begun, having.begun]).toEqual([['first'], []])
+    await without.end()
+  })
+
+  it('starts rounds at the times of the expression', async () => {
+    const { schedule, begun, finish } = scheduled({ expression: '* * * * * *' })
+    schedule.start({ hasModel: true })
+    await vi.waitFor(() => { expect(begun).toEqual(['schedule']) }, { timeout: 5000 })
+    finish()
+  })
+
+  it('starts a round at enough new frames since the last one began, also those that came while it ran', async () => {
+    const { schedule, begun, end } = scheduled({ newFrames: 3 })
+    const frames = (count: number) => { for (let frame = 0; frame < count; frame++) schedule.frameStored() }
+    schedule.start({ hasModel: true })
+    frames(2)
+    expect(begun).toEqual([])
+    frames(4)
+    expect(begun).toEqual(['frames'])
+    await end()
+    frames(1)
+    expect(begun).toEqual(['frames', 'frames'])
+    await end()
+    frames(2)
+    expect(begun).toHaveLength(2)
+  })
+
+  it('starts none by frames where that is switched off', () => {
+    const { schedule, begun } = scheduled({ newFrames: 0 })
+    for (let frame = 0; frame < 1000; frame++) schedule.frameStored()
+    expect(begun).toEqual([])
+  })
+
+  it('never runs two at once, whatever asks, and says whether it started', async () => {
+    await fc.assert(fc.asyncProperty(fc.array(fc.constantFrom('command', 'frame', 'end'), { maxLength: 30 }), async actions => {
+      const { schedule, begun, end, most } = scheduled({ newFrames: 2 })
+      for (const action of actions) {
+        const [busy, before] = [schedule.busy, begun.length]
+        if (action === 'end') await end()
+        else if (action === 'frame') schedule.frameStored()
+        else expect(schedule.trigger('command')).toBe(!busy)
+        if (busy) expect(begun).toHaveLength(before)
+      }
+      expect(most()).toBeLessThanOrEqual(1)
+      await end()
+    }), { numRuns: 40 })
+  })
+
+  // January 2026: the 7th is a Wednesday.
+  const at = (day: number, hour: number, minute = 0, second = 0) => new Date(2026, 0, day, hour, minute, second).getTime()
+  const absences: [string, string, number, number, boolean][] = [
+    ['a run fell into the time that the box was down', '0 */6 * * *', at(7, 6, 0, 1), at(7, 12, 0, 30), true],
+    ['the next run is still to come', '0 */6 * * *', at(7, 6, 0, 1), at(7, 11, 59), false],
+    ['many runs were missed', '30 */5 * * * *', at(7, 6), at(7, 6, 45), true],
+    ['Thursday morning was missed, with the weekend before the next but one', '0 9 * * 1-5', at(7, 9, 0, 1), at(9, 8), true],
+    ['there was a weekend without a run', '0 9 * * 1-5', at(9, 9, 0, 1), at(12, 8), false],
+    ['the month is not over', '0 3 1 * *', at(1, 3, 0, 1), at(31, 23), false],
+    ['the month is over', '0 3 1 * *', at(1, 3, 0, 1), at(32, 3, 0, 1), true],
+    ['the box was away for a year', '0 3 1 * *', at(1, 3) - 365 * 86_400_000, at(31, 23), true],
+    ['the clock went back', '0 */6 * * *', at(9, 6), at(7, 6), false],
+  ]
+  for (const [when, expression, lastRoundAtMs, nowMs, missed] of absences) {
+    it(`${missed ? 'makes up for the missed round' : 'starts nothing'} when ${when}`, async () => {
+      const { schedule, begun, end } = scheduled({ expression, lastRoundAtMs, clock: { nowMs: () => nowMs, monotonicMs: () => 0 } })
+      schedule.start({ hasModel: true })
+      expect(begun).toEqual(missed ? ['missed'] : [])
+      await end()
+    })
+  }
+
+  it('waits for the running round when it is stopped, and starts none after', async () => {
+    const { schedule, begun, finish } = scheduled({ newFrames: 1 })
+    schedule.start({ hasModel: false })
+    let stopped = false
+    const stopping = schedule.stop().then(() => { stopped = true })
+    await new Promise(resolve => setTimeout(resolve, 20))
+    expect(stopped).toBe(false)
+    finish()
+    await stopping
+    schedule.frameStored()
+    expect([schedule.trigger('command'), schedule.busy, begun]).toEqual([false, false, ['first']])
+  })
+})
+
+const specOf = (out: string): RoundSpec => ({
+  labeled: [], unlabeled: [], gate: [], promotion: [], out, preset: 'nano', method: 'ssmae', seed: 1, steps: null, minutes: 10,
+  backend: 'auto', device: 'auto', champion: null, lanes: 1,
+})
+
+describe.concurrent('round in a child process', () => {
+  const trainer = new URL('./round-child.js', import.meta.url)
+
+  interface Run { minutes?: number; maxMemoryMb?: number; signal?: AbortSignal; onEvent?: (event: RoundEvent) => void }
+  const run = (out: string, { minutes = 10, maxMemoryMb = 4096, signal = new AbortController().signal, onEvent = () => undefined }: Run = {}) =>
+    runInChild({ ...specOf(out), minutes }, { module: trainer, graceMs: 100, maxMemoryMb, signal, onEvent })
+
+  /** Asks for the stop as soon as the child says that it works. */
+  async function stopped(out: string): Promise<{ outcome: RoundOutcome; waitedMs: number }> {
+    const controller = new AbortController()
+    let askedAtMs = 0
+    const outcome = await run(out, { signal: controller.signal, onEvent: () => { askedAtMs = performance.now(); controller.abort() } })
+    return { outcome, waitedMs: performance.now() - askedAtMs }
+  }
+
+  it('hands over what the trainer tells and its result, and takes only the time that others leave', async () => {
+    const events: RoundEvent[] = []
+    const outcome = await run('answers', { onEvent: event => { events.push(event) } })
+    expect(outcome).toMatchObject({ ok: true, result: { card: { seed: 1 }, evidence: { labels: [0, 0] } } })
+    expect(events).toEqual([
+      { type: 'phase', phase: 'load' }, { type: 'quarantine', path: '/x.png', reason: `nice ${String(Math.max(10, getPriority()))}` },
+    ])
+  })
+
+  it('hears a long answer to its end, though the trainer ends with it', async () => {
+    const outcome = await run('answers-at-length')
+    expect(outcome.ok && outcome.result.evidence.challenger.nll.at(-1)).toBe(0.1)
+  })
+
+  it('keeps the result of a trainer that does not end', async () => {
+    expect((await stopped('answers-and-lingers')).outcome).toMatchObject({ ok: true })
+  })
+
+  it('gives the trainer\'s own reason for a refusal', async () => {
+    expect(await run('fails')).toEqual({ ok: false, reason: 'diverged', message: 'the loss is not a number' })
+  })
+
+  it('says how a trainer ended that did not answer', async () => {
+    expect(await run('exits')).toMatchObject({ ok: false, reason: 'crashed', message: expect.stringContaining('code 3') as string })
+    expect(await run('is-killed')).toMatchObject({ ok: false, reason: 'crashed', message: expect.stringContaining('SIGKILL') as string })
+  })
+
+  it('ends a trainer that exceeds its minutes', async () => {
+    expect(await run('hangs', { minutes: 0.02 })).toMatchObject({ ok: false, reason: 'out-of-time', message: expect.stringContaining('after 1 s') as string })
+  })
+
+  it('ends a trainer that exceeds its memory, naming the key', async () => {
+    const outcome = await run('hoards', { maxMemoryMb: 350 })
+    expect(outcome).toMatchObject({ ok: false, reason: 'out-of-memory', message: expect.stringContaining('rounds.maxMemoryMb (350)') as string })
+  })
+
+  it('lets the trainer stop by itself when asked, and insists soon when it does not', async () => {
+    for (const behaviour of ['stops-when-asked', 'hangs']) {
+      const { outcome, waitedMs } = await stopped(behaviour)
+      expect(outcome).toMatchObject({ ok: false, reason: 'stopped' })
+      expect(waitedMs).toBeLessThan(10_000)
+    }
+  })
+
+  it('calls a round stopped, not crashed, when the trainer dies of the stop', async () => {
+    expect((await stopped('dies-when-asked')).outcome).toMatchObject({ ok: false, reason: 'stopped' })
+  })
+
+  it('starts no trainer when the agent is stopping already', async () => {
+    expect(await run('answers', { signal: AbortSignal.abort() })).toMatchObject({ ok: false, reason: 'stopped' })
+  })
+})
+
+describe('round without a program', () => {
+  const node = process.execPath
+  afterEach(() => { process.execPath = node })
+
+  it('is an outcome too, when the process cannot be started', async () => {
+    process.execPath = '/nowhere/node'
+    const outcome = await runInChild(specOf('x'), { graceMs: 0, maxMemoryMb: 4096, signal: new AbortController().signal, onEvent: () => undefined })
+    expect(outcome).toMatchObject({ ok: false, reason: 'crashed', message: expect.stringContaining('ENOENT') as string })
+  }, 5000)
+})
