@@ -18,8 +18,8 @@ import type { RoundEvent, RoundSpec } from '../trainer/contract.js'
 const seldom = '0 0 29 2 *'
 
 describe('schedule', () => {
-  const open: Schedule[] = []
-  afterEach(async () => { for (const schedule of open.splice(0)) await schedule.stop() })
+  const cleanups: (() => Promise<void>)[] = []
+  afterEach(async () => { for (const cleanup of cleanups.splice(0)) await cleanup() })
 
   /** A schedule whose rounds end when told. */
   function scheduled(options: Partial<ScheduleOptions> = {}) {
@@ -35,8 +35,8 @@ describe('schedule', () => {
         running--
       },
     })
-    open.push(schedule)
     const end = async () => { finish(); await vi.waitFor(() => { expect(schedule.busy).toBe(false) }, { interval: 1 }) }
+    cleanups.push(async () => { finish(); await schedule.stop() })
     return { schedule, begun, end, finish: () => { finish() }, most: () => most }
   }
 
@@ -45,14 +45,12 @@ describe('schedule', () => {
     without.schedule.start({ hasModel: false })
     having.schedule.start({ hasModel: true })
     expect([without.begun, having.begun]).toEqual([['first'], []])
-    await without.end()
   })
 
   it('starts rounds at the times of the expression', async () => {
-    const { schedule, begun, finish } = scheduled({ expression: '* * * * * *' })
+    const { schedule, begun } = scheduled({ expression: '* * * * * *' })
     schedule.start({ hasModel: true })
     await vi.waitFor(() => { expect(begun).toEqual(['schedule']) }, { timeout: 5000 })
-    finish()
   })
 
   it('starts a round at enough new frames since the last one began, also those that came while it ran', async () => {
@@ -98,19 +96,18 @@ describe('schedule', () => {
     ['a run fell into the time that the box was down', '0 */6 * * *', at(7, 6, 0, 1), at(7, 12, 0, 30), true],
     ['the next run is still to come', '0 */6 * * *', at(7, 6, 0, 1), at(7, 11, 59), false],
     ['many runs were missed', '30 */5 * * * *', at(7, 6), at(7, 6, 45), true],
-    ['Thursday morning was missed, with the weekend before the next but one', '0 9 * * 1-5', at(7, 9, 0, 1), at(9, 8), true],
-    ['there was a weekend without a run', '0 9 * * 1-5', at(9, 9, 0, 1), at(12, 8), false],
+    ['one of unevenly spaced runs was missed', '0 9 * * 1-5', at(7, 9, 0, 1), at(9, 8), true],
+    ['a gap between unevenly spaced runs was only long', '0 9 * * 1-5', at(9, 9, 0, 1), at(12, 8), false],
     ['the month is not over', '0 3 1 * *', at(1, 3, 0, 1), at(31, 23), false],
     ['the month is over', '0 3 1 * *', at(1, 3, 0, 1), at(32, 3, 0, 1), true],
     ['the box was away for a year', '0 3 1 * *', at(1, 3) - 365 * 86_400_000, at(31, 23), true],
     ['the clock went back', '0 */6 * * *', at(9, 6), at(7, 6), false],
   ]
   for (const [when, expression, lastRoundAtMs, nowMs, missed] of absences) {
-    it(`${missed ? 'makes up for the missed round' : 'starts nothing'} when ${when}`, async () => {
-      const { schedule, begun, end } = scheduled({ expression, lastRoundAtMs, clock: { nowMs: () => nowMs, monotonicMs: () => 0 } })
+    it(`${missed ? 'makes up for the missed round' : 'starts nothing'} when ${when}`, () => {
+      const { schedule, begun } = scheduled({ expression, lastRoundAtMs, clock: { nowMs: () => nowMs, monotonicMs: () => 0 } })
       schedule.start({ hasModel: true })
       expect(begun).toEqual(missed ? ['missed'] : [])
-      await end()
     })
   }
 

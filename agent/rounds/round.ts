@@ -1,5 +1,5 @@
 /** Runs one round in a trainer child: low priority, bounded in time and memory, ended when asked. */
-import { setPriority } from 'node:os'
+import { getPriority, setPriority } from 'node:os'
 import { readFile } from 'node:fs/promises'
 import { trainerProcess, type RoundEvent, type RoundFailure, type RoundResult, type RoundSpec, type TrainerReply, type TrainerRequest } from '../../trainer/index.js'
 import { ended, forkModule } from '../lib/child.js'
@@ -40,7 +40,8 @@ export async function runInChild(spec: RoundSpec, options: RoundRunOptions): Pro
     else if (reply.type === 'result') outcome ??= { ok: true, result: reply.result }
     else outcome ??= { ok: false, reason: reply.reason, message: reply.message }
   })
-  if (child.pid !== undefined) setPriority(child.pid, lowPriority)
+  // An agent that was itself started lower may not raise its child.
+  if (child.pid !== undefined) setPriority(child.pid, Math.max(lowPriority, getPriority()))
   const timers = [
     setInterval(() => {
       void residentMb(child.pid).then(mb => {
@@ -61,7 +62,8 @@ export async function runInChild(spec: RoundSpec, options: RoundRunOptions): Pro
   const { code, signal: killedBy } = await ended(child)
   signal.removeEventListener('abort', stop)
   for (const timer of timers) clearTimeout(timer)
-  return outcome ?? { ok: false, reason: 'crashed', message: `the trainer ended with ${killedBy ?? `code ${String(code)}`} before it answered` }
+  const how = `the trainer ended with ${killedBy ?? `code ${String(code)}`} before it answered`
+  return outcome ?? { ok: false, reason: signal.aborted ? 'stopped' : 'crashed', message: how }
 }
 
 /** Resident memory of a process; 0 where the system does not tell. */

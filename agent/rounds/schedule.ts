@@ -1,8 +1,12 @@
 /** When a round starts: by the cron schedule, by enough new frames, on command, at once when there is no model. Never two at a time. */
-import { schedule as cron, type ScheduledTask } from 'node-cron'
+import { parse, schedule as cron, type ScheduledTask } from 'node-cron'
 import type { Clock } from '../lib/clock.js'
 
 export type Trigger = 'first' | 'schedule' | 'missed' | 'frames' | 'command'
+
+const minuteMs = 60_000
+/** How far back a missed run is looked for: a month, so that the start of a box never waits for it. */
+const lookBackMs = 31 * 24 * 60 * minuteMs
 
 export interface ScheduleOptions {
   expression: string
@@ -20,6 +24,7 @@ export class Schedule {
   private task: ScheduledTask | null = null
   private running: Promise<void> | null = null
   private frames = 0
+  private stopped = false
 
   constructor(options: ScheduleOptions) {
     this.options = options
@@ -34,16 +39,12 @@ export class Schedule {
     const { expression, clock, lastRoundAtMs } = this.options
     this.task = cron(expression, () => { this.trigger('schedule') }, { noOverlap: true, name: 'round' })
     if (!hasModel) this.trigger('first')
-    else if (lastRoundAtMs !== null) {
-      const next = this.task.getNextRun()
-      const dueEveryMs = next ? intervalOf(this.task, next, clock.nowMs()) : Number.POSITIVE_INFINITY
-      if (clock.nowMs() - lastRoundAtMs > dueEveryMs) this.trigger('missed')
-    }
+    else if (lastRoundAtMs !== null && wasDue(this.task, expression, lastRoundAtMs, clock.nowMs())) this.trigger('missed')
   }
 
-  /** Starts a round unless one is running; says whether it did. */
+  /** Starts a round unless one is running or the schedule was stopped; says whether it did. */
   trigger(trigger: Trigger): boolean {
-    if (this.running) return false
+    if (this.running || this.stopped) return false
     this.frames = 0
     this.running = this.options.run(trigger).finally(() => { this.running = null })
     return true
@@ -56,13 +57,18 @@ export class Schedule {
   }
 
   async stop(): Promise<void> {
+    this.stopped = true
     await this.task?.destroy()
     await this.running
   }
 }
 
-/** The time between two runs of the schedule around now. */
-function intervalOf(task: ScheduledTask, next: Date, nowMs: number): number {
-  const [first, second] = task.getNextRuns(2)
-  return first && second ? second.getTime() - first.getTime() : next.getTime() - nowMs
+/** Whether the expression had a run after one time and until another: minute by minute, since runs need not be evenly spaced. */
+function wasDue(task: ScheduledTask, expression: string, afterMs: number, untilMs: number): boolean {
+  const [second = 0] = parse(expression).second
+  const oldestMs = Math.max(afterMs, untilMs - lookBackMs)
+  for (let atMs = Math.floor(untilMs / minuteMs) * minuteMs + second * 1000; atMs > oldestMs; atMs -= minuteMs) {
+    if (atMs <= untilMs && task.match(new Date(atMs))) return true
+  }
+  return false
 }

@@ -1,0 +1,237 @@
+import { once } from 'node:events'
+import { mkdir, mkdtemp, rename, rm, writeFile } from 'node:fs/promises'
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import fc from 'fast-check'
+import sharp from 'sharp'
+import { afterEach, beforeAll, describe, expect, it, vi } from 'vitest'
+import { Camera, type CameraOptions } from '../agent/camera/camera.js'
+import { folder } from '../agent/camera/folder.js'
+import { mjpeg, parts } from '../agent/camera/mjpeg.js'
+import { Sampler } from '../agent/camera/sampler.js'
+import { Simulation } from '../agent/camera/simulation.js'
+import { bundled } from '../agent/config.js'
+import type { CameraStatus } from '../agent/events.js'
+import { systemClock } from '../agent/lib/clock.js'
+
+const waiting = { timeout: 20_000, interval: 10 }
+const cleanups: (() => Promise<unknown>)[] = []
+const boundary = 'frame-7'
+let jpeg = Buffer.alloc(0)
+
+beforeAll(async () => {
+  const noise = { type: 'gaussian', mean: 120, sigma: 40 } as const
+  jpeg = await sharp({ create: { width: 64, height: 48, channels: 3, background: '#888', noise } }).jpeg().toBuffer()
+})
+
+afterEach(async () => {
+  for (const cleanup of cleanups.splice(0).reverse()) await cleanup()
+})
+
+type Behaviour = (response: ServerResponse, request: IncomingMessage) => void
+
+/** A camera on loopback that behaves as it is told. */
+class FakeCamera {
+  behaviour: Behaviour
+  readonly askedAtMs: number[] = []
+  private readonly server: Server
+
+  constructor(behaviour: Behaviour) {
+    this.behaviour = behaviour
+    this.server = createServer((request, response) => {
+      this.askedAtMs.push(performance.now())
+      this.behaviour(response, request)
+    })
+    cleanups.push(() => this.stop())
+  }
+
+  async start(port = 0): Promise<string> {
+    this.server.listen(port, '127.0.0.1')
+    await once(this.server, 'listening')
+    return `http://127.0.0.1:${String((this.server.address() as AddressInfo).port)}/video`
+  }
+
+  async stop(): Promise<void> {
+    if (!this.server.listening) return
+    this.server.closeAllConnections()
+    this.server.close()
+    await once(this.server, 'close')
+  }
+}
+
+const part = (picture: Uint8Array) => Buffer.concat([Buffer.from(`--${boundary}\r\ncontent-length: ${String(picture.length)}\r\n\r\n`), picture, Buffer.from('\r\n')])
+const head = (response: ServerResponse) => response.writeHead(200, { 'content-type': `multipart/x-mixed-replace; boundary=${boundary}` })
+const sends = (picture: () => Uint8Array, everyMs = 20): Behaviour => response => {
+  head(response)
+  const timer = setInterval(() => response.write(part(picture())), everyMs)
+  response.on('close', () => { clearInterval(timer) })
+}
+const works = sends(() => jpeg)
+
+/** Watches a stream; `statuses` holds everything that was told of it. */
+function watch(url: string, options: Partial<CameraOptions> = {}) {
+  const statuses: CameraStatus[] = []
+  const camera = new Camera({
+    id: 'door', source: mjpeg(url), maxPerSecond: 60, silentAfterMs: 300, clock: systemClock, random: () => 0,
+    onPicture: () => Promise.resolve(), onStatus: status => { statuses.push(status) }, ...options,
+  })
+  camera.start()
+  cleanups.push(() => camera.stop())
+  return { statuses, camera, last: () => statuses.at(-1) }
+}
+
+async function* chunks(bytes: Uint8Array, sizes: readonly number[]): AsyncIterable<Uint8Array> {
+  for (let at = 0, turn = 0; at < bytes.length; turn++) {
+    const size = sizes[turn % sizes.length] ?? bytes.length
+    await Promise.resolve()
+    yield bytes.subarray(at, at + size)
+    at += size
+  }
+}
+
+describe('MJPEG stream', () => {
+  it('gives the same pictures however it is cut up, with or without lengths, whatever ends its lines', async () => {
+    const picture = fc.uint8Array({ maxLength: 300 }).map(bytes => Uint8Array.from([0xff, 0xd8, ...bytes, 0xff, 0xd9]))
+    await fc.assert(fc.asyncProperty(
+      fc.array(picture, { minLength: 1, maxLength: 5 }), fc.constantFrom('\r\n', '\n'), fc.boolean(), fc.string({ maxLength: 20 }),
+      fc.array(fc.integer({ min: 1, max: 200 }), { minLength: 1, maxLength: 10 }),
+      async (pictures, end, lengths, preamble, sizes) => {
+        const stream = Buffer.concat([
+          Buffer.from(preamble + end),
+          ...pictures.flatMap(bytes => [
+            Buffer.from(`--${boundary}${end}Content-Type: image/jpeg${end}${lengths ? `Content-Length: ${String(bytes.length)}${end}` : ''}${end}`),
+            bytes, Buffer.from(end),
+          ]),
+          Buffer.from(`--${boundary}--${end}`),
+        ])
+        const found: Uint8Array[] = []
+        for await (const bytes of parts(chunks(stream, sizes), boundary)) found.push(bytes)
+        expect(found).toEqual(pictures)
+      }), { numRuns: 300 })
+  })
+
+  it('is given up when it sends without end and never finishes a picture', async () => {
+    const endless = chunks(new Uint8Array(40_000_000), [1_000_000])
+    await expect(async () => { for await (const _ of parts(endless, boundary)); }).rejects.toMatchObject({ code: 'CAMERA_UNAVAILABLE' })
+  })
+
+  it('sends user and password as the camera wants them, and tells them to nobody', async () => {
+    const seen: (string | undefined)[] = []
+    const server = new FakeCamera((response, { headers }) => {
+      seen.push(headers.authorization)
+      response.writeHead(401).end()
+    })
+    const url = (await server.start()).replace('//', '//user:hush%20hush@')
+    const { last } = watch(`${url}?password=hush`)
+    await vi.waitFor(() => { expect(last()).toMatchObject({ state: 'offline', reason: expect.stringContaining('401') as string }) }, waiting)
+    expect(seen[0]).toBe(`Basic ${Buffer.from('user:hush hush').toString('base64')}`)
+    expect(last()?.reason).not.toContain('hush')
+  })
+})
+
+describe('camera', () => {
+  const troubles: { does: string; behaviour: Behaviour; reason: string }[] = [
+    { does: 'is silent from the start', behaviour: head, reason: 'no picture for 0.3 s' },
+    { does: 'never answers', behaviour: () => undefined, reason: 'no picture for 0.3 s' },
+    { does: 'falls silent', behaviour: response => { head(response).write(part(jpeg)) }, reason: 'no picture for 0.3 s' },
+    { does: 'refuses', behaviour: response => { response.writeHead(503).end() }, reason: '/video answered 503 Service Unavailable' },
+    { does: 'ends the stream', behaviour: response => { head(response).end(part(jpeg)) }, reason: 'ended the stream' },
+    { does: 'breaks the connection', behaviour: response => { response.destroy() }, reason: '/video cannot be reached' },
+    { does: 'sends a web page', behaviour: response => { response.writeHead(200, { 'content-type': 'text/html' }).end('<html>') }, reason: 'sends "text/html"' },
+  ]
+  for (const { does, behaviour, reason } of troubles) {
+    it(`is offline with the reason when it ${does}, comes back, and disturbs no other`, async () => {
+      const [bad, good] = [new FakeCamera(behaviour), new FakeCamera(works)]
+      const [one, other] = [watch(await bad.start()), watch(await good.start())]
+      await vi.waitFor(() => { expect(one.statuses.filter(({ state }) => state === 'offline').length).toBeGreaterThan(1) }, waiting)
+      expect(one.statuses.find(({ state }) => state === 'offline')?.reason).toContain(reason)
+      bad.behaviour = works
+      await vi.waitFor(() => { expect(one.last()).toMatchObject({ state: 'online', reason: null }) }, waiting)
+      expect(one.last()?.restarts).toBeGreaterThan(1)
+      expect(other.statuses.map(({ state }) => state)).toEqual(['connecting', 'online'])
+    })
+  }
+
+  it('is found again when it was away altogether', async () => {
+    const server = new FakeCamera(works)
+    const url = await server.start()
+    const { last } = watch(url)
+    await vi.waitFor(() => { expect(last()?.state).toBe('online') }, waiting)
+    await server.stop()
+    await vi.waitFor(() => { expect(last()?.reason).toMatch(/ECONNREFUSED|terminated/) }, waiting)
+    await new FakeCamera(works).start(Number(new URL(url).port))
+    await vi.waitFor(() => { expect(last()?.state).toBe('online') }, waiting)
+  })
+
+  it('is asked less and less often while it refuses', async () => {
+    const server = new FakeCamera(response => { response.writeHead(503).end() })
+    watch(await server.start())
+    await vi.waitFor(() => { expect(server.askedAtMs).toHaveLength(4) }, waiting)
+    const [a = 0, b = 0, c = 0, d = 0] = server.askedAtMs
+    expect(b - a).toBeGreaterThan(240)
+    expect(c - b).toBeGreaterThan(490)
+    expect(d - c).toBeGreaterThan(990)
+  })
+
+  it('stays online with a reason while its pictures are garbage, says so once, and once that they are good again', async () => {
+    let picture: Uint8Array = Buffer.from('no picture at all')
+    const sampler = new Sampler({ crop: 'whole' })
+    const { statuses, last } = watch(await new FakeCamera(sends(() => picture)).start(), {
+      onPicture: async taken => { await sampler.sample(taken) },
+    })
+    await vi.waitFor(() => { expect(last()?.reason).toContain('cannot be used') }, waiting)
+    await sleep(200)
+    picture = jpeg
+    await vi.waitFor(() => { expect(last()?.reason).toBeNull() }, waiting)
+    expect(statuses.map(({ state, restarts }) => `${state} ${String(restarts)}`)).toEqual(['connecting 0', 'online 0', 'online 0', 'online 0'])
+  })
+
+  it('gives the newest picture next to whoever is slow, and no more pictures a second than wanted', async () => {
+    const [slow, few]: [string[], number[]] = [[], []]
+    let count = 0
+    const url = await new FakeCamera(sends(() => Buffer.from(String(count++)), 10)).start()
+    watch(url, { onPicture: async picture => { slow.push(Buffer.from(picture.jpeg).toString()); await sleep(200) } })
+    watch(url, { maxPerSecond: 10, onPicture: () => { few.push(performance.now()); return Promise.resolve() } })
+    await vi.waitFor(() => { expect(slow.length).toBeGreaterThanOrEqual(4) }, waiting)
+    const steps = slow.slice(1).map((text, index) => Number(text) - Number(slow[index]))
+    expect(Math.min(...steps)).toBeGreaterThan(2)
+    for (const [index, atMs] of few.slice(1).entries()) expect(atMs - (few[index] ?? 0)).toBeGreaterThan(80)
+  })
+})
+
+describe('folder', () => {
+  it('gives each new picture once, whole and in order, also those that came while it was not watched', async () => {
+    const path = await mkdtemp(join(tmpdir(), 'pawl-folder-'))
+    cleanups.push(() => rm(path, { recursive: true, force: true }))
+    const put = async (name: string) => {
+      await mkdir(join(path, '.part'), { recursive: true })
+      await writeFile(join(path, '.part', name), name)
+      await rename(join(path, '.part', name), join(path, name))
+    }
+    await put('0-old.jpg')
+    const pictures: string[] = []
+    const source = folder(path)
+    const options = { source, silentAfterMs: 60_000, onPicture: () => Promise.resolve() }
+    const start = () => watch('', { ...options, onPicture: ({ jpeg: bytes }) => { pictures.push(Buffer.from(bytes).toString()); return Promise.resolve() } })
+    const first = start()
+    await sleep(300)
+    await put('1.jpg')
+    await put('note.txt')
+    await writeFile(join(path, '2.jpg'), '')
+    await vi.waitFor(() => { expect(pictures).toEqual(['1.jpg']) }, waiting)
+    await first.camera.stop()
+    await put('3.png')
+    await put('2.jpg')
+    start()
+    await vi.waitFor(() => { expect(pictures).toHaveLength(2) }, waiting)
+    expect(pictures).toEqual(['1.jpg', '2.jpg'])
+  })
+
+  it('is a camera that is offline while the folder is missing', async () => {
+    const { last } = watch('', { source: folder('/nowhere/pictures') })
+    await vi.waitFor(() => { expect(last()).toMatchObject({ state: 'offline', reason: '/nowhere/pictures: the folder cannot be read' }) }, waiting)
+  })
+})
