@@ -6,18 +6,16 @@
  *
  * The hot swap in `learn` is the one arrow back.
  */
-import { mkdir, readFile, readdir } from 'node:fs/promises'
+import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { Random } from '../trainer/index.js'
-import { Camera } from './camera/camera.js'
-import { cameraSources } from './camera/index.js'
-import { Sampler } from './camera/sampler.js'
-import { Simulation } from './camera/simulation.js'
+import { Cameras } from './camera/cameras.js'
+import type { Simulation } from './camera/simulation.js'
 import { ClassifierPool } from './classifier/pool.js'
-import { bundled, type CameraConfig, type Config } from './config.js'
+import type { Config } from './config.js'
 import { PawlError } from './errors.js'
 import type { AgentEvent, Frame, ModelVersion } from './events.js'
-import { importLabels, quarantine, readLabels } from './frames/labels.js'
+import { LabelStore } from './frames/label-store.js'
 import { reservoir } from './frames/reservoir.js'
 import { FrameStore } from './frames/store.js'
 import { systemClock } from './lib/clock.js'
@@ -26,8 +24,7 @@ import { holdFolder } from './lib/exclusive.js'
 import type { Logger } from './lib/logger.js'
 import { packageVersion } from './lib/package-root.js'
 import { Registry } from './registry/registry.js'
-import { EmbeddedBroker } from './report/broker.js'
-import { Reporter } from './report/reporter.js'
+import { Report } from './report/report.js'
 import { Learning } from './rounds/learning.js'
 import { Schedule, type Trigger } from './rounds/schedule.js'
 
@@ -44,8 +41,6 @@ export interface Addresses {
   cameras: Record<string, string>
 }
 
-/** From the photographs' shelf to the belt: pictures a second, and pixels that the belt moves between two. */
-const simulated = { picturesPerSecond: 10, speed: 24 }
 const roundJob = 'round'
 const randomSeed = 0x9a31
 
@@ -55,12 +50,14 @@ export class Agent {
   private readonly events: EventStream<AgentEvent>
   private readonly controller = new AbortController()
   private readonly random = Random.of(randomSeed, Date.now())
+  private readonly cameras: Cameras
   private readonly frames: FrameStore
+  private readonly labels: LabelStore
   private readonly classifier: ClassifierPool
   private readonly registry: Registry
   private readonly learning: Learning
+  private readonly report: Report
   private schedule: Schedule | null = null
-  private cameras: Camera[] = []
   /** Newest frame of each camera: judged again when the model changes. */
   private readonly newest = new Map<string, Frame>()
   private collecting: string | null = null
@@ -71,9 +68,16 @@ export class Agent {
     this.config = config
     this.logger = logger
     this.events = new EventStream({ onListenerError: cause => { logger.error(cause, 'a listener failed') } })
-    this.events.subscribe(onEvent)
     const clock = systemClock
+    this.cameras = new Cameras({
+      cameras: config.cameras,
+      clock,
+      random: Math.random,
+      onFrame: frame => this.frame(frame),
+      onStatus: status => { this.publish({ type: 'camera', status }) },
+    })
     this.frames = new FrameStore({ folder: join(config.data, 'frames'), config: config.frames, clock })
+    this.labels = new LabelStore({ data: config.data, config: config.labels })
     this.classifier = new ClassifierPool({ threads: 1, loadMs: 60_000, onProblem: message => { this.problem('MODEL_INVALID', message) } })
     this.registry = new Registry({ data: config.data, clock, logger, onProblem: error => { this.problem(error.code, error.message) } })
     this.learning = new Learning({
@@ -84,10 +88,26 @@ export class Agent {
       onEvent: (round, event) => { this.publish({ type: 'round-event', round, event }) },
       onQuarantine: (path, reason) => this.setAside(path, reason),
     })
+    this.report = new Report({
+      config: config.mqtt,
+      device: config.device,
+      data: config.data,
+      version: packageVersion(),
+      handlers: {
+        train: () => {
+          if (!this.train('command')) throw new PawlError('COMMAND_INVALID', 'a round is running already; nothing was started')
+          return { started: true }
+        },
+        status: () => this.status(),
+      },
+      emit: event => { this.publish(event) },
+      clock,
+      random: Math.random,
+      logger,
+    })
+    this.events.subscribe(onEvent)
+    this.events.subscribe(event => { this.report.accept(event) })
   }
-
-  /** Simulated cameras by id: a demonstration changes their site. */
-  readonly simulations = new Map<string, Simulation>()
 
   /** Errors: DATA_LOCKED, REGISTRY_CORRUPT, BROKER_UNAVAILABLE; whatever was started before is stopped again. */
   async start(): Promise<Addresses> {
@@ -124,6 +144,11 @@ export class Agent {
     }
   }
 
+  /** Simulated cameras by id: a demonstration changes their site. */
+  get simulations(): ReadonlyMap<string, Simulation> {
+    return this.cameras.simulations
+  }
+
   get models(): Registry {
     return this.registry
   }
@@ -136,91 +161,18 @@ export class Agent {
     this.started.push(() => registry.stop())
     await frames.start()
     await this.learning.start()
-    await this.importLabelsOnce()
-    const broker = await this.startReport()
+    await this.labels.start()
+    this.started.push(() => this.report.stop())
+    const broker = await this.report.start({ decision: registry.decisions().at(-1) ?? null, frames: frames.count, frameBytes: frames.totalBytes })
     this.started.push(() => this.classifier.stop())
     await this.serveChampion()
-    const cameras = await this.startCameras()
+    this.started.push(() => this.cameras.stop())
+    const cameras = await this.cameras.start()
     this.startSchedule()
     return { broker, cameras }
   }
 
-  // Report: first to start and last to stop, so that it hears everything.
-
-  private async startReport(): Promise<string> {
-    const { config, logger } = this
-    const { mqtt } = config
-    let url = mqtt.broker
-    if (url === 'embedded') {
-      const broker = new EmbeddedBroker({ port: mqtt.port })
-      url = await broker.start()
-      this.started.push(() => broker.stop())
-    }
-    const reporter = new Reporter({
-      device: config.device,
-      version: packageVersion(),
-      url,
-      username: mqtt.username,
-      password: await passwordOf(mqtt),
-      base: mqtt.base,
-      predictionEveryMs: mqtt.predictionEveryMs,
-      outbox: { folder: join(config.data, 'outbox'), maxEvents: mqtt.outboxEvents },
-      handlers: {
-        train: () => {
-          if (!this.train('command')) throw new PawlError('COMMAND_INVALID', 'a round is running already; nothing was started')
-          return { started: true }
-        },
-        status: () => this.status(),
-      },
-      lastDecision: this.registry.decisions().at(-1) ?? null,
-      emit: event => { this.publish(event) },
-      clock: systemClock,
-      random: Math.random,
-      logger,
-    })
-    await reporter.start()
-    const unsubscribe = this.events.subscribe(event => { reporter.accept(event) })
-    this.started.push(async () => {
-      unsubscribe()
-      await reporter.stop()
-    })
-    return url
-  }
-
   // Camera ─► sampler ─► frame store and classifier.
-
-  private async startCameras(): Promise<Record<string, string>> {
-    const addresses: Record<string, string> = {}
-    for (const [index, wanted] of this.config.cameras.entries()) {
-      const url = wanted.source === 'simulation' ? await this.startSimulation(wanted.id, index) : wanted.url
-      const camera: CameraConfig = { ...wanted, url }
-      const sampler = new Sampler({ crop: camera.crop })
-      const watched = new Camera({
-        id: camera.id,
-        source: cameraSources[camera.source](camera),
-        maxPerSecond: camera.maxPerSecond,
-        silentAfterMs: camera.silentAfterSeconds * 1000,
-        clock: systemClock,
-        random: Math.random,
-        onPicture: async picture => {
-          for (const frame of await sampler.sample(picture)) await this.frame(frame)
-        },
-        onStatus: status => { this.publish({ type: 'camera', status }) },
-      })
-      watched.start()
-      this.cameras.push(watched)
-      addresses[camera.id] = url
-    }
-    this.started.push(async () => { await Promise.all(this.cameras.map(camera => camera.stop())) })
-    return addresses
-  }
-
-  private async startSimulation(id: string, index: number): Promise<string> {
-    const simulation = new Simulation({ photographs: bundled('unlabeled'), seed: index + 1, ...simulated })
-    this.simulations.set(id, simulation)
-    this.started.push(() => simulation.stop())
-    return simulation.start()
-  }
 
   private async frame(frame: Frame): Promise<void> {
     this.newest.set(frame.camera, frame)
@@ -281,7 +233,7 @@ export class Agent {
     const unlabeled = reservoir(frames.list(), config.rounds.maxFrames, () => this.random.float()).map(({ path }) => path)
     let labels
     try {
-      labels = await readLabels(this.folder('labels'), this.config.labels.importValidation ? this.folder('validation') : null)
+      labels = await this.labels.read()
     } catch (cause) {
       if (!(cause instanceof PawlError)) throw cause
       this.publish({ type: 'round-refused-to-start', reason: cause.message })
@@ -329,26 +281,10 @@ export class Agent {
     for (const frame of this.newest.values()) await this.predict(frame)
   }
 
-  // Labels.
-
-  /** Copies the configured labels in while there are none; a folder that a person has filled is never touched. */
-  private async importLabelsOnce(): Promise<void> {
-    const { labels } = this.config
-    for (const [from, to] of [[labels.import, 'labels'], [labels.importValidation, 'validation']] as const) {
-      await mkdir(this.folder(to), { recursive: true })
-      const empty = (await readdir(this.folder(to))).length === 0
-      if (from && empty) await importLabels(from, this.folder(to))
-    }
-  }
-
   private async setAside(path: string, reason: string): Promise<void> {
-    if (path.startsWith(this.folder('frames'))) await this.frames.remove(path)
-    else await quarantine(path, reason, this.folder('quarantine'))
+    if (this.frames.holds(path)) await this.frames.remove(path)
+    else await this.labels.quarantine(path, reason)
     this.publish({ type: 'quarantine', path, reason })
-  }
-
-  private folder(part: 'frames' | 'labels' | 'validation' | 'quarantine'): string {
-    return join(this.config.data, part)
   }
 
   private publish(event: AgentEvent): void {
@@ -358,14 +294,5 @@ export class Agent {
   private problem(code: string, message: string): void {
     this.logger.warn({ code }, message)
     this.publish({ type: 'problem', code, message })
-  }
-}
-
-async function passwordOf({ passwordFile }: Config['mqtt']): Promise<string> {
-  if (!passwordFile) return process.env.PAWL_MQTT_PASSWORD ?? ''
-  try {
-    return (await readFile(passwordFile, 'utf8')).trimEnd()
-  } catch (cause) {
-    throw new PawlError('CONFIG_INVALID', `mqtt.passwordFile is "${passwordFile}", which cannot be read; create it, or set PAWL_MQTT_PASSWORD`, { cause })
   }
 }

@@ -213,9 +213,8 @@ describe('folder', () => {
     }
     await put('0-old.jpg')
     const pictures: string[] = []
-    const source = folder(path)
-    const options = { source, silentAfterMs: 60_000, onPicture: () => Promise.resolve() }
-    const start = () => watch('', { ...options, onPicture: ({ jpeg: bytes }) => { pictures.push(Buffer.from(bytes).toString()); return Promise.resolve() } })
+    const source = folder(path, 60)
+    const start = () => watch('', { source, silentAfterMs: 60_000, onPicture: picture => Promise.resolve(void pictures.push(Buffer.from(picture.jpeg).toString())) })
     const first = start()
     await sleep(300)
     await put('1.jpg')
@@ -223,15 +222,68 @@ describe('folder', () => {
     await writeFile(join(path, '2.jpg'), '')
     await vi.waitFor(() => { expect(pictures).toEqual(['1.jpg']) }, waiting)
     await first.camera.stop()
-    await put('3.png')
-    await put('2.jpg')
+    for (const name of ['4.jpg', '3.png', '2.jpg']) await put(name)
     start()
-    await vi.waitFor(() => { expect(pictures).toHaveLength(2) }, waiting)
-    expect(pictures).toEqual(['1.jpg', '2.jpg'])
+    await vi.waitFor(() => { expect(pictures).toEqual(['1.jpg', '2.jpg', '3.png', '4.jpg']) }, waiting)
   })
 
   it('is a camera that is offline while the folder is missing', async () => {
-    const { last } = watch('', { source: folder('/nowhere/pictures') })
+    const { last } = watch('', { source: folder('/nowhere/pictures', 10) })
     await vi.waitFor(() => { expect(last()).toMatchObject({ state: 'offline', reason: '/nowhere/pictures: the folder cannot be read' }) }, waiting)
+  })
+})
+
+/** Grey pixels of what is lighter than the belt, fitted into a square, at zero mean and unit length. */
+async function look(image: Uint8Array | string): Promise<number[]> {
+  const trimmed = await sharp(image).resize(112, 112, { fit: 'contain' }).trim({ background: '#000', threshold: 30 }).toBuffer()
+  const pixels = [...await sharp(trimmed).resize(24, 24, { fit: 'contain', background: '#000' }).toColourspace('b-w').raw().toBuffer()]
+  const mean = pixels.reduce((sum, value) => sum + value, 0) / pixels.length
+  const length = Math.hypot(...pixels.map(value => value - mean))
+  return pixels.map(value => (value - mean) / length)
+}
+
+const correlation = (a: readonly number[], b: readonly number[]) => a.reduce((sum, value, index) => sum + value * (b[index] ?? 0), 0)
+
+describe('sampler', () => {
+  for (const seed of [1, 3]) {
+    it(`gives what passes on the belt once, cut out so that it can be recognised (belt ${String(seed)})`, async () => {
+      const simulation = new Simulation({ photographs: bundled('unlabeled'), picturesPerSecond: 70, speed: 24, seed })
+      const url = await simulation.start()
+      cleanups.push(() => simulation.stop())
+      const sampler = new Sampler({ crop: 'passing' })
+      const passed: string[] = []
+      const frames: Uint8Array[] = []
+      // The first pictures teach the background, so the first items are not counted; of the last one the end is not seen.
+      const [uncounted, counted] = [6, 20]
+      for await (const picture of mjpeg(url)(new AbortController().signal)) {
+        const { path } = simulation.nearestMiddle() ?? {}
+        if (path !== undefined && passed.at(-1) !== path) passed.push(path)
+        if (passed.length > uncounted + counted + 2) break
+        frames.push(...(await sampler.sample({ camera: 'belt', capturedAtMs: 0, jpeg: picture })).map(frame => frame.jpeg))
+      }
+      const [items, crops] = [await Promise.all(passed.map(look)), await Promise.all(frames.map(look))]
+      const times = passed.map(() => 0)
+      const likeness = crops.map(crop => {
+        const each = items.map(item => correlation(item, crop))
+        const best = Math.max(...each)
+        times[each.indexOf(best)] = (times[each.indexOf(best)] ?? 0) + 1
+        return best
+      })
+      expect(times.slice(uncounted, uncounted + counted).filter(count => count === 1).length).toBeGreaterThanOrEqual(0.9 * counted)
+      expect(likeness.filter(value => value > 0.85).length).toBeGreaterThanOrEqual(0.9 * frames.length)
+    })
+  }
+
+  it('gives a whole picture or a fixed part of it, once while nothing changes', async () => {
+    const other = await sharp(jpeg).negate().jpeg().toBuffer()
+    const sampled = async (sampler: Sampler, pictures: Uint8Array[]) => {
+      const frames = []
+      for (const [index, picture] of pictures.entries()) frames.push(...await sampler.sample({ camera: 'door', capturedAtMs: index * 100, jpeg: picture }))
+      return frames
+    }
+    expect(await sampled(new Sampler({ crop: 'whole' }), [jpeg, jpeg, other, other])).toMatchObject([{ width: 64, height: 48 }, { width: 64, height: 48 }])
+    expect(await sampled(new Sampler({ crop: { x: 4, y: 8, width: 20, height: 10 } }), [jpeg])).toMatchObject([{ width: 20, height: 10 }])
+    await expect(sampled(new Sampler({ crop: { x: 60, y: 0, width: 20, height: 10 } }), [jpeg]))
+      .rejects.toMatchObject({ code: 'IMAGE_UNREADABLE', message: expect.stringContaining('camera door') as string })
   })
 })

@@ -91,7 +91,7 @@ async function reporter(url: string, options: Partial<ReporterOptions> = {}): Pr
     device: 'box-7', version: '1.2.3', url, username: '', password: '', base: 'pawl', predictionEveryMs: 3_600_000,
     outbox: { folder: join(folder, 'outbox'), maxEvents: 100 },
     handlers: { train: ({ reason }) => ({ round: 3, reason }), status: () => ({ fine: true }) },
-    lastDecision: null, emit: () => undefined, clock: systemClock, random: () => 0, logger: quiet, ...options,
+    former: { decision: null, frames: 0, frameBytes: 0 }, emit: () => undefined, clock: systemClock, random: () => 0, logger: quiet, ...options,
   })
   await made.start()
   cleanups.push(() => made.stop())

@@ -1,5 +1,4 @@
-import { existsSync } from 'node:fs'
-import { copyFile, mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises'
 import { getPriority, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import fc from 'fast-check'
@@ -40,7 +39,7 @@ describe('schedule', () => {
     return { schedule, begun, end, finish: () => { finish() }, most: () => most }
   }
 
-  it('starts a round at once where there is no model, and none where there is one', async () => {
+  it('starts a round at once where there is no model, and none where there is one', () => {
     const [without, having] = [scheduled(), scheduled()]
     without.schedule.start({ hasModel: false })
     having.schedule.start({ hasModel: true })
@@ -207,4 +206,90 @@ describe('round without a program', () => {
     const outcome = await runInChild(specOf('x'), { graceMs: 0, maxMemoryMb: 4096, signal: new AbortController().signal, onEvent: () => undefined })
     expect(outcome).toMatchObject({ ok: false, reason: 'crashed', message: expect.stringContaining('ENOENT') as string })
   }, 5000)
+})
+
+describe('learning', () => {
+  let data = ''
+  /** Promotion sets in the order in which they were counted, and which attempt each was. */
+  let counted: [string, number][] = []
+
+  class CountingRegistry extends Registry {
+    override async countAttempt(promotionSet: string): Promise<number> {
+      const attempt = await super.countAttempt(promotionSet)
+      counted.push([promotionSet, attempt])
+      return attempt
+    }
+  }
+
+  beforeEach(async () => {
+    data = await mkdtemp(join(tmpdir(), 'pawl-rounds-'))
+    counted = []
+  })
+  afterEach(async () => { await rm(data, { recursive: true, force: true }) })
+
+  async function open(config: Partial<Config['rounds']> = {}): Promise<{ learning: Learning; registry: Registry }> {
+    const registry = new CountingRegistry({
+      data, clock: systemClock, logger: createLogger({ level: 'silent' }), onProblem: problem => { throw problem },
+    })
+    await registry.start()
+    const learning = new Learning({
+      config: { ...defaultConfig().rounds, ...config }, folder: join(data, 'rounds'), registry, clock: systemClock, graceMs: 60_000, onEvent: () => undefined,
+      onQuarantine: async (path, reason) => { await quarantine(path, reason, join(data, 'quarantine')) },
+    })
+    await learning.start()
+    return { learning, registry }
+  }
+
+  const images = (...names: string[]) => names.map(name => ({ path: join(data, name), label: 'a' }))
+  const nothing: RoundData = { labeled: [], gate: [], promotion: images('1.png', '2.png'), unlabeled: [] }
+  const running = () => new AbortController().signal
+  const leftovers = () => readdir(join(data, 'rounds'))
+
+  it('clears away what an interrupted round left behind', async () => {
+    await mkdir(join(data, 'rounds', '7'), { recursive: true })
+    await writeFile(join(data, 'rounds', '7', 'model.onnx'), 'half')
+    await open()
+    expect(await leftovers()).toEqual([])
+  })
+
+  it('puts a refusal on record with its reason, and leaves nothing else', async () => {
+    const { learning, registry } = await open()
+    const begun: number[] = []
+    const { decision, challenger } = await learning.run(nothing, running(), round => { begun.push(round) })
+    expect(decision).toMatchObject({ round: 1, promoted: false, reason: 'labels', champion: null, challenger: null, comparison: null })
+    expect(decision.explanation).toContain('at least two classes')
+    expect([challenger, begun, await leftovers()]).toEqual([null, [1], []])
+    await registry.stop()
+    expect((await open()).registry.decisions()).toEqual([decision])
+  })
+
+  it('holds the stop of the agent against no challenger', async () => {
+    const { learning, registry } = await open()
+    const { decision } = await learning.run(nothing, AbortSignal.abort(), () => undefined)
+    expect([decision.reason, registry.decisions(), await registry.beginRound()]).toEqual(['stopped', [], 2])
+  })
+
+  it('makes a first model from real images, sets unreadable ones aside, and counts every later attempt on its images', async () => {
+    const { learning, registry } = await open({ firstMinutes: 0.055 })
+    const split = await readLabels(bundled('labeled'), bundled('validation'))
+    const promotion = split.promotion.slice(0, 100)
+    await mkdir(join(data, 'labels', 'bag'), { recursive: true })
+    const bad = { path: join(data, 'labels', 'bag', 'bad.png'), label: 'bag' }
+    await writeFile(bad.path, 'no image')
+    const round = { labeled: [...split.labeled, bad], gate: split.gate.slice(0, 60), promotion, unlabeled: [] }
+    const { decision, challenger } = await learning.run(round, running(), () => undefined)
+    expect(decision).toMatchObject({ promoted: true, reason: 'first-model', champion: null, challenger: 1, accuracyChampion: null })
+    expect(challenger).toMatchObject({ version: 1, card: { data: { labeled: 100, quarantined: 1 } }, decision })
+    expect(await readFile(join(data, 'quarantine', 'bag', 'bad.png'), 'utf8')).toBe('no image')
+    expect(await registry.verify()).toMatchObject([{ version: 1, ok: true }])
+    expect([await leftovers(), registry.active(), counted]).toEqual([[], null, []])
+
+    await registry.promote(1)
+    const renewed = promotion.map(({ path, label }, index) => ({ path: index ? path : `${path}.new`, label }))
+    for (const set of [promotion, promotion, renewed, promotion]) {
+      await learning.run({ ...round, promotion: set }, AbortSignal.abort(), () => undefined)
+    }
+    expect(counted.map(([, attempt]) => attempt)).toEqual([1, 2, 1, 3])
+    expect(new Set(counted.map(([set]) => set)).size).toBe(2)
+  })
 })

@@ -45,8 +45,8 @@ export async function runRound(spec: RoundSpec, { signal, onEvent }: RoundOption
     })
     await learner.start()
     try {
-      const parent = await startFromChampion(spec, learner, data.classes)
-      const trained = await teach({ spec, recipe, learner, data, startedAtMs, signal, onEvent })
+      const champion = await startFromChampion(spec, learner, data.classes)
+      const trained = await teach({ spec, recipe, learner, data, fromChampion: champion?.adopted ?? false, startedAtMs, signal, onEvent })
 
       enter('export')
       const logits = await learner.logitsOfGate()
@@ -79,7 +79,7 @@ export async function runRound(spec: RoundSpec, { signal, onEvent }: RoundOption
         temperature,
         pseudoLabels: trained.pseudoLabels,
         gate: trained.looks,
-        parent,
+        parent: champion && { version: champion.version, sha256: champion.sha256 },
         files,
       }
       await writeFile(join(spec.out, 'card.json'), JSON.stringify(card, null, 2) + '\n')
@@ -117,7 +117,7 @@ async function load(spec: RoundSpec, recipe: Recipe, signal: AbortSignal) {
 }
 
 /** Takes over the champion's weights where classes and model are the same; else the round starts from scratch. */
-async function startFromChampion(spec: RoundSpec, learner: Learner, classes: readonly string[]): Promise<ModelCard['parent']> {
+async function startFromChampion(spec: RoundSpec, learner: Learner, classes: readonly string[]) {
   if (!spec.champion) return null
   const { version, folder } = spec.champion
   const file = await readFile(join(folder, 'model.onnx'))
@@ -130,7 +130,7 @@ async function startFromChampion(spec: RoundSpec, learner: Learner, classes: rea
     for (const { name, offset } of learner.table.specs) flat.set(tensors.get(name)?.data ?? [], offset)
     learner.adopt(flat)
   }
-  return { version, sha256: createHash('sha256').update(file).digest('hex') }
+  return { version, sha256: createHash('sha256').update(file).digest('hex'), adopted: fits }
 }
 
 interface Teaching {
@@ -138,12 +138,14 @@ interface Teaching {
   recipe: Recipe
   learner: Learner
   data: RoundData
+  /** The champion's weights were taken over, its shortcut with them. */
+  fromChampion: boolean
   startedAtMs: number
   signal: AbortSignal
   onEvent: (event: RoundEvent) => void
 }
 
-async function teach({ spec, recipe, learner, data, startedAtMs, signal, onEvent }: Teaching) {
+async function teach({ spec, recipe, learner, data, fromChampion, startedAtMs, signal, onEvent }: Teaching) {
   // Without frames (a first round may begin before the camera has seen any) labels are all there is to learn from.
   const frames = data.unlabeled.items.length > 0
   const phases: Phase[] = [
@@ -155,7 +157,7 @@ async function teach({ spec, recipe, learner, data, startedAtMs, signal, onEvent
   const gateLabels = labelsOf(data.gate.items, data.classes)
   const looks: GateLook[] = []
   let decision: GateDecision | null = null
-  let [steps, used, fitted] = [0, 0, false]
+  let [steps, used, fitted] = [0, 0, fromChampion]
   const beganAtMs = performance.now()
   const labelsBegin = pace.plan.find(({ phase }) => phase.name !== 'reconstruct')?.begins ?? 0
   const imagesPerStep = presets[spec.preset].labeled + (frames ? presets[spec.preset].unlabeled : 0)
@@ -250,6 +252,7 @@ function asRoundError(cause: unknown, signal: AbortSignal): RoundError {
   if (cause instanceof RoundError) return cause
   if (signal.aborted) return new RoundError('stopped', 'the round was stopped', { cause })
   const message = cause instanceof Error ? cause.message : String(cause)
-  const reason: RoundFailure = cause instanceof RangeError ? 'diverged' : /alloc|memory/i.test(message) ? 'out-of-memory' : 'crashed'
+  // A failed allocation is a RangeError too.
+  const reason: RoundFailure = /alloc|memory/i.test(message) ? 'out-of-memory' : cause instanceof RangeError ? 'diverged' : 'crashed'
   return new RoundError(reason, message, { cause })
 }

@@ -8,10 +8,10 @@ const pollMs = 500
 const pictureName = /^[^.].*\.(jpe?g|png)$/i
 
 /**
- * Pictures that appear in a folder, in the order of their names; those that are there at the first start are passed over. A later
- * start goes on where the former one ended: what came in between is not lost.
+ * Pictures that appear in a folder, in the order of their names, a burst of them no faster than they are looked at; those that are
+ * there at the first start are passed over. A later start goes on where the former one ended: what came in between is not lost.
  */
-export function folder(path: string): CameraSource {
+export function folder(path: string, maxPerSecond: number): CameraSource {
   let done: Set<string> | null = null
   const sizes = new Map<string, number>()
   return async function* (signal) {
@@ -30,7 +30,10 @@ export function folder(path: string): CameraSource {
           continue
         }
         done.add(name)
-        if (size <= largestPictureBytes) yield await readFile(join(path, name))
+        if (size > largestPictureBytes) continue
+        yield await readFile(join(path, name))
+        await sleep(1000 / maxPerSecond, undefined, { signal }).catch(() => undefined)
+        if (signal.aborted) return
       }
       const current = new Set(present)
       for (const name of [...done, ...sizes.keys()]) {

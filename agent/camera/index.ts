@@ -8,5 +8,5 @@ import type { CameraSource } from './source.js'
 export const cameraSources = {
   simulation: ({ url }) => mjpeg(url),
   mjpeg: ({ url }) => mjpeg(url),
-  folder: ({ url }) => folder(url),
+  folder: ({ url, maxPerSecond }) => folder(url, maxPerSecond),
 } satisfies Record<CameraConfig['source'], (camera: CameraConfig) => CameraSource>

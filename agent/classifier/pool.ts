@@ -8,7 +8,8 @@
  */
 import type { ChildProcess } from 'node:child_process'
 import { PawlError } from '../errors.js'
-import { ended, forkModule } from '../lib/child.js'
+import { Backoff } from '../lib/backoff.js'
+import { ended, forkModule, hasEnded } from '../lib/child.js'
 import type { Classification, ClassifierReply, ClassifierRequest } from './protocol.js'
 
 export interface ServedModel {
@@ -35,8 +36,8 @@ const childModule = new URL('./process.js', import.meta.url)
 
 export class ClassifierPool {
   private readonly options: PoolOptions
+  private readonly ending = new AbortController()
   private live: Child | null = null
-  private stopping = false
 
   constructor(options: PoolOptions) {
     this.options = options
@@ -56,8 +57,7 @@ export class ClassifierPool {
   async swap(model: ServedModel): Promise<void> {
     const next = await this.launch(model)
     const former = this.live
-    this.live = next
-    void ended(next.process).then(() => this.replace(next))
+    this.serve(next)
     await former?.drain()
   }
 
@@ -69,9 +69,15 @@ export class ClassifierPool {
   }
 
   async stop(): Promise<void> {
-    this.stopping = true
-    await this.live?.drain()
+    this.ending.abort()
+    const { live } = this
     this.live = null
+    await live?.drain()
+  }
+
+  private serve(child: Child): void {
+    this.live = child
+    void ended(child.process).then(() => this.replace(child))
   }
 
   private async launch(model: ServedModel): Promise<Child> {
@@ -86,17 +92,20 @@ export class ClassifierPool {
     }
   }
 
-  /** The child in service died by itself: the same model starts again. */
+  /** The child in service died by itself: the same model starts again, and again until it does. */
   private async replace(dead: Child): Promise<void> {
-    if (this.live !== dead || this.stopping) return
+    if (this.live !== dead) return
     this.options.onProblem(`the classifier of model ${String(dead.model.version)} ended; starting it again`)
-    try {
-      const next = await this.launch(dead.model)
-      if (this.live !== dead) return void next.drain()
-      this.live = next
-      void ended(next.process).then(() => this.replace(next))
-    } catch (cause) {
-      this.options.onProblem(cause instanceof Error ? cause.message : String(cause))
+    const backoff = new Backoff({ firstMs: 1000, longestMs: 60_000, random: () => 1 })
+    while (this.live === dead) {
+      try {
+        const next = await this.launch(dead.model)
+        if (this.live !== dead) return void next.drain()
+        this.serve(next)
+      } catch (cause) {
+        this.options.onProblem(cause instanceof Error ? cause.message : String(cause))
+        await backoff.wait(this.ending.signal)
+      }
     }
   }
 }
@@ -142,6 +151,7 @@ class Child {
   }
 
   classify(jpeg: Uint8Array): Promise<Classification> {
+    if (hasEnded(this.process)) return Promise.reject(new Error('the classifier process has ended; it is starting again'))
     if (this.waiting.size >= longestQueue) {
       const [oldest] = this.waiting
       oldest?.[1].reject(new Error(`${String(longestQueue)} newer frames wait`))

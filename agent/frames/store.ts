@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto'
 import { existsSync } from 'node:fs'
 import { mkdir, readdir, rm, stat, statfs } from 'node:fs/promises'
-import { basename, join } from 'node:path'
+import { basename, join, sep } from 'node:path'
 import type { Config } from '../config.js'
 import type { Frame } from '../events.js'
 import type { Clock } from '../lib/clock.js'
@@ -89,6 +89,11 @@ export class FrameStore {
     this.bytes += stored.bytes
     await this.evict()
     return stored
+  }
+
+  /** Whether a path is one of a frame, there or gone. */
+  holds(path: string): boolean {
+    return path.startsWith(join(this.options.folder, sep))
   }
 
   /** Takes a frame out, because it cannot be read. */

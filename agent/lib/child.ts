@@ -14,11 +14,15 @@ export function forkModule(url: URL, options: ForkOptions = {}): ChildProcess {
 
 /** Resolves when the process has ended, however it did; also when it could not be started. */
 export function ended(child: ChildProcess): Promise<{ code: number | null; signal: NodeJS.Signals | null }> {
-  if (child.exitCode !== null || child.signalCode !== null) {
+  if (hasEnded(child)) {
     return Promise.resolve({ code: child.exitCode, signal: child.signalCode })
   }
   return new Promise(resolve => {
     child.once('exit', (code, signal) => { resolve({ code, signal }) })
     child.once('error', () => { if (child.pid === undefined) resolve({ code: null, signal: null }) })
   })
+}
+
+export function hasEnded({ exitCode, signalCode }: ChildProcess): boolean {
+  return exitCode !== null || signalCode !== null
 }

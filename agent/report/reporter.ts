@@ -31,8 +31,8 @@ export interface ReporterOptions {
   predictionEveryMs: number
   outbox: { folder: string; maxEvents: number }
   handlers: CommandHandlers
-  /** Decision of the last round before this start. */
-  lastDecision: PromotionRecord | null
+  /** What there is from before this start. */
+  former: { decision: PromotionRecord | null; frames: number; frameBytes: number }
   /** Told when the connection comes and goes. */
   emit: (event: AgentEvent) => void
   clock: Clock
@@ -66,6 +66,8 @@ export class Reporter {
       info: { device, version: options.version, node: process.version, platform: `${platform} ${process.arch}`, startedAtMs: clock.nowMs() },
       clock,
       predictionEveryMs: options.predictionEveryMs,
+      frames: options.former.frames,
+      frameBytes: options.former.frameBytes,
       outbox: () => ({ waiting: this.outbox.waiting, dropped: this.outbox.dropped }),
       publish: (topic, value, qos) => { this.retain(topic, JSON.stringify(value), qos) },
     })
@@ -97,9 +99,8 @@ export class Reporter {
     await this.outbox.start()
     this.started = true
     this.state.begin()
-    if (this.options.lastDecision) {
-      this.retain(topics.modelCandidate.topic, JSON.stringify(this.options.lastDecision), topics.modelCandidate.qos)
-    }
+    const { decision } = this.options.former
+    if (decision) this.retain(topics.modelCandidate.topic, JSON.stringify(decision), topics.modelCandidate.qos)
     this.timer = setInterval(() => { this.state.publishHealth() }, healthEveryMs)
     this.timer.unref()
     this.link.start()

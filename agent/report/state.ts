@@ -12,6 +12,9 @@ export interface RetainedStateOptions {
   clock: Clock
   predictionEveryMs: number
   outbox: () => Health['outbox']
+  /** Frames on disk at the start, and their bytes. */
+  frames: number
+  frameBytes: number
   /** Called with the topic below the device's prefix whenever its value changes. */
   publish: (topic: string, value: unknown, qos: 0 | 1) => void
 }
@@ -26,13 +29,15 @@ export class RetainedState {
   private readonly predictions = new Map<string, { label: string; model: number; atMs: number }>()
   private problems: Health['problems'] = []
   private collection: Health['collection'] = { state: 'running', reason: '' }
-  private frames = 0
-  private frameBytes = 0
+  private frames: number
+  private frameBytes: number
   private train = idle
   private progressAtMs = -Infinity
 
   constructor(options: RetainedStateOptions) {
     this.options = options
+    this.frames = options.frames
+    this.frameBytes = options.frameBytes
   }
 
   /** What is known before the first event. */

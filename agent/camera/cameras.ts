@@ -1,0 +1,72 @@
+/** All cameras of the box: each with its source, its watchdog and its sampler, none in the way of another. */
+import { bundled, type CameraConfig } from '../config.js'
+import type { CameraStatus, Frame } from '../events.js'
+import type { Clock } from '../lib/clock.js'
+import { Camera } from './camera.js'
+import { cameraSources } from './index.js'
+import { Sampler } from './sampler.js'
+import { Simulation } from './simulation.js'
+
+export interface CamerasOptions {
+  cameras: readonly CameraConfig[]
+  clock: Clock
+  random: () => number
+  /** Awaited: a camera's next picture waits for it. */
+  onFrame: (frame: Frame) => Promise<void>
+  onStatus: (status: CameraStatus) => void
+}
+
+/** Pictures a second of the bundled belt, and pixels that it moves between two. */
+const simulated = { picturesPerSecond: 10, speed: 24 }
+
+export class Cameras {
+  /** Simulated cameras by id: a demonstration changes their site. */
+  readonly simulations = new Map<string, Simulation>()
+  private readonly options: CamerasOptions
+  private readonly running: Camera[] = []
+
+  constructor(options: CamerasOptions) {
+    this.options = options
+  }
+
+  /** Gives the address of each camera by its id. */
+  async start(): Promise<Record<string, string>> {
+    const addresses: Record<string, string> = {}
+    for (const [index, wanted] of this.options.cameras.entries()) {
+      const url = wanted.source === 'simulation' ? await this.simulate(wanted.id, index + 1) : wanted.url
+      addresses[wanted.id] = url
+      this.watch({ ...wanted, url })
+    }
+    return addresses
+  }
+
+  async stop(): Promise<void> {
+    await Promise.all(this.running.map(camera => camera.stop()))
+    await Promise.all([...this.simulations.values()].map(simulation => simulation.stop()))
+  }
+
+  private watch(config: CameraConfig): void {
+    const { clock, random, onFrame, onStatus } = this.options
+    const sampler = new Sampler({ crop: config.crop })
+    const camera = new Camera({
+      id: config.id,
+      source: cameraSources[config.source](config),
+      maxPerSecond: config.maxPerSecond,
+      silentAfterMs: config.silentAfterSeconds * 1000,
+      clock,
+      random,
+      onPicture: async picture => {
+        for (const frame of await sampler.sample(picture)) await onFrame(frame)
+      },
+      onStatus,
+    })
+    camera.start()
+    this.running.push(camera)
+  }
+
+  private async simulate(id: string, seed: number): Promise<string> {
+    const simulation = new Simulation({ photographs: bundled('unlabeled'), seed, ...simulated })
+    this.simulations.set(id, simulation)
+    return simulation.start()
+  }
+}

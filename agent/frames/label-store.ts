@@ -1,0 +1,43 @@
+/** The labels in the data folder: imported once, then a person's to edit. */
+import { mkdir, readdir } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { Config } from '../config.js'
+import { importLabels, quarantine, readLabels, type LabelSplit } from './labels.js'
+
+export interface LabelStoreOptions {
+  /** The data folder. */
+  data: string
+  config: Config['labels']
+}
+
+export class LabelStore {
+  private readonly options: LabelStoreOptions
+
+  constructor(options: LabelStoreOptions) {
+    this.options = options
+  }
+
+  /** Copies the configured labels in while there are none; a folder that a person has filled is never touched. */
+  async start(): Promise<void> {
+    const { config } = this.options
+    for (const [from, to] of [[config.import, this.folder('labels')], [config.importValidation, this.folder('validation')]] as const) {
+      await mkdir(to, { recursive: true })
+      const empty = (await readdir(to)).length === 0
+      if (from && empty) await importLabels(from, to)
+    }
+  }
+
+  /** Errors: LABELS_INSUFFICIENT, saying which folder lacks what. */
+  read(): Promise<LabelSplit> {
+    return readLabels(this.folder('labels'), this.options.config.importValidation ? this.folder('validation') : null)
+  }
+
+  /** Puts an unreadable image aside, with the reason beside it. */
+  async quarantine(path: string, reason: string): Promise<void> {
+    await quarantine(path, reason, this.folder('quarantine'))
+  }
+
+  private folder(part: 'labels' | 'validation' | 'quarantine'): string {
+    return join(this.options.data, part)
+  }
+}

@@ -1,0 +1,64 @@
+/** Everything that goes out: the embedded broker where there is no other, and the reporter on whichever there is. */
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { Config } from '../config.js'
+import { PawlError } from '../errors.js'
+import type { AgentEvent } from '../events.js'
+import { EmbeddedBroker } from './broker.js'
+import { Reporter, type ReporterOptions } from './reporter.js'
+
+export interface ReportOptions extends Pick<ReporterOptions, 'device' | 'version' | 'handlers' | 'emit' | 'clock' | 'random' | 'logger'> {
+  config: Config['mqtt']
+  /** The data folder: the outbox is in it. */
+  data: string
+}
+
+export class Report {
+  private readonly options: ReportOptions
+  private broker: EmbeddedBroker | null = null
+  private reporter: Reporter | null = null
+
+  constructor(options: ReportOptions) {
+    this.options = options
+  }
+
+  /** Gives the broker's URL. Errors: BROKER_UNAVAILABLE, CONFIG_INVALID for a password file that cannot be read. */
+  async start(former: ReporterOptions['former']): Promise<string> {
+    const { config, data, ...options } = this.options
+    let url = config.broker
+    if (url === 'embedded') {
+      this.broker = new EmbeddedBroker({ port: config.port })
+      url = await this.broker.start()
+    }
+    this.reporter = new Reporter({
+      ...options,
+      former,
+      url,
+      username: config.username,
+      password: await passwordOf(config),
+      base: config.base,
+      predictionEveryMs: config.predictionEveryMs,
+      outbox: { folder: join(data, 'outbox'), maxEvents: config.outboxEvents },
+    })
+    await this.reporter.start()
+    return url
+  }
+
+  accept(event: AgentEvent): void {
+    this.reporter?.accept(event)
+  }
+
+  async stop(): Promise<void> {
+    await this.reporter?.stop()
+    await this.broker?.stop()
+  }
+}
+
+async function passwordOf({ passwordFile }: Config['mqtt']): Promise<string> {
+  if (!passwordFile) return process.env.PAWL_MQTT_PASSWORD ?? ''
+  try {
+    return (await readFile(passwordFile, 'utf8')).trimEnd()
+  } catch (cause) {
+    throw new PawlError('CONFIG_INVALID', `mqtt.passwordFile is "${passwordFile}", which cannot be read; create it, or set PAWL_MQTT_PASSWORD`, { cause })
+  }
+}

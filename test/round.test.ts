@@ -1,0 +1,224 @@
+import { execFile } from 'node:child_process'
+import { createHash } from 'node:crypto'
+import { cp, mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { basename, join } from 'node:path'
+import { promisify } from 'node:util'
+import { InferenceSession, Tensor } from 'onnxruntime-node'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { bundled } from '../agent/config.js'
+import {
+  decodeImage, metricsOf, ModelFile, presets, train, type LabeledImage, type MethodName, type RoundEvent, type RoundResult, type RoundSpec,
+} from '../trainer/index.js'
+import { readSafetensors } from '../trainer/export/safetensors.js'
+import { parameterTable } from '../trainer/model/parameters.js'
+import { recipes } from '../trainer/recipe.js'
+import type { RoundOptions } from '../trainer/round.js'
+
+const execute = promisify(execFile)
+const python = '/usr/bin/python3'
+const checker = await execute(python, ['-c', 'import onnx.checker']).then(() => true, () => false)
+if (!checker && process.env.CI) throw new Error(`${python} with the package onnx is missing; in CI this test may not be skipped`)
+
+const classes = ['ankle-boot', 'bag', 'trouser']
+let folder = ''
+let data: Pick<RoundSpec, 'labeled' | 'gate' | 'promotion' | 'unlabeled'> = { labeled: [], gate: [], promotion: [], unlabeled: [] }
+/** The round that most tests look at, and what it told. */
+let out = ''
+let result: RoundResult
+const told: RoundEvent[] = []
+
+async function someOf(part: 'labeled' | 'validation', from: number, count: number): Promise<LabeledImage[]> {
+  const each = await Promise.all(classes.map(async label => {
+    const names = (await readdir(join(bundled(part), label))).sort().slice(from, from + count)
+    return names.map(name => ({ path: join(bundled(part), label, name), label }))
+  }))
+  return each.flat()
+}
+
+/** A short round; what it learns does not matter here. */
+function round(name: string, changes: Partial<RoundSpec> = {}, options: Partial<RoundOptions> = {}): Promise<RoundResult> {
+  return train({
+    ...data, out: join(folder, name), preset: 'nano', method: 'ssmae', seed: 5, steps: 8, minutes: null, backend: 'onnxruntime', device: 'cpu',
+    champion: null, lanes: 2, ...changes,
+  }, { signal: new AbortController().signal, onEvent: () => undefined, ...options })
+}
+
+const weightsIn = async (path: string) => readSafetensors(await readFile(join(path, 'weights.safetensors')))
+const sha256 = async (path: string) => createHash('sha256').update(await readFile(path)).digest('hex')
+
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'pawl-round-'))
+  const stream = (await readdir(bundled('unlabeled'))).sort().slice(0, 60).map(name => join(bundled('unlabeled'), name))
+  data = { labeled: await someOf('labeled', 0, 8), gate: await someOf('validation', 0, 6), promotion: await someOf('validation', 6, 6), unlabeled: stream }
+  const broken = ['labeled.png', 'frame.jpg', 'promotion.png'].map(name => join(folder, name))
+  for (const path of broken) await writeFile(path, 'no image')
+  const [label = '', frame = '', judge = ''] = broken
+  out = join(folder, 'first')
+  result = await round('first', {
+    labeled: [...data.labeled, { path: label, label: 'bag' }],
+    unlabeled: [...data.unlabeled, frame],
+    promotion: [...data.promotion, { path: judge, label: 'bag' }],
+  }, { onEvent: event => { told.push(event) } })
+})
+
+afterAll(() => rm(folder, { recursive: true, force: true }))
+
+describe('round', () => {
+  it('tells its phases in order, its steps and its looks at the gate', () => {
+    expect(told.flatMap(event => (event.type === 'phase' ? [event.phase] : [])))
+      .toEqual(['load', 'reconstruct', 'finetune', 'semi-supervised', 'export', 'evidence'])
+    const progress = told.filter(event => event.type === 'progress')
+    expect(progress.map(({ step }) => step)).toEqual([1, 2, 3, 4, 5, 6, 7, 8])
+    expect(progress.at(-1)).toMatchObject({ fraction: 1, steps: 8, secondsLeft: 0 })
+    expect(progress.every(({ losses }) => Object.values(losses).every(Number.isFinite))).toBe(true)
+    expect(told.flatMap(event => (event.type === 'gate' ? [event.look] : []))).toEqual(result.card.gate)
+    expect(result.card.gate.length).toBeGreaterThan(0)
+  })
+
+  it('names each unreadable image, with the reason, and goes on without it', () => {
+    const names = ['labeled.png', 'frame.jpg', 'promotion.png']
+    expect(result.quarantined.map(({ path }) => basename(path))).toEqual(names)
+    expect(told.flatMap(event => (event.type === 'quarantine' ? [basename(event.path)] : []))).toEqual(names)
+    for (const { reason } of result.quarantined) expect(reason).toMatch(/unsupported image format/)
+    expect(result.card.data).toMatchObject({ labeled: 24, unlabeled: 60, gate: 18, quarantined: 2 })
+    expect(result.evidence.labels).toHaveLength(18)
+  })
+
+  it('writes a card that is true to its files', async () => {
+    const { card } = result
+    expect(JSON.parse(await readFile(join(out, 'card.json'), 'utf8'))).toEqual(card)
+    expect(card).toMatchObject({ method: 'ssmae', preset: 'nano', seed: 5, steps: 8, classes, parent: null, recipe: { ...recipes.ssmae } })
+    for (const name of ['model.onnx', 'weights.safetensors'] as const) expect(card.files[name]).toBe(await sha256(join(out, name)))
+    expect(card.validation).toMatchObject({ images: 18, accuracy: card.validation.correct / 18 })
+  })
+
+  it('writes weights that other programs can read: every name, shape and number', async () => {
+    const tensors = await weightsIn(out)
+    const { specs, size } = parameterTable(presets.nano, classes.length, recipes.ssmae)
+    expect([...tensors].map(([name, { shape }]) => [name, shape])).toEqual(specs.map(({ name, shape }) => [name, shape]))
+    expect([...tensors.values()].reduce((sum, { data: values }) => sum + values.length, 0)).toBe(size)
+    expect([...tensors.values()].every(({ data: values }) => values.every(Number.isFinite))).toBe(true)
+    expect(result.card.parameters).toBe(size)
+  })
+
+  it('exports a model that says what it is and answers alike for any number of images', async () => {
+    const bytes = await readFile(join(out, 'model.onnx'))
+    const model = await ModelFile.open(bytes)
+    expect(model.metadata).toEqual({ classes, size: 28, preprocessing: 'contain-rgb-1' })
+    const images = await Promise.all(data.promotion.map(({ path }) => decodeImage(path, 28)))
+    const alone = await Promise.all(images.map(async image => [...(await model.run(image)).probabilities]))
+    const session = await InferenceSession.create(bytes)
+    for (const count of [1, 2, 7, images.length]) {
+      const pixels = new Uint8Array(Buffer.concat(images.slice(0, count)))
+      const { probabilities } = await session.run({ image: new Tensor('uint8', pixels, [count, 28, 28, 3]) })
+      expect(probabilities?.dims).toEqual([count, 3])
+      const values = probabilities?.data as Float32Array
+      alone.slice(0, count).flat().forEach((value, index) => { expect(values[index]).toBeCloseTo(value, 4) })
+    }
+    const own = alone.map(row => row.indexOf(Math.max(...row)))
+    expect(result.evidence.challenger.predicted).toEqual(own)
+    const labels = data.promotion.map(({ label }) => classes.indexOf(label))
+    expect(metricsOf(alone, labels).correct).toBe(own.filter((label, index) => label === labels[index]).length)
+  })
+
+  // Skipped only where Python's onnx is not installed; CI throws above.
+  it.skipIf(!checker)('exports a model that the checker of ONNX accepts in full, of standard operations only', async () => {
+    const { stdout } = await execute(python, ['-c', [
+      'import json, onnx, sys',
+      'model = onnx.load(sys.argv[1])',
+      'onnx.checker.check_model(model, full_check=True)',
+      'dims = lambda value: [d.dim_param or d.dim_value for d in value.type.tensor_type.shape.dim]',
+      'print(json.dumps({"domains": sorted({node.domain for node in model.graph.node}),',
+      '  "inputs": {v.name: dims(v) for v in model.graph.input}, "outputs": {v.name: dims(v) for v in model.graph.output}}))',
+    ].join('\n'), join(out, 'model.onnx')])
+    expect(JSON.parse(stdout)).toEqual({
+      domains: [''],
+      inputs: { image: ['batch', 28, 28, 3] },
+      outputs: { logits: ['batch', 3], probabilities: ['batch', 3], embedding: ['batch', 128] },
+    })
+  })
+
+  it('gives the same weights to the byte for the same seed and steps', async () => {
+    const again = await round('again')
+    expect(again.card.files).toEqual(result.card.files)
+    expect({ ...again.card.data, quarantined: 2, promotion: 19 }).toEqual(result.card.data)
+  })
+
+  it('starts from the champion where there is one, and compares with it on the same images', async () => {
+    const { card, evidence } = await round('second', { steps: 1, seed: 77, champion: { version: 4, folder: out } })
+    expect(card.parent).toEqual({ version: 4, sha256: result.card.files['model.onnx'] })
+    const [before, after] = [await weightsIn(out), await weightsIn(join(folder, 'second'))]
+    for (const name of ['embedding.weight', 'encoder.3.mlp.expand.weight', 'decoder.pixels.bias']) {
+      const moved = after.get(name)?.data.map((value, index) => Math.abs(value - (before.get(name)?.data[index] ?? NaN))) ?? [NaN]
+      expect(Math.max(...moved)).toBeLessThan(2e-3)
+    }
+    expect(evidence.champion).toEqual({ predicted: result.evidence.challenger.predicted, nll: result.evidence.challenger.nll })
+    expect(evidence.challenger.predicted).toHaveLength(18)
+    expect(card.files['weights.safetensors']).not.toBe(result.card.files['weights.safetensors'])
+  })
+
+  const methods: { method: MethodName; looks: boolean; reconstructs: boolean }[] = [
+    { method: 'supervised', looks: false, reconstructs: false },
+    { method: 'mae-finetune', looks: false, reconstructs: true },
+    { method: 'ssmae-ungated', looks: true, reconstructs: true },
+    { method: 'paper', looks: true, reconstructs: true },
+  ]
+  for (const { method, looks, reconstructs } of methods) {
+    it(`makes a model by the method ${method} too`, async () => {
+      const losses: number[] = []
+      const { card } = await round(method, { method, steps: 4, lanes: 1 }, {
+        onEvent: event => { if (event.type === 'progress') losses.push(event.losses.reconstruction) },
+      })
+      expect(card).toMatchObject({ method, steps: 4, classes, data: { unlabeled: reconstructs ? 60 : 0 } })
+      expect([card.gate.length > 0, losses.every(loss => loss > 0)]).toEqual([looks, reconstructs])
+      if (method === 'ssmae-ungated') expect(card.pseudoLabels.used).toBeGreaterThan(0)
+      await ModelFile.open(await readFile(join(folder, method, 'model.onnx')))
+    })
+  }
+})
+
+describe('a round without a model', () => {
+  const refused = async (name: string, changes: Partial<RoundSpec>, options: Partial<RoundOptions> = {}) => {
+    const error = await round(name, { lanes: 1, ...changes }, options).then(() => 'a model', (cause: unknown) => cause)
+    await expect(readFile(join(folder, name, 'model.onnx'))).rejects.toThrow('ENOENT')
+    return error
+  }
+
+  it('says "labels" when they show one class only, or nothing is there to judge by', async () => {
+    const one = data.labeled.filter(({ label }) => label === 'bag')
+    expect(await refused('one-class', { labeled: one })).toMatchObject({ name: 'RoundError', reason: 'labels', message: expect.stringContaining('only "bag"') as string })
+    expect(await refused('no-labels', { labeled: [] })).toMatchObject({ reason: 'labels', message: expect.stringContaining('none') as string })
+    const unreadable = [{ path: join(folder, 'labeled.png'), label: 'bag' }]
+    for (const gate of [[], unreadable]) expect(await refused('no-gate', { gate })).toMatchObject({ reason: 'labels', message: expect.stringContaining('validation') as string })
+  })
+
+  it('says "diverged" when the losses are no numbers', async () => {
+    const sick = join(folder, 'sick')
+    await cp(out, sick, { recursive: true })
+    const weights = await readFile(join(sick, 'weights.safetensors'))
+    weights.writeFloatLE(NaN, 8 + Number(weights.readBigUInt64LE()))
+    await writeFile(join(sick, 'weights.safetensors'), weights)
+    expect(await refused('diverged', { champion: { version: 1, folder: sick } })).toMatchObject({ reason: 'diverged', message: expect.stringContaining('step 0') as string })
+  })
+
+  it('says "stopped" when it is told to, at once', async () => {
+    expect(await refused('early', {}, { signal: AbortSignal.abort() })).toMatchObject({ reason: 'stopped' })
+    const controller = new AbortController()
+    let atMs = 0
+    const error = await refused('stopped', { steps: 10_000 }, {
+      signal: controller.signal,
+      onEvent: event => {
+        if (event.type !== 'progress' || event.step !== 2) return
+        atMs = performance.now()
+        controller.abort()
+      },
+    })
+    expect(error).toMatchObject({ reason: 'stopped' })
+    expect(performance.now() - atMs).toBeLessThan(10_000)
+  })
+
+  it('says "out-of-time" when it is given no time', async () => {
+    expect(await refused('no-time', { steps: null, minutes: 0 })).toMatchObject({ reason: 'out-of-time' })
+  })
+})
