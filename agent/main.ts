@@ -24,6 +24,10 @@ const count = (text: string) => {
   if (!Number.isInteger(value) || value < 0) throw new InvalidArgumentError('a whole number from 0 is needed')
   return value
 }
+const atLeastOne = (text: string) => {
+  if (count(text) === 0) throw new InvalidArgumentError('a whole number from 1 is needed')
+  return count(text)
+}
 const positive = (text: string) => {
   const value = Number(text)
   if (!(value > 0)) throw new InvalidArgumentError('a number above 0 is needed')
@@ -36,7 +40,7 @@ const config = new Option('--config <file>', 'configuration file; without one, t
 const preset = new Option('--preset <name>', 'size of the model').choices(presetNames).default('nano')
 const backend = new Option('--backend <name>', 'engine that trains').choices(['auto', 'onnxruntime', 'tensorflow']).default('auto')
 const device = new Option('--device <name>', 'device that it runs on').choices(['auto', 'cpu']).default('auto')
-const lanes = new Option('--lanes <n>', 'processor cores that train; as many as there are unless given').argParser(count)
+const lanes = new Option('--lanes <n>', 'processor cores that train; as many as there are unless given').argParser(atLeastOne)
 
 const program = new Command('pawl')
   .description('Watches cameras, trains on what it sees, and replaces its model only with a proven better one.')
@@ -77,13 +81,13 @@ program.command('eval').description('measures a model on class folders')
 const bench = program.command('bench').description('measures this machine')
 bench.command('train').description('the full training step, beside the matrix product of this machine')
   .addOption(preset).addOption(backend).addOption(device).addOption(lanes).addOption(json)
-  .option('--repeats <n>', 'counted steps (default: 20 at nano, 10 at micro, 6 at tiny)', count)
+  .option('--repeats <n>', 'counted steps (default: 20 at nano, 10 at micro, 6 at tiny)', atLeastOne)
   .addHelpText('after', example('pawl bench train --preset nano'))
   .action(async (options: unknown) => { await (await import('./commands/bench.js')).benchTrainCommand(options) })
 bench.command('infer').description('JPEG bytes to prediction')
   .option('--model <file>', 'model.onnx, or the folder that holds it; else one with random weights of the preset')
   .addOption(preset).addOption(json)
-  .option('--repeats <n>', 'counted images', count, 300)
+  .option('--repeats <n>', 'counted images', atLeastOne, 300)
   .addHelpText('after', example('pawl bench infer --preset nano'))
   .action(async (options: { model?: string; preset: string; json?: boolean; repeats: number }) => { await (await import('./commands/bench.js')).benchInferCommand(options) })
 

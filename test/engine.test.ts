@@ -18,7 +18,9 @@ import { stepFunction, type Batch, type Control } from '../trainer/step.js'
 registerOnnxRuntimeBackend()
 
 /** A model small enough for tfjs's cpu backend, with everything that the real one has. */
-const small: Preset = { size: 28, patch: 7, width: 16, depth: 2, heads: 2, decoderWidth: 8, decoderDepth: 1, decoderHeads: 2, labeled: 2, unlabeled: 3 }
+const small: Preset = {
+  size: 28, patch: 7, width: 16, depth: 2, heads: 2, decoderWidth: 8, decoderDepth: 1, decoderHeads: 2, labeled: 2, unlabeled: 3,
+}
 
 const draw = (shape: number[], seed: number, reach = 1): tf.Tensor => {
   const random = Random.of(seed)
@@ -152,7 +154,8 @@ describe('gradients', () => {
     flat.forEach((value, index) => { flat[index] = value + random.around(0.05) })
     const step = stepFunction(new Ssmae(small), recipe, { reconstruct: true, labeled: true, unlabeled: true })
     await expectSame(() => {
-      const weights = Object.fromEntries(table.specs.map(({ name, offset, size, shape }) => [name, tf.tensor(flat.slice(offset, offset + size), shape)]))
+      const weights = Object.fromEntries(table.specs.map(({ name, offset, size, shape }) =>
+        [name, tf.tensor(flat.slice(offset, offset + size), shape)]))
       const { gradients, losses, used, classMix } = step(weights, weights, smallBatch(recipe.maskRatio), smallControl())
       expect(Object.keys(gradients)).toHaveLength(table.specs.length)
       return { ...gradients, losses, used, classMix }
@@ -178,7 +181,9 @@ function smallBatch(maskRatio: number): Batch {
 }
 
 function smallControl(): Control {
-  return { threshold: tf.tensor1d([0.2]), classWeights: tf.tensor1d([1, 1, 0]), alignment: tf.tensor1d([1, 0.8, 1.3]), unlabeledWeight: tf.tensor1d([0.7]) }
+  return {
+    threshold: tf.tensor1d([0.2]), classWeights: tf.tensor1d([1, 1, 0]), alignment: tf.tensor1d([1, 0.8, 1.3]), unlabeledWeight: tf.tensor1d([0.7]),
+  }
 }
 
 test('AdamW: both backends, and the textbook formula in plain numbers', async () => {
@@ -208,7 +213,8 @@ test('AdamW: both backends, and the textbook formula in plain numbers', async ()
 
 describe('jit', () => {
   test('replays without compiling again, leaves no tensors behind, and computes what eager computes', async () => {
-    const fn = (state: { w: tf.Tensor }, x: tf.Tensor) => ({ w: tf.sub(state.w, tf.mul(tf.grad(w => tf.sum(tf.square(tf.mul(w, x))))(state.w), 0.1)) })
+    const slope = (w: tf.Tensor, x: tf.Tensor) => tf.grad(other => tf.sum(tf.square(tf.mul(other, x))))(w)
+    const fn = (state: { w: tf.Tensor }, x: tf.Tensor) => ({ w: tf.sub(state.w, tf.mul(slope(state.w, x), 0.1)) })
     const step = jit(fn, { threads: 1 })
     let state: { w: tf.Tensor } = { w: draw([4], 1) }
     const x = draw([4], 2)

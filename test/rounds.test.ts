@@ -270,13 +270,13 @@ describe('learning', () => {
   })
 
   it('makes a first model from real images, sets unreadable ones aside, and counts every later attempt on its images', async () => {
-    const { learning, registry } = await open({ firstMinutes: 0.055 })
+    const { learning, registry } = await open({ firstMinutes: 0.055, lanes: 1 })
     const split = await readLabels(bundled('labeled'), bundled('validation'))
     const promotion = split.promotion.slice(0, 100)
     await mkdir(join(data, 'labels', 'bag'), { recursive: true })
     const bad = { path: join(data, 'labels', 'bag', 'bad.png'), label: 'bag' }
     await writeFile(bad.path, 'no image')
-    const round = { labeled: [...split.labeled, bad], gate: split.gate.slice(0, 60), promotion, unlabeled: [] }
+    const round = { labeled: [...split.labeled, bad], gate: split.gate.slice(0, 30), promotion, unlabeled: [] }
     const { decision, challenger } = await learning.run(round, running(), () => undefined)
     expect(decision).toMatchObject({ promoted: true, reason: 'first-model', champion: null, challenger: 1, accuracyChampion: null })
     expect(challenger).toMatchObject({ version: 1, card: { data: { labeled: 100, quarantined: 1 } }, decision })

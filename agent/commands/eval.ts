@@ -1,13 +1,19 @@
 import { resolve } from 'node:path'
 import { evaluateModel, openModel } from '../classifier/evaluate.js'
+import { PawlError } from '../errors.js'
 import { readClassFolders } from '../frames/labels.js'
 import { percent, print, table, type OutputOptions } from './output.js'
 
 export async function evaluate(options: OutputOptions & { model: string; data: string }): Promise<void> {
   const model = await openModel(resolve(options.model))
-  const { images } = await readClassFolders(resolve(options.data))
+  const data = resolve(options.data)
+  const { images } = await readClassFolders(data)
+  if (images.length === 0) {
+    throw new PawlError('LABELS_INSUFFICIENT', `${data}: there are no images; it should hold one folder of PNG or JPEG images for each class`)
+  }
   const result = await evaluateModel(model, images)
   for (const { path, reason } of result.quarantined) process.stderr.write(`left out ${path}: ${reason}\n`)
+  if (result.images === 0) throw new PawlError('IMAGE_UNREADABLE', `${data}: none of its images can be read, so nothing was measured`)
   print(options, result, [
     `${String(result.correct)} of ${String(result.images)} right: ${percent(result.accuracy)} (95 %: ${result.interval.map(percent).join(' to ')});`
     + ` calibration error ${percent(result.ece)}, negative log-likelihood ${result.nll.toFixed(3)}`,

@@ -1,5 +1,6 @@
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
+import { PawlError } from '../errors.js'
 import { importLabels, readClassFolders } from '../frames/labels.js'
 import { groupBy } from '../lib/group.js'
 import { configOf } from './data.js'
@@ -8,6 +9,9 @@ import { print, table, type OutputOptions } from './output.js'
 type Options = OutputOptions & { config?: string | undefined }
 
 export async function labelImport(from: string, options: Options): Promise<void> {
+  if ((await readClassFolders(from)).images.length === 0) {
+    throw new PawlError('LABELS_INSUFFICIENT', `${from}: there are no images; it should hold one folder of PNG or JPEG images for each class`)
+  }
   const to = join((await configOf(options)).data, 'labels')
   await mkdir(to, { recursive: true })
   const imported = await importLabels(from, to)

@@ -64,9 +64,11 @@ export async function train(given: unknown, signal: AbortSignal): Promise<void> 
 }
 
 async function imagesBelow(folder: string): Promise<string[]> {
+  const fix = '--unlabeled takes a folder of PNG or JPEG images'
   const entries = await readdir(folder, { recursive: true, withFileTypes: true }).catch((cause: unknown) => {
-    throw new PawlError('IMAGE_UNREADABLE', `${folder}: the folder cannot be read; --unlabeled takes a folder of PNG or JPEG images`, { cause })
+    throw new PawlError('IMAGE_UNREADABLE', `${folder}: the folder cannot be read; ${fix}`, { cause })
   })
-  return entries.filter(entry => entry.isFile() && /^[^.].*\.(jpe?g|png)$/i.test(entry.name))
-    .map(entry => join(entry.parentPath, entry.name)).sort()
+  const images = entries.filter(entry => entry.isFile() && /^[^.].*\.(jpe?g|png)$/i.test(entry.name))
+  if (images.length === 0) throw new PawlError('IMAGE_UNREADABLE', `${folder}: there are no images; ${fix}`)
+  return images.map(entry => join(entry.parentPath, entry.name)).sort()
 }

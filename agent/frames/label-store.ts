@@ -1,5 +1,5 @@
 /** The labels in the data folder: imported once, then a person's to edit. */
-import { mkdir, readdir } from 'node:fs/promises'
+import { mkdir, readdir, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Config } from '../config.js'
 import { importLabels, quarantine, readLabels, type LabelSplit } from './labels.js'
@@ -23,7 +23,12 @@ export class LabelStore {
     for (const [from, to] of [[config.import, this.folder('labels')], [config.importValidation, this.folder('validation')]] as const) {
       await mkdir(to, { recursive: true })
       const empty = (await readdir(to)).length === 0
-      if (from && empty) await importLabels(from, to)
+      if (!from || !empty) continue
+      // All of them or none: a power cut must not leave a part that looks like a person's choice.
+      const part = `${to}.part`
+      await rm(part, { recursive: true, force: true })
+      await importLabels(from, part)
+      await rename(part, to)
     }
   }
 

@@ -70,7 +70,7 @@ export function lookThroughGate(kind: GateKind, state: GateState, evidence: Gate
   const threshold = thresholdOf(kind, state, predictions)
   const accepted = predictions.filter(({ confidence }) => threshold !== null && confidence >= threshold.value)
   const correct = accepted.filter(({ right }) => right).length
-  const classWeights = kind === 'precision' ? classesAllowed(accepted, evidence.classes.length) : evidence.classes.map(() => 1)
+  const classWeights = kind === 'precision' ? classesAllowed(accepted, evidence.classes.length, state.open ? gateOptions.closeBelow : gateOptions.openAt) : evidence.classes.map(() => 1)
   const open = threshold !== null && classWeights.includes(1)
   return {
     look: {
@@ -126,15 +126,15 @@ function walk(predictions: readonly Prediction[], promise: number): number | nul
   return accepted
 }
 
-/** Vetoes classes, by what was predicted, with too few hits or with an upper bound of precision below the promise. */
-function classesAllowed(accepted: readonly Prediction[], classes: number): number[] {
+/** Vetoes classes, by what was predicted, with too few hits or with an upper bound of precision below the promise; an open gate tolerates less. */
+function classesAllowed(accepted: readonly Prediction[], classes: number, promise: number): number[] {
   const whole = share(accepted)
   return Array.from({ length: classes }, (_, label) => {
     const own = accepted.filter(prediction => prediction.label === label)
     if (own.length < gateOptions.leastPerClass) return 0
     const correct = own.filter(({ right }) => right).length + whole * gateOptions.shrinkage
     const [, upper] = wilsonInterval(correct, own.length + gateOptions.shrinkage)
-    return upper < gateOptions.openAt ? 0 : 1
+    return upper < promise ? 0 : 1
   })
 }
 

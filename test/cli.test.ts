@@ -1,0 +1,235 @@
+import { spawn } from 'node:child_process'
+import { cp, mkdir, mkdtemp, readFile, readdir, rm, stat, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { bundled } from '../agent/config.js'
+import { systemClock } from '../agent/lib/clock.js'
+import { createLogger } from '../agent/lib/logger.js'
+import { Registry } from '../agent/registry/registry.js'
+import { ModelCardSchema } from '../agent/schemas.js'
+
+/** Built by `npm run build`, which `npm test` runs first. */
+const program = join(import.meta.dirname, '../dist/agent/main.js')
+const classes = ['bag', 'sneaker', 'trouser']
+let folder = ''
+const at = (...names: string[]) => join(folder, ...names)
+
+beforeAll(async () => {
+  await stat(program)
+  folder = await mkdtemp(join(tmpdir(), 'pawl-cli-'))
+  const copies = async (part: 'labeled' | 'validation', label: string, count: number) => {
+    await mkdir(at(part, label), { recursive: true })
+    const names = (await readdir(join(bundled(part), label))).sort().slice(0, count)
+    await Promise.all(names.map(name => cp(join(bundled(part), label, name), at(part, label, name))))
+  }
+  for (const label of classes) {
+    await copies('labeled', label, 8)
+    await copies('validation', label, 12)
+  }
+  await cp(at('labeled', 'bag'), at('one-class', 'bag'), { recursive: true })
+  await cp(at('labeled', 'bag'), at('stream', 'deep', 'folder'), { recursive: true })
+  await mkdir(at('empty'))
+  await writeFile(at('text.onnx'), 'no model')
+  await writeFile(at('pawl.yaml'), 'data: data\nlabels:\n  import: ""\n')
+})
+
+afterAll(() => rm(folder, { recursive: true, force: true }))
+
+interface Ended {
+  code: number | null
+  stdout: string
+  stderr: string
+}
+
+function pawl(...args: string[]): Promise<Ended> {
+  return new Promise((resolve, reject) => {
+    const child = spawn(process.execPath, [program, ...args], { cwd: folder, stdio: ['ignore', 'pipe', 'pipe'] })
+    let [stdout, stderr] = ['', '']
+    child.stdout.setEncoding('utf8').on('data', (text: string) => { stdout += text })
+    child.stderr.setEncoding('utf8').on('data', (text: string) => { stderr += text })
+    child.once('error', reject)
+    child.once('close', code => { resolve({ code, stdout, stderr }) })
+  })
+}
+
+/** What a machine reads: the last line of a command that succeeded. */
+async function json(...args: string[]): Promise<unknown> {
+  const { code, stdout, stderr } = await pawl(...args, '--json')
+  expect(code, stderr).toBe(0)
+  return JSON.parse(stdout.trimEnd().split('\n').at(-1) ?? '')
+}
+
+const number = expect.any(Number) as number
+const text = (part: string) => expect.stringContaining(part) as string
+
+describe('help', () => {
+  it('is there for every command, and asking for it succeeds', async () => {
+    const seen: string[] = []
+    const visit = async (path: readonly string[]): Promise<void> => {
+      const { code, stdout } = await pawl(...path, '--help')
+      expect([code, stdout]).toEqual([0, text(`Usage: ${['pawl', ...path].join(' ')}`)])
+      seen.push(path.join(' '))
+      const list = stdout.split('Commands:\n')[1] ?? ''
+      const names = [...list.matchAll(/^ {2}([a-z]+)/gm)].map(([, name = '']) => name).filter(name => name !== 'help')
+      await Promise.all(names.map(name => visit([...path, name])))
+    }
+    await visit([])
+    for (const name of ['run', 'demo', 'train', 'eval', 'bench train', 'bench infer', 'models rollback', 'label import', 'status', 'doctor', 'config check']) {
+      expect(seen).toContain(name)
+    }
+  })
+
+  const wrong: string[][] = [
+    ['eval', '--modle', 'x'], ['explode'], ['eval', '--model', 'x'], ['bench', 'train', '--preset', 'huge'], ['models', 'show', 'newest'],
+    ['train', '--labeled', 'a', '--out', 'b', '--steps', '-1'], ['bench', 'infer', '--repeats', '0'],
+    ['train', '--labeled', 'a', '--out', 'b', '--lanes', '0'],
+  ]
+  it('is shown, with exit code 2, for a command line that is not understood', async () => {
+    for (const { code, stdout, stderr } of await Promise.all(wrong.map(args => pawl(...args)))) {
+      expect([code, stdout]).toEqual([2, ''])
+      expect(stderr).toMatch(/^error: [^]*Usage: pawl/)
+    }
+  })
+})
+
+describe('config', () => {
+  it('check says file, line, column, value and fix of everything that is wrong', async () => {
+    await writeFile(at('wrong.yaml'), 'device: box-7\nrounds:\n  minuets: 5\n  minutes: soon\nmqtt:\n  port: 99999\n')
+    const { code, stdout, stderr } = await pawl('config', 'check', 'wrong.yaml')
+    expect([code, stdout]).toEqual([1, ''])
+    expect(stderr).toContain('wrong.yaml:3:3: rounds.minuets: there is no such key; did you mean "minutes"?')
+    expect(stderr).toContain('wrong.yaml:4:12: rounds.minutes is "soon"')
+    expect(stderr).toContain('wrong.yaml:6:9: mqtt.port is 99999')
+    expect(stderr).toContain('pawl config example')
+  })
+
+  it('example writes a file that check accepts, and schema is JSON', async () => {
+    await writeFile(at('example.yaml'), (await pawl('config', 'example')).stdout)
+    expect(await json('config', 'check', 'example.yaml')).toMatchObject({ valid: true, config: { data: at('pawl-data') } })
+    const schema: unknown = JSON.parse((await pawl('config', 'schema')).stdout)
+    expect(schema).toMatchObject({ type: 'object', properties: { rounds: {} } })
+  })
+})
+
+/** A model that `pawl train` made: the tests below use it. */
+const trained = (() => {
+  let made: Promise<unknown> | null = null
+  return () => made ??= json('train', '--labeled', 'labeled', '--unlabeled', 'stream', '--validation', 'validation', '--out', 'model', '--steps', '4', '--seed', '3')
+})()
+
+describe('train, eval and bench', { timeout: 120_000 }, () => {
+  it('make a model from folders, measure it and time it, and tell machines all of it in one line', async () => {
+    expect(await trained()).toMatchObject({
+      model: at('model', 'model.onnx'), method: 'ssmae', preset: 'nano', seed: 3, steps: 4, seconds: number, backend: 'onnxruntime', device: 'cpu',
+      imagesPerSecond: number, validation: { accuracy: number }, pseudoLabels: { used: number }, gate: expect.any(Array) as unknown[],
+      data: { labeled: 24, unlabeled: 8 }, quarantined: [],
+    })
+    expect((await readdir(at('model'))).sort()).toEqual(['card.json', 'model.onnx', 'weights.safetensors'])
+
+    const measured = await json('eval', '--model', 'model', '--data', 'validation') as { confusion: number[][]; correct: number; accuracy: number }
+    expect(measured).toMatchObject({ images: 36, classes, ece: number, nll: number, perClass: classes.map(name => ({ class: name, images: 12 })) })
+    expect(measured.confusion.map((row, label) => row[label] ?? 0).reduce((sum, value) => sum + value)).toBe(measured.correct)
+    expect(measured.accuracy).toBe(measured.correct / 36)
+
+    expect(await json('bench', 'infer', '--model', 'model/model.onnx', '--repeats', '20')).toMatchObject({
+      images: 20, size: 28, p50Ms: number, p99Ms: number, sessionP50Ms: number, framesPerSecond: number,
+    })
+    const told = await pawl('eval', '--model', 'model', '--data', 'validation')
+    expect(told.stdout).toContain(`${String(measured.correct)} of 36 right`)
+  })
+
+  it('leave unreadable images out by name', async () => {
+    await cp(at('validation'), at('spoilt'), { recursive: true })
+    await writeFile(at('spoilt', 'bag', 'x.png'), 'no image')
+    await trained()
+    const { code, stdout, stderr } = await pawl('eval', '--model', 'model', '--data', 'spoilt', '--json')
+    expect([code, stderr]).toEqual([0, text(`left out ${at('spoilt', 'bag', 'x.png')}`)])
+    expect(JSON.parse(stdout)).toMatchObject({ images: 36, quarantined: [{ path: at('spoilt', 'bag', 'x.png') }] })
+  })
+})
+
+describe('data folder', { timeout: 120_000 }, () => {
+  const own = ['--config', 'pawl.yaml']
+
+  it('takes labels, and tells what is in it', async () => {
+    expect(await json('models', 'list', ...own)).toEqual({ models: [] })
+    expect(await json('label', 'import', 'labeled', ...own)).toEqual({ imported: 24, folder: at('data', 'labels') })
+    expect(await json('label', 'import', 'labeled', ...own)).toMatchObject({ imported: 0 })
+    expect(await json('label', 'status', ...own)).toEqual({
+      folder: at('data', 'labels'), images: 24, classes: classes.map(name => ({ class: name, images: 8 })),
+    })
+    expect(await json('status', ...own)).toMatchObject({ data: at('data'), model: null, models: 0, rounds: 0, frames: 0, labels: 24, lastDecision: null })
+    const { findings } = await json('doctor', ...own) as { findings: { what: string; state: string; detail: string }[] }
+    expect(findings.filter(({ state }) => state === 'problem')).toEqual([])
+    expect(findings).toContainEqual({ what: 'labels', state: 'ok', detail: expect.stringMatching(/^\d+ teach, \d+ gate, \d+ promote$/) as string })
+  })
+
+  it('changes models at a word, and finds the one whose file has changed', async () => {
+    await trained()
+    const registry = new Registry({ data: at('data'), clock: systemClock, logger: createLogger({ level: 'silent' }), onProblem: error => { throw error } })
+    await registry.start()
+    const card = ModelCardSchema.parse(JSON.parse(await readFile(at('model', 'card.json'), 'utf8')))
+    for (const round of [1, 2]) {
+      await cp(at('model'), at(`challenger-${String(round)}`), { recursive: true })
+      await registry.register({
+        folder: at(`challenger-${String(round)}`), card,
+        decision: version => ({
+          round, decidedAtMs: 1, promoted: true, reason: 'better', explanation: 'test', champion: null, challenger: version,
+          accuracyChampion: null, accuracyChallenger: 0.5, comparison: null,
+        }),
+      })
+      await registry.promote(round)
+    }
+    await registry.stop()
+    const statuses = async () => (await json('models', 'list', ...own) as { models: { status: string }[] }).models.map(({ status }) => status)
+    expect(await statuses()).toEqual(['former', 'champion'])
+    expect(await json('models', 'rollback', ...own)).toMatchObject({ version: 1, status: 'champion' })
+    expect(await json('models', 'promote', '2', ...own)).toMatchObject({ version: 2, status: 'champion' })
+    expect(await statuses()).toEqual(['former', 'champion'])
+    expect(await json('models', 'show', '2', ...own)).toMatchObject({ version: 2, card: { seed: 3 } })
+    expect(await json('models', 'verify', ...own)).toMatchObject({ models: [{ version: 1, ok: true }, { version: 2, ok: true }] })
+    expect(await json('status', ...own)).toMatchObject({ model: 2, models: 2, rounds: 2 })
+
+    const [damaged = ''] = (await readdir(at('data', 'models'))).filter(name => name.startsWith('2-'))
+    await writeFile(at('data', 'models', damaged, 'model.onnx'), 'rotten')
+    const verify = await pawl('models', 'verify', ...own, '--json')
+    expect([verify.code, JSON.parse(verify.stdout)]).toMatchObject([1, { models: [{ ok: true }, { version: 2, ok: false }] }])
+    const doctor = await pawl('doctor', ...own)
+    expect([doctor.code, doctor.stdout]).toEqual([1, expect.stringMatching(/✗ model .*pawl models rollback/)])
+  })
+})
+
+describe('a command that cannot do what was asked', () => {
+  const bad: { args: string[]; says: string[] }[] = [
+    { args: ['eval', '--model', 'text.onnx', '--data', 'validation'], says: ['MODEL_INVALID', 'text.onnx', 'give a model.onnx that pawl wrote'] },
+    { args: ['eval', '--model', 'nowhere', '--data', 'validation'], says: ['MODEL_INVALID', 'nowhere', 'give a model.onnx'] },
+    { args: ['train', '--labeled', 'nowhere', '--out', 'x'], says: ['LABELS_INSUFFICIENT', 'nowhere', 'one folder of PNG or JPEG images for each class'] },
+    { args: ['train', '--labeled', 'one-class', '--out', 'x'], says: ['one-class', 'only the class "bag"', 'at least two'] },
+    { args: ['train', '--labeled', 'empty', '--out', 'x'], says: ['empty', 'no labels yet', 'one folder for each class'] },
+    { args: ['train', '--labeled', 'labeled', '--validation', 'nowhere', '--out', 'x'], says: ['nowhere', 'one folder of PNG or JPEG images'] },
+    { args: ['train', '--labeled', 'labeled', '--unlabeled', 'nowhere', '--out', 'x'], says: ['nowhere', '--unlabeled takes a folder'] },
+    { args: ['train', '--labeled', 'labeled', '--unlabeled', 'empty', '--out', 'x'], says: ['empty', '--unlabeled takes a folder'] },
+    { args: ['label', 'import', 'nowhere', '--config', 'pawl.yaml'], says: ['LABELS_INSUFFICIENT', 'nowhere'] },
+    { args: ['label', 'import', 'empty', '--config', 'pawl.yaml'], says: ['LABELS_INSUFFICIENT', 'empty', 'class'] },
+    { args: ['run', '--config', 'nowhere.yaml'], says: ['CONFIG_INVALID', 'nowhere.yaml', 'pawl config example'] },
+    { args: ['models', 'show', '99', '--config', 'pawl.yaml'], says: ['99', 'pawl models list'] },
+    { args: ['models', 'promote', '99', '--config', 'pawl.yaml'], says: ['99'] },
+  ]
+  it('exits with 1 and says which path, and what to do', async () => {
+    for (const { args, says } of bad) {
+      const { code, stdout, stderr } = await pawl(...args)
+      expect([code, stdout], args.join(' ')).toEqual([1, ''])
+      for (const part of says) expect(stderr, args.join(' ')).toContain(part)
+    }
+  })
+
+  it('says that a folder to evaluate holds no images, or classes that the model does not know', { timeout: 120_000 }, async () => {
+    await trained()
+    const empty = await pawl('eval', '--model', 'model', '--data', 'empty')
+    expect([empty.code, empty.stderr]).toEqual([1, text(at('empty'))])
+    await cp(at('validation', 'bag'), at('hats', 'hat'), { recursive: true })
+    const strange = await pawl('eval', '--model', 'model', '--data', 'hats')
+    expect([strange.code, strange.stderr]).toEqual([1, expect.stringMatching(/"hat" is not one of the model's: bag, sneaker, trouser/)])
+  })
+})
