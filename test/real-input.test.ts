@@ -26,6 +26,7 @@ const each = 3
 const secondsShown = 1
 const soon = { timeout: 20_000, interval: 50 }
 
+const cleanups: (() => Promise<unknown>)[] = []
 let folder = ''
 let config = ''
 let broker: Broker
@@ -103,6 +104,7 @@ class Daemon {
   readonly child: ChildProcess
 
   constructor() {
+    cleanups.push(() => this.end('SIGKILL'))
     this.child = spawn(process.execPath, [program, 'run', '--config', config], { stdio: ['ignore', 'pipe', 'pipe'] })
     for (const stream of [this.child.stdout, this.child.stderr]) stream?.on('data', (bytes: Buffer) => { this.output += bytes.toString() })
   }
@@ -127,6 +129,7 @@ class Watcher {
 
   static async open(): Promise<Watcher> {
     const watcher = new Watcher(await connectAsync(broker.url, { reconnectPeriod: 0 }))
+    cleanups.push(() => watcher.client.endAsync(true))
     await watcher.client.subscribeAsync('pawl/#', { qos: 1 })
     return watcher
   }
@@ -162,6 +165,7 @@ async function trueClass(capturedAtMs: number): Promise<string> {
 describe.skipIf(missing.length > 0)(`the daemon with ffmpeg and mosquitto${missing.length ? ` (skipped: ${missing.join(' and ')} missing)` : ''}`, () => {
   beforeAll(async () => {
     folder = await mkdtemp(join(tmpdir(), 'pawl-real-'))
+    cleanups.push(() => rm(folder, { recursive: true, force: true }))
     const files = (await Promise.all(classes.map(async label =>
       (await readdir(join(bundled('test'), label))).sort().slice(0, each).map(name => ({ label, path: join(bundled('test'), label, name) }))))).flat()
     const order = Array.from({ length: each }, (_, index) => files.filter((__, place) => place % each === index)).flat()
@@ -173,9 +177,11 @@ describe.skipIf(missing.length > 0)(`the daemon with ffmpeg and mosquitto${missi
     const brokerConfig = join(folder, 'mosquitto.conf')
     await writeFile(brokerConfig, `listener ${String(brokerPort)} 127.0.0.1\nallow_anonymous true\n`)
     broker = new Broker(brokerConfig, brokerPort)
+    cleanups.push(() => broker.kill())
     await broker.start()
     const url = `http://127.0.0.1:${String(cameraPort)}/video`
     camera = new FfmpegCamera(list, url)
+    cleanups.push(() => camera.stop())
     camera.start()
     config = join(folder, 'pawl.yaml')
     await writeFile(config, stringify({
@@ -190,13 +196,7 @@ describe.skipIf(missing.length > 0)(`the daemon with ffmpeg and mosquitto${missi
     daemon = new Daemon()
   })
 
-  afterAll(async () => {
-    await daemon.end('SIGKILL')
-    await camera.stop()
-    await watcher.client.endAsync(true)
-    await broker.kill()
-    await rm(folder, { recursive: true, force: true })
-  })
+  afterAll(async () => { for (const cleanup of cleanups.reverse()) await cleanup() })
 
   it('is online with its camera and trains its first model, for every subscriber to see', async () => {
     await vi.waitFor(() => { expect(watcher.last('trainState')).toMatchObject({ state: 'running', round: 1, trigger: 'first' }) }, soon)
@@ -206,7 +206,6 @@ describe.skipIf(missing.length > 0)(`the daemon with ffmpeg and mosquitto${missi
     expect(late.messages.every(({ retained }) => retained)).toBe(true)
     expect(late.all('availability')).toEqual(['online'])
     expect(late.last('info')).toMatchObject({ device: 'site-7' })
-    await late.client.endAsync(true)
   })
 
   it('promotes the first model and publishes the evidence', async () => {

@@ -146,8 +146,8 @@ interface Teaching {
 }
 
 async function teach({ spec, recipe, learner, data, fromChampion, startedAtMs, signal, onEvent }: Teaching) {
-  // Without frames (a first round may begin before the camera has seen any) labels are all there is to learn from.
-  const frames = data.unlabeled.items.length > 0
+  // A first round may begin before the camera has seen much: fewer frames than labels teach nothing that the labels do not.
+  const frames = data.unlabeled.items.length >= data.labeled.items.length
   const phases: Phase[] = [
     { name: 'reconstruct', share: frames ? recipe.phases.reconstruct : 0 },
     { name: 'finetune', share: frames ? recipe.phases.finetune : 1 },
@@ -160,7 +160,7 @@ async function teach({ spec, recipe, learner, data, fromChampion, startedAtMs, s
   let [steps, used, fitted] = [0, 0, fromChampion]
   const beganAtMs = performance.now()
   const labelsBegin = pace.plan.find(({ phase }) => phase.name !== 'reconstruct')?.begins ?? 0
-  const imagesPerStep = presets[spec.preset].labeled + (frames ? presets[spec.preset].unlabeled : 0)
+  const imagesPerStep = presets[spec.preset].labeled + (data.unlabeled.items.length ? presets[spec.preset].unlabeled : 0)
   const imagesPerSecond = () => (steps * imagesPerStep) / ((performance.now() - beganAtMs) / 1000)
 
   for (const { phase, begins, ends } of pace.plan) {
