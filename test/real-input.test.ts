@@ -1,5 +1,5 @@
 /** The built daemon as a site has it: ffmpeg is the camera, mosquitto the broker, and somebody else's MQTT client looks on. */
-import { spawn, spawnSync, type ChildProcess } from 'node:child_process'
+import { spawn, type ChildProcess } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
 import { createServer, type AddressInfo } from 'node:net'
@@ -15,8 +15,8 @@ import { bundled } from '../agent/config.js'
 import { topics, type TopicName } from '../agent/report/topics.js'
 
 const program = join(import.meta.dirname, '../dist/agent/main.js')
-const mosquitto = ['/usr/sbin/mosquitto', '/usr/local/sbin/mosquitto', '/usr/bin/mosquitto'].find(path => existsSync(path))
-const ffmpeg = spawnSync('ffmpeg', ['-version']).status === 0
+const found = (name: string) => [...process.env.PATH?.split(':') ?? [], '/usr/sbin', '/usr/local/sbin'].map(path => join(path, name)).find(path => existsSync(path))
+const [mosquitto, ffmpeg] = [found('mosquitto'), found('ffmpeg')]
 const missing = [...mosquitto ? [] : ['mosquitto'], ...ffmpeg ? [] : ['ffmpeg']]
 if (missing.length && process.env.CI) throw new Error(`${missing.join(' and ')} missing; in CI these tests may not be skipped`)
 
@@ -86,7 +86,7 @@ class FfmpegCamera {
 
   start(): void {
     this.on = true
-    const child = spawn('ffmpeg', this.args, { stdio: 'ignore' })
+    const child = spawn(ffmpeg ?? '', this.args, { stdio: 'ignore' })
     this.child = child
     child.once('exit', () => { if (this.on) setTimeout(() => { if (this.on) this.start() }, 200) })
   }
