@@ -2,7 +2,6 @@
 import { spawn, type ChildProcess } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
-import { createServer, type AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -13,6 +12,7 @@ import { stringify } from 'yaml'
 import type { z } from 'zod'
 import { bundled } from '../agent/config.js'
 import { topics, type TopicName } from '../agent/report/topics.js'
+import { freePort } from './free-port.js'
 
 const program = join(import.meta.dirname, '../dist/agent/main.js')
 const found = (name: string) => [...process.env.PATH?.split(':') ?? [], '/usr/sbin', '/usr/local/sbin'].map(path => join(path, name)).find(path => existsSync(path))
@@ -34,14 +34,6 @@ let camera: FfmpegCamera
 let daemon: Daemon
 let watcher: Watcher
 let shown: { label: string; pixels: number[] }[] = []
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await new Promise(resolve => server.once('listening', resolve))
-  const { port } = server.address() as AddressInfo
-  await new Promise(resolve => server.close(resolve))
-  return port
-}
 
 function ended(child: ChildProcess): Promise<void> {
   if (child.exitCode !== null || child.signalCode !== null) return Promise.resolve()

@@ -1,6 +1,6 @@
 /** Writes the files of a finished model, after the exported one has proved that it computes what the trainer computes. */
 import { createHash } from 'node:crypto'
-import { open } from 'node:fs/promises'
+import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import * as tf from '../backend/tf.js'
 import { useBackend, type BackendName } from '../backend/choose.js'
@@ -57,8 +57,8 @@ export async function exportChecked(options: ExportOptions): Promise<ModelCard['
     throw new RoundError('export-mismatch', `the exported model's logits differ from the trainer's by ${String(worst)}, more than ${String(tolerance)}`)
   }
   return {
-    'model.onnx': await writeDurably(join(folder, 'model.onnx'), onnx),
-    'weights.safetensors': await writeDurably(join(folder, 'weights.safetensors'), writeSafetensors(table, flat, { format: 'pt' })),
+    'model.onnx': await writeFlushed(join(folder, 'model.onnx'), onnx),
+    'weights.safetensors': await writeFlushed(join(folder, 'weights.safetensors'), writeSafetensors(table, flat, { format: 'pt' })),
   }
 }
 
@@ -77,13 +77,7 @@ async function forward(preset: Preset, weights: Record<string, tf.Tensor>, examp
 }
 
 /** Bytes on the disk before anything points at them; gives their SHA-256. */
-async function writeDurably(path: string, bytes: Uint8Array): Promise<string> {
-  const file = await open(path, 'w')
-  try {
-    await file.writeFile(bytes)
-    await file.sync()
-  } finally {
-    await file.close()
-  }
+async function writeFlushed(path: string, bytes: Uint8Array): Promise<string> {
+  await writeFile(path, bytes, { flush: true })
   return createHash('sha256').update(bytes).digest('hex')
 }
