@@ -263,6 +263,27 @@ describe('learning', () => {
     expect((await open()).registry.decisions()).toEqual([decision])
   })
 
+  it('sets unreadable images aside also when they leave too little for a round', async () => {
+    const { learning } = await open()
+    await mkdir(join(data, 'labels', 'bag'), { recursive: true })
+    const bad = { path: join(data, 'labels', 'bag', 'bad.png'), label: 'bag' }
+    await writeFile(bad.path, 'no image')
+    const { decision } = await learning.run({ ...nothing, labeled: [bad] }, running(), () => undefined)
+    expect(decision.reason).toBe('labels')
+    expect(await readFile(join(data, 'quarantine', 'bag', 'bad.png'), 'utf8')).toBe('no image')
+  })
+
+  it('ends with a record when a finished model cannot be kept, and the champion stays', async () => {
+    const { learning, registry } = await open({ firstMinutes: 0.055, lanes: 1 })
+    registry.register = () => Promise.reject(new Error('no space left'))
+    const { labeled, gate, promotion } = await readLabels(bundled('labeled'), bundled('validation'))
+    const round = { labeled, gate: gate.slice(0, 30), promotion: promotion.slice(0, 30), unlabeled: [] }
+    const { decision, challenger } = await learning.run(round, running(), () => undefined)
+    expect(decision).toMatchObject({ promoted: false, reason: 'crashed', challenger: null })
+    expect(decision.explanation).toContain('no space left')
+    expect([challenger, registry.decisions(), await leftovers()]).toEqual([null, [decision], []])
+  })
+
   it('holds the stop of the agent against no challenger', async () => {
     const { learning, registry } = await open()
     const { decision } = await learning.run(nothing, AbortSignal.abort(), () => undefined)

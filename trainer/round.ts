@@ -36,8 +36,7 @@ export async function runRound(spec: RoundSpec, { signal, onEvent }: RoundOption
   const enter = (phase: RoundPhase) => { onEvent({ type: 'phase', phase }) }
   try {
     enter('load')
-    const data = await load(spec, recipe, signal)
-    for (const { path, reason } of data.unreadable) onEvent({ type: 'quarantine', path, reason })
+    const data = await load(spec, recipe, { signal, onEvent })
     const { backend, device } = await chooseBackend(spec.backend)
     const learner = new Learner({
       preset: spec.preset, recipe, seed: spec.seed, backend, lanes: spec.lanes ?? (backend === 'onnxruntime' ? availableParallelism() : 1), classCount: data.classes.length,
@@ -98,13 +97,15 @@ export async function runRound(spec: RoundSpec, { signal, onEvent }: RoundOption
 
 type RoundData = Awaited<ReturnType<typeof load>>
 
-async function load(spec: RoundSpec, recipe: Recipe, signal: AbortSignal) {
+async function load(spec: RoundSpec, recipe: Recipe, { signal, onEvent }: RoundOptions) {
   const { size } = presets[spec.preset]
   const pathOf = ({ path }: LabeledImage) => path
   const labeled = await loadImages(spec.labeled, pathOf, size, signal)
   const gate = await loadImages(spec.gate, pathOf, size, signal)
   const wanted = recipe.reconstruction || recipe.gate !== 'never' ? spec.unlabeled : []
   const unlabeled = await loadImages(wanted, path => path, size, signal)
+  const unreadable: Unreadable[] = [labeled, gate, unlabeled].flatMap(part => part.unreadable)
+  for (const { path, reason } of unreadable) onEvent({ type: 'quarantine', path, reason })
   const classes = [...new Set(labeled.items.map(({ label }) => label))].sort()
   if (classes.length < 2) {
     const found = classes.length ? `only "${classes.join()}"` : 'none'
@@ -113,7 +114,7 @@ async function load(spec: RoundSpec, recipe: Recipe, signal: AbortSignal) {
   if (gate.items.length === 0) {
     throw new RoundError('labels', 'no readable validation image: without them neither the gate nor the temperature can be trusted')
   }
-  return { classes, labeled, gate, unlabeled, unreadable: [labeled, gate, unlabeled].flatMap(part => part.unreadable) satisfies Unreadable[] }
+  return { classes, labeled, gate, unlabeled, unreadable }
 }
 
 /** Takes over the champion's weights where classes and model are the same; else the round starts from scratch. */

@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto'
 import { mkdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { Random, type LabeledImage, type RoundEvent, type RoundSpec } from '../../trainer/index.js'
+import { Random, type LabeledImage, type RoundEvent, type RoundResult, type RoundSpec } from '../../trainer/index.js'
 import type { Config } from '../config.js'
 import type { ModelVersion } from '../events.js'
 import type { Clock } from '../lib/clock.js'
@@ -44,6 +44,9 @@ export interface RoundEnd {
   challenger: ModelVersion | null
 }
 
+/** What is known of a decision before it falls. */
+type Facts = Pick<PromotionRecord, 'round' | 'decidedAtMs' | 'champion'>
+
 export class Learning {
   private readonly options: LearningOptions
 
@@ -61,37 +64,48 @@ export class Learning {
   async run(data: RoundData, signal: AbortSignal, began: (round: number) => void): Promise<RoundEnd> {
     const { registry, config, clock, onEvent, onQuarantine } = this.options
     const round = await registry.beginRound()
-    began(round)
     const champion = registry.active()
     // Counted before the split is opened: an interrupted round must not get a second look for nothing.
     const attempt = champion ? await registry.countAttempt(hashOf(data.promotion)) : 1
     const spec = this.specOf(data, champion, round)
+    began(round)
+    const unreadable: Extract<RoundEvent, { type: 'quarantine' }>[] = []
     const outcome = await runInChild(spec, {
       graceMs: this.options.graceMs ?? 60_000,
       maxMemoryMb: config.maxMemoryMb,
       signal,
-      onEvent: event => { onEvent(round, event) },
+      onEvent: event => {
+        if (event.type === 'quarantine') unreadable.push(event)
+        onEvent(round, event)
+      },
     })
-    const record = { round, decidedAtMs: clock.nowMs(), champion: champion?.version ?? null }
+    const facts = { round, decidedAtMs: clock.nowMs(), champion: champion?.version ?? null }
     try {
-      if (!outcome.ok) {
-        const decision: PromotionRecord = { ...record, ...refusal(outcome) }
-        if (outcome.reason !== 'stopped') await registry.recordDecision(decision)
-        return { decision, challenger: null }
-      }
-      const { card, evidence, quarantined } = outcome.result
-      for (const { path, reason } of quarantined) await onQuarantine(path, reason)
-      const random = Random.of(spec.seed, attempt)
-      const verdict = decide(evidence, { alpha: config.alpha, attempt, random: () => random.float() })
-      const decisionFor = (version: number): PromotionRecord => ({
-        ...record, ...verdict, challenger: version,
-        accuracyChampion: accuracyOf(evidence, evidence.champion), accuracyChallenger: accuracyOf(evidence, evidence.challenger),
-      })
-      const challenger = await registry.register({ folder: spec.out, card, decision: decisionFor })
-      return { decision: decisionFor(challenger.version), challenger }
+      for (const { path, reason } of unreadable) await onQuarantine(path, reason)
+      if (outcome.ok) return await this.judge(outcome.result, spec, attempt, facts)
+      const decision = { ...facts, ...refusal(outcome) }
+      if (outcome.reason !== 'stopped') await registry.recordDecision(decision)
+      return { decision, challenger: null }
+    } catch (cause) {
+      // A full disk, say: the round has an end all the same, and the champion stays.
+      const decision = { ...facts, ...refusal({ ok: false, reason: 'crashed', message: cause instanceof Error ? cause.message : String(cause) }) }
+      await registry.recordDecision(decision).catch(() => undefined)
+      return { decision, challenger: null }
     } finally {
       await rm(spec.out, { recursive: true, force: true })
     }
+  }
+
+  private async judge({ card, evidence }: RoundResult, spec: RoundSpec, attempt: number, facts: Facts): Promise<RoundEnd> {
+    const { config, registry } = this.options
+    const random = Random.of(spec.seed, attempt)
+    const verdict = decide(evidence, { alpha: config.alpha, attempt, random: () => random.float() })
+    const decisionFor = (version: number): PromotionRecord => ({
+      ...facts, ...verdict, challenger: version,
+      accuracyChampion: accuracyOf(evidence, evidence.champion), accuracyChallenger: accuracyOf(evidence, evidence.challenger),
+    })
+    const challenger = await registry.register({ folder: spec.out, card, decision: decisionFor })
+    return { decision: decisionFor(challenger.version), challenger }
   }
 
   private specOf(data: RoundData, champion: ModelVersion | null, round: number): RoundSpec {
