@@ -39,6 +39,10 @@ class OnnxRuntimeBackend extends tf.KernelBackend {
     return { unreliable: false }
   }
 
+  override dispose(): void {
+    this.entries.clear()
+  }
+
   override numDataIds(): number {
     return this.entries.size
   }
@@ -103,6 +107,12 @@ class OnnxRuntimeBackend extends tf.KernelBackend {
     return { dataId, shape: [...value.shape], dtype: hostType(value.type) }
   }
 
+  /** Another tensor info over the same data: what tfjs expects of a copy. */
+  share({ dataId, shape, dtype }: tf.TensorInfo): tf.TensorInfo {
+    this.incRef(dataId)
+    return { dataId, shape, dtype }
+  }
+
   private entry(dataId: object): Entry {
     const entry = this.entries.get(dataId)
     if (!entry) throw new Error('the tensor was disposed, or belongs to another backend')
@@ -134,6 +144,7 @@ export const backend = new OnnxRuntimeBackend()
 export function registerOnnxRuntimeBackend(): void {
   if (tf.findBackend(backendName)) return
   tf.registerBackend(backendName, () => backend, 0)
+  tf.registerKernel({ kernelName: 'Identity', backendName, kernelFunc: ({ inputs }) => backend.share(inputs.x as tf.TensorInfo) })
   for (const [kernelName, kernel] of Object.entries(kernels)) {
     tf.registerKernel({
       kernelName,

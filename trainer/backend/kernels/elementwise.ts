@@ -1,5 +1,5 @@
 /** Operations on each element, with NumPy's broadcasting where there are two inputs. */
-import { emitOne, float32, constant, type ElementType, type Value } from '../graph.js'
+import { emitOne, float32, constant, reshaped, type ElementType, type Value } from '../graph.js'
 import { numberAttribute, take, type Kernel, type KernelTable } from './kernel.js'
 
 export function broadcastShape(a: readonly number[], b: readonly number[]): number[] {
@@ -29,31 +29,83 @@ export function cast(x: Value, type: ElementType): Value {
 }
 
 const ofOne = (op: string): Kernel => inputs => unary(op, take(inputs, 'x'))
+/** Integers become real numbers first. */
+const ofReal = (op: string): Kernel => inputs => unary(op, cast(take(inputs, 'x'), 'float32'))
+/** What maps integers to themselves. */
+const ofFraction = (op: string): Kernel => inputs => {
+  const x = take(inputs, 'x')
+  return x.type === 'float32' ? unary(op, x) : x
+}
+const test = (op: string): Kernel => inputs => emitOne({ op, inputs: [cast(take(inputs, 'x'), 'float32')] }, take(inputs, 'x').shape, 'bool')
 const ofTwo = (op: string): Kernel => inputs => binary(op, take(inputs, 'a'), take(inputs, 'b'))
 const comparison = (op: string): Kernel => inputs => binary(op, take(inputs, 'a'), take(inputs, 'b'), 'bool')
+
+export function where(condition: Value, yes: Value, no: Value): Value {
+  return emitOne({ op: 'Where', inputs: [condition, yes, no] }, broadcastShape(condition.shape, broadcastShape(yes.shape, no.shape)), yes.type)
+}
 
 const likeOf = (x: Value, value: number): Value =>
   x.type === 'int32' ? constant('int32', [], Int32Array.of(value)) : float32(value)
 
 export const elementwise: KernelTable = {
   Abs: ofOne('Abs'),
-  Ceil: ofOne('Ceil'),
-  Cos: ofOne('Cos'),
-  Elu: ofOne('Elu'),
-  Erf: ofOne('Erf'),
-  Exp: ofOne('Exp'),
-  Floor: ofOne('Floor'),
-  Log: ofOne('Log'),
   Neg: ofOne('Neg'),
   Relu: ofOne('Relu'),
-  Round: ofOne('Round'),
-  Sigmoid: ofOne('Sigmoid'),
-  Sign: ofOne('Sign'),
-  Sin: ofOne('Sin'),
-  Softplus: ofOne('Softplus'),
-  Sqrt: ofOne('Sqrt'),
-  Tanh: ofOne('Tanh'),
-  Identity: inputs => take(inputs, 'x'),
+  Ceil: ofFraction('Ceil'),
+  Floor: ofFraction('Floor'),
+  Round: ofFraction('Round'),
+  Acos: ofReal('Acos'),
+  Acosh: ofReal('Acosh'),
+  Asin: ofReal('Asin'),
+  Asinh: ofReal('Asinh'),
+  Atan: ofReal('Atan'),
+  Atanh: ofReal('Atanh'),
+  Cos: ofReal('Cos'),
+  Cosh: ofReal('Cosh'),
+  Elu: ofReal('Elu'),
+  Erf: ofReal('Erf'),
+  Exp: ofReal('Exp'),
+  Log: ofReal('Log'),
+  Sigmoid: ofReal('Sigmoid'),
+  Sin: ofReal('Sin'),
+  Sinh: ofReal('Sinh'),
+  Softplus: ofReal('Softplus'),
+  Sqrt: ofReal('Sqrt'),
+  Tan: ofReal('Tan'),
+  Tanh: ofReal('Tanh'),
+  IsNan: test('IsNaN'),
+  IsInf: test('IsInf'),
+  IsFinite: inputs => unary('Not', binary('Or', test('IsNaN')(inputs, {}) as Value, test('IsInf')(inputs, {}) as Value)),
+  /** 0 for what is no number. */
+  Sign: inputs => {
+    const x = take(inputs, 'x')
+    const sign = unary('Sign', x)
+    return x.type === 'float32' ? where(emitOne({ op: 'IsNaN', inputs: [x] }, x.shape, 'bool'), float32(0), sign) : sign
+  },
+  // exp(x) - 1 and log(1 + x) lose all digits near 0: there sinh and asinh keep them.
+  Expm1: inputs => {
+    const half = binary('Mul', cast(take(inputs, 'x'), 'float32'), float32(0.5))
+    return binary('Mul', binary('Mul', float32(2), unary('Exp', half)), unary('Sinh', half))
+  },
+  Log1p: inputs => {
+    const x = cast(take(inputs, 'x'), 'float32')
+    const near = binary('Sub', x, binary('Mul', float32(0.5), binary('Mul', x, x)))
+    return where(binary('Less', unary('Abs', x), float32(1e-4), 'bool'), near, unary('Log', binary('Add', float32(1), x)))
+  },
+  Relu6: inputs => {
+    const x = take(inputs, 'x')
+    return binary('Min', binary('Max', x, likeOf(x, 0)), likeOf(x, 6))
+  },
+  LeakyRelu: (inputs, attributes) => {
+    const x = cast(take(inputs, 'x'), 'float32')
+    return emitOne({ op: 'LeakyRelu', inputs: [x], attributes: { alpha: { float: numberAttribute(attributes, 'alpha') } } }, x.shape)
+  },
+  Prelu: inputs => {
+    const [x, alpha] = [cast(take(inputs, 'x'), 'float32'), cast(take(inputs, 'alpha'), 'float32')]
+    const below = binary('Mul', x, alpha)
+    return where(binary('Less', x, likeOf(x, 0), 'bool'), below, x)
+  },
+  Selu: ofReal('Selu'),
   Rsqrt: inputs => binary('Div', float32(1), unary('Sqrt', take(inputs, 'x'))),
   Reciprocal: inputs => binary('Div', float32(1), take(inputs, 'x')),
   Square: inputs => binary('Mul', take(inputs, 'x'), take(inputs, 'x')),
@@ -72,6 +124,16 @@ export const elementwise: KernelTable = {
     const difference = binary('Sub', take(inputs, 'a'), take(inputs, 'b'))
     return binary('Mul', difference, difference)
   },
+  /** The sign of the divisor, as in Python. */
+  Mod: inputs => {
+    const [a, b] = [take(inputs, 'a'), take(inputs, 'b')]
+    if (a.type !== 'float32') return emitOne({ op: 'Mod', inputs: [a, b] }, broadcastShape(a.shape, b.shape))
+    return binary('Sub', a, binary('Mul', unary('Floor', binary('Div', a, b)), b))
+  },
+  FloorDiv: inputs => {
+    const quotient = binary('Div', cast(take(inputs, 'a'), 'float32'), cast(take(inputs, 'b'), 'float32'))
+    return cast(unary('Floor', quotient), 'int32')
+  },
   AddN: inputs => Object.values(inputs).reduce((sum, term) => binary('Add', sum, term)),
 
   Equal: comparison('Equal'),
@@ -86,16 +148,18 @@ export const elementwise: KernelTable = {
     const [low, high] = ['clipValueMin', 'clipValueMax'].map(name => likeOf(x, numberAttribute(attributes, name)))
     return binary('Min', binary('Max', x, low ?? x), high ?? x)
   },
-  /** 1 above zero, `alpha` at and below it. */
+  /** 1 above zero, `alpha` at and below it, NaN where there is one. */
   Step: (inputs, attributes) => {
     const x = take(inputs, 'x')
     const above = binary('Greater', x, likeOf(x, 0), 'bool')
-    return emitOne({ op: 'Where', inputs: [above, float32(1), float32(numberAttribute(attributes, 'alpha'))] }, x.shape, 'float32')
+    const step = where(above, likeOf(x, 1), likeOf(x, numberAttribute(attributes, 'alpha')))
+    return x.type === 'float32' ? where(emitOne({ op: 'IsNaN', inputs: [x] }, x.shape, 'bool'), x, step) : step
   },
   Select: inputs => {
     const [condition, yes, no] = [take(inputs, 'condition'), take(inputs, 't'), take(inputs, 'e')]
-    const shape = broadcastShape(condition.shape, broadcastShape(yes.shape, no.shape))
-    return emitOne({ op: 'Where', inputs: [condition, yes, no] }, shape, yes.type)
+    // A condition of rank 1 chooses among whole rows.
+    const rows = condition.shape.length === 1 ? reshaped(condition, [...condition.shape, ...yes.shape.slice(1).map(() => 1)]) : condition
+    return where(rows, yes, no)
   },
   Cast: (inputs, attributes) => {
     const to = attributes.dtype

@@ -1,6 +1,6 @@
 /** Operations that shorten axes, and those that normalise along one. */
-import { constant, emit, emitOne, int64, type Value } from '../graph.js'
-import { cast } from './elementwise.js'
+import { constant, emit, emitOne, float32, int64, type Value } from '../graph.js'
+import { binary, cast, where } from './elementwise.js'
 import { numberAttribute, numbersAttribute, positiveAxis, take, type Kernel, type KernelTable } from './kernel.js'
 
 function reducedShape(shape: readonly number[], axes: readonly number[], keepDims: boolean): number[] {
@@ -16,20 +16,41 @@ export function reduce(op: string, x: Value, axes: readonly number[], keepDims: 
   return emitOne(emission, reducedShape(x.shape, axes, keepDims))
 }
 
+/** What `reduce` gives, or NaN where there was one: ONNX Runtime passes over them. */
+function withNaN(op: 'ReduceMax' | 'ReduceMin', x: Value, axes: readonly number[], keepDims: boolean): Value {
+  const extreme = reduce(op, x, axes, keepDims)
+  if (x.type !== 'float32' || axes.length === 0) return extreme
+  const missing = cast(emitOne({ op: 'IsNaN', inputs: [x] }, x.shape, 'bool'), 'float32')
+  const any = binary('Greater', reduce('ReduceMax', missing, axes, keepDims), float32(0), 'bool')
+  return where(any, float32(Number.NaN), extreme)
+}
+
+/** All axes unless some are given. */
+export function axesOf(x: Value, given: unknown): number[] {
+  const all = x.shape.map((_, axis) => axis)
+  return given === undefined || given === null ? all : numbersAttribute({ given }, 'given').map(axis => positiveAxis(axis, x.shape.length))
+}
+
 /** tfjs names the axes differently for Max than for the others. */
 const reduction = (op: string, axisName = 'axis'): Kernel => (inputs, attributes) => {
   const x = take(inputs, 'x')
-  const given = attributes[axisName]
-  const all = x.shape.map((_, axis) => axis)
-  const axes = given === undefined || given === null ? all : numbersAttribute(attributes, axisName)
-  return reduce(op, x, axes.map(axis => positiveAxis(axis, x.shape.length)), attributes.keepDims === true)
+  const reducer = op === 'ReduceMax' || op === 'ReduceMin' ? withNaN.bind(null, op) : reduce.bind(null, op)
+  return reducer(op === 'ReduceMean' ? cast(x, 'float32') : x, axesOf(x, attributes[axisName]), attributes.keepDims === true)
+}
+
+/** All or any of booleans. */
+const quantifier = (op: 'ReduceMin' | 'ReduceMax'): Kernel => (inputs, attributes) => {
+  const x = cast(take(inputs, 'x'), 'int32')
+  return cast(reduce(op, x, axesOf(x, attributes.axis), attributes.keepDims === true), 'bool')
 }
 
 const extremeIndex = (op: string): Kernel => (inputs, attributes) => {
-  const x = take(inputs, 'x')
+  const x = cast(take(inputs, 'x'), 'float32')
   const axis = positiveAxis(numberAttribute(attributes, 'axis'), x.shape.length)
   const shape = reducedShape(x.shape, [axis], false)
-  return cast(emitOne({ op, inputs: [x], attributes: { axis, keepdims: 0 } }, shape, 'int64'), 'int32')
+  const least = float32(op === 'ArgMax' ? -Infinity : Infinity)
+  const numbers = where(emitOne({ op: 'IsNaN', inputs: [x] }, x.shape, 'bool'), least, x)
+  return cast(emitOne({ op, inputs: [numbers], attributes: { axis, keepdims: 0 } }, shape, 'int64'), 'int32')
 }
 
 const alongAxis = (op: string, axisName: string): Kernel => (inputs, attributes) => {
@@ -44,6 +65,26 @@ export const reductions: KernelTable = {
   Max: reduction('ReduceMax', 'reductionIndices'),
   Min: reduction('ReduceMin'),
   Prod: reduction('ReduceProd'),
+  All: quantifier('ReduceMin'),
+  Any: quantifier('ReduceMax'),
+  Cumsum: (inputs, attributes) => {
+    const x = take(inputs, 'x')
+    const axis = constant('int32', [], Int32Array.of(positiveAxis(numberAttribute(attributes, 'axis'), x.shape.length)))
+    const flags = { exclusive: attributes.exclusive === true ? 1 : 0, reverse: attributes.reverse === true ? 1 : 0 }
+    return emitOne({ op: 'CumSum', inputs: [x, axis], attributes: flags }, x.shape)
+  },
+  /** The k largest along the last axis, and where they stood. */
+  TopK: (inputs, attributes) => {
+    const x = take(inputs, 'x')
+    const k = numberAttribute(attributes, 'k')
+    const shape = [...x.shape.slice(0, -1), k]
+    const [values, places] = emit(
+      { op: 'TopK', inputs: [x, int64([k])], attributes: { axis: -1, largest: 1, sorted: 1 } },
+      [{ type: x.type, shape }, { type: 'int64', shape }],
+    )
+    if (!values || !places) throw new Error('TopK made no output')
+    return [values, cast(places, 'int32')]
+  },
   ArgMax: extremeIndex('ArgMax'),
   ArgMin: extremeIndex('ArgMin'),
   Softmax: alongAxis('Softmax', 'dim'),
