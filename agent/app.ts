@@ -26,6 +26,7 @@ import { packageVersion } from './lib/package-root.js'
 import { Registry } from './registry/registry.js'
 import { Report } from './report/report.js'
 import { Learning } from './rounds/learning.js'
+import type { PromotionRecord } from './rounds/promotion.js'
 import { Schedule, type Trigger } from './rounds/schedule.js'
 
 export interface AgentOptions {
@@ -161,7 +162,12 @@ export class Agent {
     this.started.push(() => registry.stop())
     await frames.start()
     await this.learning.start()
-    await this.labels.start()
+    try {
+      await this.labels.start()
+    } catch (cause) {
+      // Without them no round begins, and says so; frames are collected all the same.
+      this.problem('LABELS_INSUFFICIENT', cause instanceof Error ? cause.message : String(cause))
+    }
     this.started.push(() => this.report.stop())
     const broker = await this.report.start({ decision: registry.decisions().at(-1) ?? null, frames: frames.count, frameBytes: frames.totalBytes })
     this.started.push(() => this.classifier.stop())
@@ -243,41 +249,68 @@ export class Agent {
     const { decision, challenger } = await this.learning.run({ ...labels, unlabeled }, this.controller.signal, round => {
       this.publish({ type: 'round-started', round, trigger, labeled: labels.labeled.length, unlabeled: unlabeled.length })
     })
-    this.publish({ type: 'round-ended', round: decision.round, decision })
-    if (challenger && decision.promoted) await this.promote(challenger)
+    const proven = challenger && decision.promoted ? await this.promote(challenger) : null
+    const outcome = proven?.decision ?? decision
+    this.publish({ type: 'round-ended', round: outcome.round, decision: outcome })
+    if (challenger && outcome.promoted) await this.announce(challenger, proven?.loadedInMs ?? 0)
   }
 
-  /** Serves the model first; only what serves is written down as the champion. */
-  private async promote(model: ModelVersion): Promise<void> {
+  /** Serves a proven model first; only what serves is written down as the champion. Gives its decision, revised where it cannot serve. */
+  private async promote(model: ModelVersion): Promise<{ decision: PromotionRecord; loadedInMs: number }> {
+    const former = this.registry.active()
     try {
-      await this.serve(model)
+      const loadedInMs = await this.serve(model)
       await this.registry.promote(model.version)
+      return { decision: model.decision, loadedInMs }
     } catch (cause) {
-      this.problem('MODEL_INVALID', cause instanceof Error ? cause.message : String(cause))
+      const message = cause instanceof Error ? cause.message : String(cause)
+      this.problem('MODEL_INVALID', message)
+      if (former && this.classifier.version === model.version) await this.serve(former).catch(() => undefined)
+      const decision: PromotionRecord = {
+        ...model.decision, promoted: false, reason: 'crashed', explanation: `passed the gate, but could not be put in service: ${message}`,
+      }
+      await this.registry.revise(decision).catch(() => undefined)
+      return { decision, loadedInMs: 0 }
     }
   }
 
+  /** What served before the start serves again; what was proved just before a power cut goes in. */
   private async serveChampion(): Promise<void> {
-    for (let model = this.registry.active(); model; model = this.registry.active()) {
+    const { registry } = this
+    const pending = registry.unserved()
+    if (pending) {
+      const { decision, loadedInMs } = await this.promote(pending)
+      if (decision.promoted) {
+        await this.announce(pending, loadedInMs)
+        return
+      }
+    }
+    for (let model = registry.active(); model; model = registry.active()) {
       try {
-        await this.serve(model)
+        await this.announce(model, await this.serve(model))
         return
       } catch (cause) {
         this.problem('MODEL_INVALID', cause instanceof Error ? cause.message : String(cause))
-        // A champion that cannot be served makes way for the one before it, if there is one.
-        if (!await this.registry.rollback().then(() => true, () => false)) return
       }
+      // Damaged, it makes way for the one before it, or for a new first model; else it may be the box, and the next start tries again.
+      if (await registry.intact(model.version)) return
+      await registry.rollback().catch(() => registry.retire())
     }
   }
 
-  private async serve(model: ModelVersion): Promise<void> {
+  /** Gives the milliseconds that it took to load. Errors: MODEL_INVALID, with the former model still in service. */
+  private async serve(model: ModelVersion): Promise<number> {
     const begin = performance.now()
     await this.classifier.swap({
       version: model.version,
       path: join(this.registry.folderOf(model), 'model.onnx'),
       sha256: model.card.files['model.onnx'],
     })
-    this.publish({ type: 'model-active', model, loadedInMs: performance.now() - begin })
+    return performance.now() - begin
+  }
+
+  private async announce(model: ModelVersion, loadedInMs: number): Promise<void> {
+    this.publish({ type: 'model-active', model, loadedInMs })
     for (const frame of this.newest.values()) await this.predict(frame)
   }
 

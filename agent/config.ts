@@ -24,6 +24,10 @@ const CameraConfig = z.strictObject({
     .describe('whole: the picture as it is; passing: what moves past, cut out once; or a fixed {x, y, width, height} in pixels'),
   maxPerSecond: z.number().positive().max(60).default(10).describe('Pictures looked at each second'),
   silentAfterSeconds: z.number().positive().default(10).describe('A camera without a picture for so long is started again'),
+}).superRefine(({ source, url }, context) => {
+  const wrong = (message: string) => { context.addIssue({ code: 'custom', path: ['url'], message }) }
+  if (source === 'mjpeg' && !(URL.canParse(url) && /^https?:$/.test(new URL(url).protocol))) wrong('a camera of source mjpeg needs a http:// or https:// URL')
+  if (source === 'folder' && url === '') wrong('a camera of source folder needs the path of the folder')
 })
 
 const Config = z.strictObject({
@@ -44,7 +48,7 @@ const Config = z.strictObject({
   }).prefault({}),
   rounds: z.strictObject({
     schedule: z.string().default('0 */6 * * *').refine(text => validCron(text), 'not a cron expression such as "0 */6 * * *"').describe('When rounds start, as a cron expression'),
-    newFrames: z.number().int().min(0).default(400).describe('Frames since the last round that start another; 0: only the schedule does'),
+    newFrames: z.number().int().min(0).default(2000).describe('Frames since the last round that start another; 0: only the schedule does'),
     minutes: z.number().positive().max(1440).default(10).describe('Length of a round'),
     firstMinutes: z.number().positive().max(1440).default(2).describe('Length of a round while there is no model: it starts at once, so that something is in service soon'),
     maxFrames: z.number().int().positive().default(3000).describe('Unlabeled frames that a round learns from'),
@@ -58,7 +62,7 @@ const Config = z.strictObject({
   }).prefault({}),
   mqtt: z.strictObject({
     broker: z.string().default('embedded').describe('embedded: a broker inside this process, on loopback; else mqtt://, mqtts://, ws:// or wss:// URL')
-      .refine(text => text === 'embedded' || /^(mqtts?|wss?):\/\/[^/]/.test(text), 'neither "embedded" nor a mqtt://, mqtts://, ws:// or wss:// URL'),
+      .refine(text => text === 'embedded' || (/^(mqtts?|wss?):\/\/[^/]/.test(text) && URL.canParse(text)), 'neither "embedded" nor a mqtt://, mqtts://, ws:// or wss:// URL'),
     port: z.number().int().min(1).max(65535).default(1883).describe('Port of the embedded broker; the next free one when it is taken'),
     username: z.string().default('').describe('User on the broker'),
     passwordFile: z.string().default('').describe('File that holds the password; or set PAWL_MQTT_PASSWORD'),
@@ -182,12 +186,13 @@ function withPaths(config: Config, folder: string): Config {
 }
 
 function labelFolders({ labels, cameras }: Config, folder: string): Config['labels'] {
-  if (labels.import === 'auto') {
-    const simulated = cameras.every(({ source }) => source === 'simulation')
-    return simulated ? { import: bundled('labeled'), importValidation: bundled('validation') } : { import: '', importValidation: '' }
-  }
   const absolute = (path: string) => path && resolve(folder, path)
-  return { import: absolute(labels.import), importValidation: absolute(labels.importValidation) }
+  if (labels.import !== 'auto') return { import: absolute(labels.import), importValidation: absolute(labels.importValidation) }
+  const simulated = cameras.every(({ source }) => source === 'simulation')
+  return {
+    import: simulated ? bundled('labeled') : '',
+    importValidation: absolute(labels.importValidation) || (simulated ? bundled('validation') : ''),
+  }
 }
 
 /** Data that comes with the program. */

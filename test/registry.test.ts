@@ -163,10 +163,27 @@ describe('registry file', () => {
   })
 
   it('never reuses the number of a model folder that a power cut left behind', async () => {
+    await (await open()).beginRound()
     await mkdir(join(data, 'models', '1-0123abcd'), { recursive: true })
     const registry = await open()
     expect(problems).toEqual([expect.stringContaining('1-0123abcd')])
     expect((await registry.register(await challenger('one'))).version).toBe(2)
+  })
+
+  it('refuses to begin anew where a model shows that its file is lost', async () => {
+    await mkdir(join(data, 'models', '1-0123abcd'), { recursive: true })
+    await expect(open()).rejects.toThrow(/REGISTRY_CORRUPT|state\.json knows no model/)
+  })
+
+  it('remembers a proven model that a power cut kept from service, until it serves or a person goes back', async () => {
+    const registry = await open()
+    const first = await registry.register(await challenger('one'))
+    expect((await open()).unserved()?.version ?? null).toBe(first.decision.promoted ? 1 : null)
+    await registry.promote(1)
+    expect((await open()).unserved()).toBeNull()
+    await registry.retire()
+    const later = await open()
+    expect([later.active(), later.unserved()]).toEqual([null, null])
   })
 
   it('is whole after kill -9 at any moment, and never older than what was reported as written', { timeout: 240_000 }, async () => {

@@ -9,7 +9,7 @@ import { Lanes } from './lanes/lanes.js'
 import { allocate } from './lanes/shared.js'
 import { exportClassifier } from './export/onnx.js'
 import { initialise, parameterTable } from './model/parameters.js'
-import { channels, flopsOfStep, presets } from './model/presets.js'
+import { channels, evenLanes, flopsOfStep, presets } from './model/presets.js'
 import { recipes } from './recipe.js'
 
 export interface BenchOptions {
@@ -51,7 +51,7 @@ export async function benchTrain(options: BenchOptions): Promise<BenchReport> {
   const recipe = recipes.ssmae
   const table = parameterTable(preset, classCount, recipe)
   const { backend, device } = await chooseBackend(options.backend)
-  const lanesCount = options.lanes ?? availableParallelism()
+  const lanesCount = evenLanes(presets[options.preset], options.lanes ?? availableParallelism())
   const images = 4 * (preset.labeled + preset.unlabeled)
   const buffers = allocate(table, lanesCount, images * preset.size ** 2 * channels)
   const random = Random.of(0)

@@ -12,7 +12,7 @@ import { exportChecked } from './export/checked.js'
 import { readSafetensors } from './export/safetensors.js'
 import { closedGate, lookThroughGate, type GateDecision } from './gate/pseudo-label-gate.js'
 import { Learner } from './learner.js'
-import { presets } from './model/presets.js'
+import { evenLanes, presets } from './model/presets.js'
 import { Pace, rateAt, type Phase } from './pace.js'
 import { recipes, type Recipe } from './recipe.js'
 import { fitShortcut } from './shortcut.js'
@@ -39,7 +39,7 @@ export async function runRound(spec: RoundSpec, { signal, onEvent }: RoundOption
     const data = await load(spec, recipe, { signal, onEvent })
     const { backend, device } = await chooseBackend(spec.backend)
     const learner = new Learner({
-      preset: spec.preset, recipe, seed: spec.seed, backend, lanes: spec.lanes ?? (backend === 'onnxruntime' ? availableParallelism() : 1), classCount: data.classes.length,
+      preset: spec.preset, recipe, seed: spec.seed, backend, lanes: evenLanes(presets[spec.preset], spec.lanes ?? (backend === 'onnxruntime' ? availableParallelism() : 1)), classCount: data.classes.length,
       labeled: data.labeled.pixels, labels: labelsOf(data.labeled.items, data.classes), gate: data.gate.pixels, unlabeled: data.unlabeled.pixels,
     })
     await learner.start()
@@ -147,8 +147,8 @@ interface Teaching {
 }
 
 async function teach({ spec, recipe, learner, data, fromChampion, startedAtMs, signal, onEvent }: Teaching) {
-  // A first round may begin before the camera has seen much: fewer frames than labels teach nothing that the labels do not.
-  const frames = data.unlabeled.items.length >= data.labeled.items.length
+  // A first round may begin before the camera has seen much: then there are only labels to learn from.
+  const frames = data.unlabeled.items.length >= presets[spec.preset].labeled
   const phases: Phase[] = [
     { name: 'reconstruct', share: frames ? recipe.phases.reconstruct : 0 },
     { name: 'finetune', share: frames ? recipe.phases.finetune : 1 },

@@ -56,18 +56,27 @@ export async function fitShortcut(
   return flat
 }
 
+/** Images whose features are computed at once: their patches are large. */
+const chunk = 64
+
 /** Features [2 n, F] of the images, then of their mirror images. */
 async function featuresOf(images: readonly Uint8Array[], preset: Preset): Promise<tf.Tensor2D> {
   const [tokens, pixels] = [tokensOf(preset), patchPixelsOf(preset)]
-  const views = new Float32Array(images.length * 2 * tokens * pixels)
-  images.forEach((image, index) => {
-    for (const mirrored of [false, true]) {
-      const place = (index + (mirrored ? images.length : 0)) * tokens * pixels
-      writeView(image, preset, { ...plainView, mirrored }, Random.of(0), views.subarray(place, place + tokens * pixels))
-    }
-  })
+  const views = [false, true].flatMap(mirrored => images.map(image => ({ image, mirrored })))
   const extract = jit<[tf.Tensor3D], tf.Tensor2D>(patches => histograms(patches, preset), { threads: 1 })
-  const features = await extract(tf.tensor3d(views, [images.length * 2, tokens, pixels]))
+  const features = new Float32Array(views.length * histogramFeatures)
+  for (let begin = 0; begin < views.length; begin += chunk) {
+    const part = views.slice(begin, begin + chunk)
+    const patches = new Float32Array(part.length * tokens * pixels)
+    part.forEach(({ image, mirrored }, index) => {
+      const place = index * tokens * pixels
+      writeView(image, preset, { ...plainView, mirrored }, Random.of(0), patches.subarray(place, place + tokens * pixels))
+    })
+    const input = tf.tensor3d(patches, [part.length, tokens, pixels])
+    const found = await extract(input)
+    features.set(await found.data<'float32'>(), begin * histogramFeatures)
+    tf.dispose([input, found])
+  }
   await extract.release()
-  return features
+  return tf.tensor2d(features, [views.length, histogramFeatures])
 }

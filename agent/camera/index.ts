@@ -4,7 +4,7 @@ import { folder } from './folder.js'
 import { mjpeg } from './mjpeg.js'
 import type { CameraSource } from './source.js'
 
-/** The simulation serves MJPEG itself: app.ts starts it and fills in its address. */
+/** The simulation serves MJPEG itself: cameras.ts starts it and fills in its address. */
 export const cameraSources = {
   simulation: ({ url }) => mjpeg(url),
   mjpeg: ({ url }) => mjpeg(url),

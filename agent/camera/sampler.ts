@@ -45,18 +45,19 @@ export class Sampler {
   }
 
   private async passing(picture: Picture): Promise<Frame[]> {
-    const { data, info } = await sharp(picture.jpeg, { limitInputPixels, failOn: 'error' })
+    const { data, info } = await sharp(picture.jpeg, { limitInputPixels, failOn: 'error' }).autoOrient()
       .resize(lookWidth, null, { kernel: 'linear' }).toColourspace('b-w').raw().toBuffer({ resolveWithObject: true })
     const objects = findObjects(this.background.differs(data, info.width), info.width, info.height)
     const passed = this.follower.passed(objects, info.width, info.height, picture)
     return Promise.all(passed.map(async sight => {
-      const { width, height } = await sharp(sight.picture.jpeg).metadata()
+      const { width, height } = (await sharp(sight.picture.jpeg).metadata()).autoOrient
       return this.frame(sight.picture, square(sight.box, width / info.width, width, height))
     }))
   }
 
   private async frame(picture: Picture, box: Box | null): Promise<Frame> {
-    const image = sharp(picture.jpeg, { limitInputPixels, failOn: 'error' })
+    // Upright, as labels are read: cropping drops the tag that says how.
+    const image = sharp(picture.jpeg, { limitInputPixels, failOn: 'error' }).autoOrient()
     const cut = box ? image.extract(box) : image
     const { data, info } = await cut.jpeg({ quality: 92 }).toBuffer({ resolveWithObject: true })
     return { camera: picture.camera, capturedAtMs: picture.capturedAtMs, jpeg: data, width: info.width, height: info.height }

@@ -89,8 +89,10 @@ export class Simulation {
     if (this.timer) clearInterval(this.timer)
     for (const viewer of this.viewers) viewer.destroy()
     if (this.server.listening) {
+      const closed = once(this.server, 'close')
       this.server.close()
-      await once(this.server, 'close')
+      this.server.closeAllConnections()
+      await closed
     }
   }
 

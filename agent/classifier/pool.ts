@@ -32,6 +32,8 @@ export interface PoolOptions {
 
 /** Frames that wait at most; beyond, the oldest is refused: a fresh frame is worth more than a late one. */
 const longestQueue = 64
+/** A frame takes milliseconds. */
+const longestAnswerMs = 10_000
 const childModule = new URL('./process.js', import.meta.url)
 
 export class ClassifierPool {
@@ -159,7 +161,18 @@ class Child {
     }
     return new Promise((resolve, reject) => {
       const id = this.nextId++
-      this.waiting.set(id, { resolve, reject })
+      // A child that hangs is as good as dead: ended, it is replaced.
+      const timer = setTimeout(() => { this.process.kill('SIGKILL') }, longestAnswerMs)
+      this.waiting.set(id, {
+        resolve: classification => {
+          clearTimeout(timer)
+          resolve(classification)
+        },
+        reject: reason => {
+          clearTimeout(timer)
+          reject(reason)
+        },
+      })
       this.send({ type: 'classify', id, jpeg })
     })
   }

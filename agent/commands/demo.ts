@@ -1,8 +1,10 @@
-import { mkdtemp, rm } from 'node:fs/promises'
+import { existsSync } from 'node:fs'
+import { mkdtemp, readdir, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { defaultConfig, type Config } from '../config.js'
 import { playDemo } from '../demo.js'
+import { PawlError } from '../errors.js'
 import { createLogger } from '../lib/logger.js'
 import { Terminal } from '../report/terminal.js'
 import { percent, print, table, type OutputOptions } from './output.js'
@@ -13,6 +15,9 @@ const laterMinutes = 1.5
 const neverScheduled = '0 0 29 2 *'
 
 export async function demo(options: OutputOptions & { data?: string | undefined }, signal: AbortSignal): Promise<void> {
+  if (options.data !== undefined && existsSync(options.data) && (await readdir(options.data)).length > 0) {
+    throw new PawlError('DEMO_FAILED', `${options.data} is not empty; the demonstration mixes up labels and wants a folder of its own`)
+  }
   const temporary = options.data === undefined ? await mkdtemp(join(tmpdir(), 'pawl-demo-')) : null
   const terminal = new Terminal({ stream: options.json ? process.stderr : process.stdout, nowMs: () => performance.now() })
   try {

@@ -2,6 +2,7 @@
 import { mkdir, readdir, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Config } from '../config.js'
+import { syncFolder } from '../lib/durable.js'
 import { importLabels, quarantine, readLabels, type LabelSplit } from './labels.js'
 
 export interface LabelStoreOptions {
@@ -17,7 +18,10 @@ export class LabelStore {
     this.options = options
   }
 
-  /** Copies the configured labels in while there are none; a folder that a person has filled is never touched. */
+  /**
+   * Copies the configured labels in while there are none; a folder that a person has filled is never touched.
+   * Errors: LABELS_INSUFFICIENT when a folder to import cannot be read; then nothing was copied from it.
+   */
   async start(): Promise<void> {
     const { config } = this.options
     for (const [from, to] of [[config.import, this.folder('labels')], [config.importValidation, this.folder('validation')]] as const) {
@@ -27,8 +31,10 @@ export class LabelStore {
       // All of them or none: a power cut must not leave a part that looks like a person's choice.
       const part = `${to}.part`
       await rm(part, { recursive: true, force: true })
+      await mkdir(part, { recursive: true })
       await importLabels(from, part)
       await rename(part, to)
+      await syncFolder(this.options.data)
     }
   }
 

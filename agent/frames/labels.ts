@@ -1,6 +1,7 @@
 /** Human labels: plain class folders that a person may edit, and what of them teaches, gates and promotes. */
 import { createHash } from 'node:crypto'
-import { copyFile, mkdir, readdir, rename } from 'node:fs/promises'
+import { existsSync } from 'node:fs'
+import { mkdir, readFile, readdir, rename } from 'node:fs/promises'
 import { basename, dirname, join, parse } from 'node:path'
 import type { LabeledImage } from '../../trainer/contract.js'
 import { PawlError } from '../errors.js'
@@ -89,16 +90,15 @@ function hashOf({ path }: LabeledImage): number {
   return createHash('sha256').update(basename(path)).digest().readUInt32BE() / 2 ** 32
 }
 
-/** Copies class folders in; files that are there already stay. Gives the number of new files. */
+/** Copies class folders in, empty ones too; files that are there already stay. Each appears whole. Gives the number of new files. */
 export async function importLabels(from: string, to: string): Promise<number> {
+  const { images, empty } = await readClassFolders(from)
+  for (const label of empty) await mkdir(join(to, label), { recursive: true })
   let copied = 0
-  const { images } = await readClassFolders(from)
   for (const { path, label } of images) {
-    await mkdir(join(to, label), { recursive: true })
     const target = join(to, label, basename(path))
-    const present = (await readdir(join(to, label))).includes(basename(path))
-    if (present) continue
-    await copyFile(path, target)
+    if (existsSync(target)) continue
+    await writeDurably(target, await readFile(path))
     copied++
   }
   return copied

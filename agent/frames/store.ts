@@ -71,6 +71,7 @@ export class FrameStore {
   /** Why nothing can be stored now; null when it can. */
   async full(): Promise<string | null> {
     const { folder, config, freeBytes = freeBytesOf } = this.options
+    await this.evict()
     const free = await freeBytes(folder)
     return free >= config.minFreeBytes ? null
       : `${String(Math.floor(free / 1e6))} MB are free on the disk, less than frames.minFreeBytes (${String(Math.floor(config.minFreeBytes / 1e6))} MB)`

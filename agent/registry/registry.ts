@@ -6,11 +6,9 @@
  * - Only `write` changes the state: one change at a time, on disk before it is seen in memory.
  * - A version number is never used twice.
  */
-import { createHash } from 'node:crypto'
-import { createReadStream } from 'node:fs'
-import { mkdir, open, readdir, rename, rm } from 'node:fs/promises'
+import { existsSync } from 'node:fs'
+import { mkdir, readdir, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { pipeline } from 'node:stream/promises'
 import { Low } from 'lowdb'
 import { PawlError } from '../errors.js'
 import type { ModelVersion } from '../events.js'
@@ -19,6 +17,7 @@ import { syncFolder } from '../lib/durable.js'
 import type { Logger } from '../lib/logger.js'
 import type { ModelCard } from '../../trainer/contract.js'
 import type { PromotionRecord } from '../rounds/promotion.js'
+import { problemOf, syncFiles } from './model-files.js'
 import { DurableAdapter } from './durable-adapter.js'
 import { emptyState, RegistryState, stateSchemaVersion } from './state.js'
 
@@ -81,9 +80,11 @@ export class Registry {
   /** Reads the state and puts in order what a power cut left behind. Errors: those of `read`; REGISTRY_CORRUPT when it is gone while models exist. */
   async start(): Promise<void> {
     await mkdir(this.modelsFolder, { recursive: true })
+    const absent = !existsSync(join(this.options.data, 'state.json'))
     await this.read()
     const unknown = await this.unknownFolders()
-    if (!this.db.data.versions.length && unknown.length > 1) {
+    // The first round writes the state before it can make a model.
+    if (absent && !this.restored && unknown.length) {
       throw new PawlError('REGISTRY_CORRUPT', `${this.options.data}: state.json knows no model, but models/ holds ${unknown.join(', ')}; put state.json or one of its backups back, or move models/ away to begin anew`)
     }
     if (this.restored) await this.write(() => undefined)
@@ -162,12 +163,18 @@ export class Registry {
     await syncFiles(folder)
     await rename(folder, join(this.modelsFolder, name))
     await syncFolder(this.modelsFolder)
-    await this.write(state => {
-      const record = decision(version)
-      state.nextVersion = version + 1
-      state.versions.push({ version, folder: name, createdAtMs: this.options.clock.nowMs(), card, decision: record })
-      remember(state, record)
-    })
+    try {
+      await this.write(state => {
+        const record = decision(version)
+        state.nextVersion = version + 1
+        state.pending = record.promoted ? version : null
+        state.versions.push({ version, folder: name, createdAtMs: this.options.clock.nowMs(), card, decision: record })
+        remember(state, record)
+      })
+    } catch (cause) {
+      await rm(join(this.modelsFolder, name), { recursive: true, force: true })
+      throw cause
+    }
     await this.prune()
     return this.require(version)
   }
@@ -178,9 +185,38 @@ export class Registry {
     if (!ok) throw new PawlError('MODEL_INVALID', `model ${String(version)}: ${problem ?? ''}; the model in service stays`)
     await this.write(state => {
       state.active = version
+      state.pending = null
       state.served = [...state.served.filter(other => other !== version), version]
     })
     return this.require(version)
+  }
+
+  /** A challenger that passed the gate but was never put in service: a power cut came between. */
+  unserved(): ModelVersion | null {
+    return this.list().find(({ version }) => version === this.db.data.pending) ?? null
+  }
+
+  /** Replaces the decision on a version by what came of it. */
+  async revise(decision: PromotionRecord): Promise<void> {
+    await this.write(state => {
+      state.pending = null
+      state.decisions = state.decisions.map(former => (former.round === decision.round ? { ...decision } : former))
+      state.versions = state.versions.map(model => (model.version === decision.challenger ? { ...model, decision: { ...decision } } : model))
+    })
+  }
+
+  /** Takes the model in service out of it, when there is none to go back to: the next round makes a first one. */
+  async retire(): Promise<void> {
+    await this.write(state => {
+      state.served = []
+      state.active = null
+      state.pending = null
+    })
+  }
+
+  /** Whether a model's files are as its card says. */
+  async intact(version: number): Promise<boolean> {
+    return (await this.verifyOne(this.require(version))).ok
   }
 
   /** Puts the model before this one back in service. Errors: MODEL_INVALID when there is none. */
@@ -191,6 +227,7 @@ export class Registry {
     if (!ok) throw new PawlError('MODEL_INVALID', `model ${String(former)}: ${problem ?? ''}; the model in service stays`)
     await this.write(state => {
       state.served.pop()
+      state.pending = null
       state.active = former
     })
     return this.require(former)
@@ -265,25 +302,4 @@ function remember(state: RegistryState, decision: PromotionRecord): void {
 
 function versionOf(folder: string): number {
   return Number.parseInt(folder, 10)
-}
-
-async function problemOf(folder: string, card: ModelCard): Promise<string | null> {
-  for (const name of ['model.onnx', 'weights.safetensors'] as const) {
-    const hash = createHash('sha256')
-    try {
-      await pipeline(createReadStream(join(folder, name)), hash)
-    } catch (cause) {
-      return `${name} cannot be read (${cause instanceof Error ? cause.message : String(cause)})`
-    }
-    if (hash.digest('hex') !== card.files[name]) return `sha256 of ${name} differs from its card`
-  }
-  return null
-}
-
-async function syncFiles(folder: string): Promise<void> {
-  for (const name of await readdir(folder)) {
-    const file = await open(join(folder, name), 'r')
-    await file.sync().finally(() => file.close())
-  }
-  await syncFolder(folder)
 }

@@ -17,6 +17,8 @@ export const RegistryState = z.strictObject({
   nextVersion: z.number().int().positive(),
   nextRound: z.number().int().positive(),
   active: z.number().int().positive().nullable(),
+  /** Proved, but not in service yet: a power cut in between is made up for at the next start. */
+  pending: z.number().int().positive().nullable().default(null),
   /** Versions that were in service, oldest first; the last one is the active one. */
   served: z.array(z.number().int().positive()),
   versions: z.array(VersionRecord),
@@ -32,5 +34,5 @@ export type RegistryState = z.infer<typeof RegistryState>
 export type VersionRecord = z.infer<typeof VersionRecord>
 
 export const emptyState: RegistryState = {
-  nextVersion: 1, nextRound: 1, active: null, served: [], versions: [], decisions: [], attempts: {}, lastRunAtMs: {},
+  nextVersion: 1, nextRound: 1, active: null, pending: null, served: [], versions: [], decisions: [], attempts: {}, lastRunAtMs: {},
 }

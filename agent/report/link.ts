@@ -96,6 +96,7 @@ export class Link {
     let told = ''
     while (!signal.aborted) {
       const reason = await this.session(signal, () => { backoff.reset(); told = '' })
+        .catch((cause: unknown) => (cause instanceof Error ? cause.message : String(cause)))
       if (signal.aborted) return
       if (reason !== told) this.options.logger.warn({ reason }, 'the broker is away; trying again')
       told = reason

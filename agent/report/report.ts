@@ -13,10 +13,14 @@ export interface ReportOptions extends Pick<ReporterOptions, 'device' | 'version
   data: string
 }
 
+/** Events kept until the start. */
+const mostEarly = 100
+
 export class Report {
   private readonly options: ReportOptions
   private broker: EmbeddedBroker | null = null
   private reporter: Reporter | null = null
+  private early: AgentEvent[] = []
 
   constructor(options: ReportOptions) {
     this.options = options
@@ -41,11 +45,14 @@ export class Report {
       outbox: { folder: join(data, 'outbox'), maxEvents: config.outboxEvents },
     })
     await this.reporter.start()
+    for (const event of this.early.splice(0)) this.reporter.accept(event)
     return url
   }
 
+  /** What happens before the start is told then: a registry that had to be restored, say. */
   accept(event: AgentEvent): void {
-    this.reporter?.accept(event)
+    if (this.reporter) this.reporter.accept(event)
+    else this.early = [...this.early, event].slice(-mostEarly)
   }
 
   async stop(): Promise<void> {

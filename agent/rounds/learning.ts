@@ -65,8 +65,6 @@ export class Learning {
     const { registry, config, clock, onEvent, onQuarantine } = this.options
     const round = await registry.beginRound()
     const champion = registry.active()
-    // Counted before the split is opened: an interrupted round must not get a second look for nothing.
-    const attempt = champion ? await registry.countAttempt(hashOf(data.promotion)) : 1
     const spec = this.specOf(data, champion, round)
     began(round)
     const unreadable: Extract<RoundEvent, { type: 'quarantine' }>[] = []
@@ -82,7 +80,7 @@ export class Learning {
     const facts = { round, decidedAtMs: clock.nowMs(), champion: champion?.version ?? null }
     try {
       for (const { path, reason } of unreadable) await onQuarantine(path, reason)
-      if (outcome.ok) return await this.judge(outcome.result, spec, attempt, facts)
+      if (outcome.ok) return await this.judge(outcome.result, spec, facts)
       const decision = { ...facts, ...refusal(outcome) }
       if (outcome.reason !== 'stopped') await registry.recordDecision(decision)
       return { decision, challenger: null }
@@ -96,8 +94,10 @@ export class Learning {
     }
   }
 
-  private async judge({ card, evidence }: RoundResult, spec: RoundSpec, attempt: number, facts: Facts): Promise<RoundEnd> {
+  private async judge({ card, evidence }: RoundResult, spec: RoundSpec, facts: Facts): Promise<RoundEnd> {
     const { config, registry } = this.options
+    // Counted on disk before anybody sees a result: a round that ends without one has cost nothing.
+    const attempt = spec.champion ? await registry.countAttempt(hashOf(spec.promotion)) : 1
     const random = Random.of(spec.seed, attempt)
     const verdict = decide(evidence, { alpha: config.alpha, attempt, random: () => random.float() })
     const decisionFor = (version: number): PromotionRecord => ({

@@ -1,5 +1,6 @@
 /** Reads the images of a round; what cannot be read is set aside by name and the round goes on. */
 import { availableParallelism } from 'node:os'
+import { readFile } from 'node:fs/promises'
 import { decodeImage } from './image.js'
 
 export interface Unreadable {
@@ -24,8 +25,14 @@ export async function loadImages<T>(
     for (let index = next++; index < items.length; index = next++) {
       signal.throwIfAborted()
       const path = pathOf(items[index] as T)
+      const bytes = await readFile(path).catch((cause: unknown) => {
+        // Gone meanwhile: a frame that was evicted, a label that a person moved.
+        if (cause instanceof Error && 'code' in cause && cause.code === 'ENOENT') return null
+        throw cause
+      })
+      if (!bytes) continue
       try {
-        decoded[index] = await decodeImage(path, size)
+        decoded[index] = await decodeImage(bytes, size)
       } catch (cause) {
         unreadable.push({ path, reason: cause instanceof Error ? cause.message.split('\n')[0] ?? '' : String(cause) })
       }

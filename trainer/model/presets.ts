@@ -55,3 +55,13 @@ export function flopsOfStep(preset: Preset, classes: number, maskRatio: number):
   const trained = 3 * classify - 2 * n * pixels * width + 3 * reconstruct - 2 * kept * pixels * width
   return (labeled + unlabeled) * trained + unlabeled * classify
 }
+
+/**
+ * Lanes that a step can be divided among evenly, at most `wanted`: losses are means over lanes, so each must have the same share. A
+ * step has twice as many unlabeled images as labeled ones.
+ */
+export function evenLanes({ labeled }: Preset, wanted: number): number {
+  let lanes = Math.max(1, Math.min(wanted, labeled))
+  while (labeled % lanes !== 0) lanes--
+  return lanes
+}

@@ -1,0 +1,30 @@
+/** The files of a model on disk: whether they are what its card says, and that they stay. */
+import { createHash } from 'node:crypto'
+import { createReadStream } from 'node:fs'
+import { open, readdir } from 'node:fs/promises'
+import { join } from 'node:path'
+import { pipeline } from 'node:stream/promises'
+import type { ModelCard } from '../../trainer/contract.js'
+import { syncFolder } from '../lib/durable.js'
+
+/** What differs from the card; null when nothing does. */
+export async function problemOf(folder: string, card: ModelCard): Promise<string | null> {
+  for (const name of ['model.onnx', 'weights.safetensors'] as const) {
+    const hash = createHash('sha256')
+    try {
+      await pipeline(createReadStream(join(folder, name)), hash)
+    } catch (cause) {
+      return `${name} cannot be read (${cause instanceof Error ? cause.message : String(cause)})`
+    }
+    if (hash.digest('hex') !== card.files[name]) return `sha256 of ${name} differs from its card`
+  }
+  return null
+}
+
+export async function syncFiles(folder: string): Promise<void> {
+  for (const name of await readdir(folder)) {
+    const file = await open(join(folder, name), 'r')
+    await file.sync().finally(() => file.close())
+  }
+  await syncFolder(folder)
+}
