@@ -96,7 +96,8 @@ export function parseConfig(text: string, file: string): Config {
     const { line, col } = lines.linePos(offset)
     return `${file}:${String(line)}:${String(col)}`
   }
-  const syntax = document.errors.map(error => `${at(error.pos[0])}: ${error.message.split('\n')[0] ?? ''}`)
+  // The first is where it went wrong; the others follow from it.
+  const syntax = document.errors.slice(0, 1).map(error => `${at(error.pos[0])}: ${error.message.replace(/ at line \d[^]*$/, '')}`)
   if (syntax.length) throw new PawlError('CONFIG_INVALID', syntax.join('\n'))
   const parsed = Config.safeParse(plainOf(document, file) ?? {})
   if (parsed.success) return parsed.data

@@ -138,6 +138,9 @@ try {
   if (cause instanceof CommanderError) process.exit(cause.exitCode === 0 ? 0 : 2)
   const error = cause instanceof Error ? cause : new Error(String(cause))
   const code = cause instanceof PawlError ? `${cause.code}: ` : error.name === 'RoundError' ? `${(error as Error & { reason: string }).reason}: ` : ''
+  if (process.argv.includes('--json')) {
+    process.stdout.write(`${JSON.stringify({ error: { code: code.replace(': ', '') || 'INTERNAL', message: error.message } })}\n`)
+  }
   process.stderr.write(code || process.env.PAWL_DEBUG === undefined ? `pawl: ${code}${error.message}\n` : `${error.stack ?? error.message}\n`)
   process.exit(1)
 }

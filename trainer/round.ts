@@ -35,6 +35,7 @@ export async function runRound(spec: RoundSpec, { signal, onEvent }: RoundOption
   const recipe = recipes[spec.method]
   const enter = (phase: RoundPhase) => { onEvent({ type: 'phase', phase }) }
   try {
+    await mkdir(spec.out, { recursive: true })
     enter('load')
     const data = await load(spec, recipe, { signal, onEvent })
     const { backend, device } = await chooseBackend(spec.backend)
@@ -51,7 +52,6 @@ export async function runRound(spec: RoundSpec, { signal, onEvent }: RoundOption
       const logits = await learner.logitsOfGate()
       const gateLabels = labelsOf(data.gate.items, data.classes)
       const temperature = fitTemperature(logits, gateLabels)
-      await mkdir(spec.out, { recursive: true })
       const files = await exportChecked({
         folder: spec.out, preset: presets[spec.preset], table: learner.table, weights: learner.teacher, classes: data.classes, temperature,
         examples: data.labeled.pixels.slice(0, 8), backend,

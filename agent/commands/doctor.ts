@@ -40,8 +40,9 @@ const checks: Record<string, Check> = {
     return free > frames.minFreeBytes ? ok(text) : problem(`${text}, less than frames.minFreeBytes: collection stands still; free some space`)
   },
   labels: async ({ data, labels }) => {
+    const there = (own: string, source: string) => (existsSync(join(data, own)) ? join(data, own) : source)
     const imported = existsSync(join(data, 'labels'))
-    const [folder, validation] = imported ? [join(data, 'labels'), join(data, 'validation')] : [labels.import, labels.importValidation]
+    const [folder, validation] = [there('labels', labels.import), there('validation', labels.importValidation)]
     if (folder === '') return problem(`none yet: put images into one folder for each class in ${join(data, 'labels')}, or set labels.import`)
     const split = await readLabels(folder, labels.importValidation ? validation : null)
     return ok(`${imported ? '' : `imported at the first start from ${folder}: `}${String(split.labeled.length)} teach, ${String(split.gate.length)} gate, ${String(split.promotion.length)} promote`)

@@ -69,7 +69,8 @@ export class RetainedState {
         return
       case 'round-ended':
         this.setTrain({ ...idle, round: event.round })
-        this.set('modelCandidate', event.decision)
+        // A round that was only stopped says nothing of a candidate.
+        if (event.decision.reason !== 'stopped') this.set('modelCandidate', event.decision)
         return
       case 'round-refused-to-start':
         this.setTrain({ ...idle, round: this.train.round, refused: event.reason })

@@ -71,7 +71,7 @@ export class Terminal {
         return
       case 'model-active': {
         const { version, card } = event.model
-        this.say(`model ${String(version)} is in service: ${(100 * card.validation.accuracy).toFixed(1)} % on validation, loaded in ${String(Math.round(event.loadedInMs))} ms`, 'green')
+        this.say(`model ${String(version)} is in service: ${(100 * card.validation.accuracy).toFixed(1)} % of the gate images right, loaded in ${String(Math.round(event.loadedInMs))} ms`, 'green')
         return
       }
       case 'quarantine':

@@ -85,8 +85,8 @@ export function decide(evidence: PairedEvidence, options: PromotionOptions): Ver
     // The most that one answer for everything would get right.
     const chance = Math.max(...classes.map((_, label) => count(labels.map(actual => actual === label)))) / images
     return lower > chance
-      ? verdict(true, 'first-model', `the first model: ${percent(correct / images)} right, surely above the ${percent(chance)} of always naming one class`)
-      : verdict(false, 'below-chance', `${percent(correct / images)} right is not surely above the ${percent(chance)} of always naming one class`)
+      ? verdict(true, 'first-model', `the first model: ${percent(correct / images)} of ${String(images)} promotion images right, surely above the ${percent(chance)} of always naming one class`)
+      : verdict(false, 'below-chance', `${percent(correct / images)} of ${String(images)} promotion images right is not surely above the ${percent(chance)} of always naming one class`)
   }
   const score = `${String(wins)} images won, ${String(losses)} lost of ${String(images)} (p = ${p.toPrecision(2)}, needed below ${alpha.toPrecision(2)})`
   const fallen = comparison.perClass.find(({ regressionP }) => regressionP !== null && regressionP < options.alpha)
