@@ -46,7 +46,7 @@ register('data:text/javascript,' + encodeURIComponent(namesOfSeedrandom), import
 const { backendName, registerOnnxRuntimeBackend } = await import('../trainer/backend/backend.js')
 const core = require('jasmine-core') as { boot: () => unknown }
 core.boot()
-const { jasmine, describe } = globalThis as unknown as Jasmine
+const { jasmine, describe } = globalThis as typeof globalThis & Jasmine
 
 let file = ''
 const fileOf = new Map<string, string>()
