@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { join, resolve } from 'node:path'
 import type { YAMLMap } from 'yaml'
-import { LineCounter, parseDocument, Document, isMap, isNode, type Node } from 'yaml'
+import { LineCounter, parseDocument, Document, isMap, isNode, isSeq, type Node } from 'yaml'
 import { validate as validCron } from 'node-cron'
 import { z } from 'zod'
 import { PawlError } from './errors.js'
@@ -168,7 +168,7 @@ export function exampleConfig(): string {
       const own = schema.properties?.[String(pair.key)] ?? {}
       if (own.description) pair.key.commentBefore = ` ${own.description}`
       describe(pair.value, own)
-      if (own.items) for (const item of (pair.value as unknown as { items: Node[] }).items) describe(item, own.items)
+      if (own.items && isSeq(pair.value)) for (const item of pair.value.items) describe(item, own.items)
     }
   }
   describe(document.contents, configSchema() as JsonSchema)

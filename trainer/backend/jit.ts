@@ -73,8 +73,8 @@ async function compile<A extends readonly TensorTree[]>(
 ): Promise<Compiled> {
   const inputs = tensors.map((tensor, index) => input(`input${String(index)}`, dtypeFor(tensor), tensor.shape))
   const { outputs, rebuild } = trace(() => {
-    const placeholders = inputs.map(value => tf.engine().makeTensorFromTensorInfo(backend.adopt(value)))
-    return fn(...(rebuilder(args)(placeholders) as A))
+    const symbols = inputs.map(value => tf.engine().makeTensorFromTensorInfo(backend.adopt(value)))
+    return fn(...(rebuilder(args)(symbols) as A))
   })
   return { session: await Session.compile(inputs, outputs, { threads: options.threads, optimise: true }), outputs, rebuild }
 }

@@ -5,7 +5,7 @@
  */
 import * as tf from '../backend/tf.js'
 import { useBackend, type BackendName } from '../backend/choose.js'
-import { jit, type Jitted } from '../backend/jit.js'
+import { jit, leaves, type Jitted } from '../backend/jit.js'
 import type { PresetName } from '../contract.js'
 import { writeView, plainView, weakView } from '../data/augment.js'
 import { ImagePool, makeBatch, type BatchArrays, type Share } from '../data/batches.js'
@@ -156,7 +156,7 @@ export class Lane {
     }
     const next = await this.updateStep(state, inputs)
     for (const part of stateParts) this.state[part].set(await next[part].data<'float32'>(), start)
-    tf.dispose([state, inputs, next] as unknown as tf.TensorContainer)
+    tf.dispose(leaves([state, inputs, next]))
     return { totalMs: performance.now() - begin, sessionMs: this.updateStep.sessionMs() - before }
   }
 

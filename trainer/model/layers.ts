@@ -38,7 +38,7 @@ export function layerNorm(x: tf.Tensor2D): tf.Tensor2D {
 
 function normalise(x: tf.Tensor2D): [tf.Tensor2D, tf.Tensor2D] {
   if (tf.getKernel('LayerNorm', tf.getBackend())) {
-    return tf.engine().runKernel('LayerNorm', { x }, { epsilon: normEpsilon }) as unknown as [tf.Tensor2D, tf.Tensor2D]
+    return tf.engine().runKernel<[tf.Tensor2D, tf.Tensor2D]>('LayerNorm', { x }, { epsilon: normEpsilon })
   }
   const centred = tf.sub(x, tf.mean(x, -1, true))
   const inverse = tf.rsqrt(tf.add(tf.mean(tf.square(centred), -1, true), normEpsilon)) as tf.Tensor2D
