@@ -26,8 +26,8 @@ import { packageVersion } from './lib/package-root.js'
 import { Registry } from './registry/registry.js'
 import { Report } from './report/report.js'
 import { Learning } from './rounds/learning.js'
-import type { PromotionRecord } from './rounds/promotion.js'
 import { Schedule, type Trigger } from './rounds/schedule.js'
+import { Serving } from './serving.js'
 
 export interface AgentOptions {
   config: Config
@@ -56,6 +56,7 @@ export class Agent {
   private readonly labels: LabelStore
   private readonly classifier: ClassifierPool
   private readonly registry: Registry
+  private readonly serving: Serving
   private readonly learning: Learning
   private readonly report: Report
   private schedule: Schedule | null = null
@@ -81,6 +82,12 @@ export class Agent {
     this.labels = new LabelStore({ data: config.data, config: config.labels })
     this.classifier = new ClassifierPool({ threads: 1, loadMs: 60_000, onProblem: message => { this.problem('MODEL_INVALID', message) } })
     this.registry = new Registry({ data: config.data, clock, logger, onProblem: error => { this.problem(error.code, error.message) } })
+    this.serving = new Serving({
+      classifier: this.classifier,
+      registry: this.registry,
+      onActive: (model, loadedInMs) => this.announce(model, loadedInMs),
+      onProblem: message => { this.problem('MODEL_INVALID', message) },
+    })
     this.learning = new Learning({
       config: config.rounds,
       folder: join(config.data, 'rounds'),
@@ -171,7 +178,7 @@ export class Agent {
     this.started.push(() => this.report.stop())
     const broker = await this.report.start({ decision: registry.decisions().at(-1) ?? null, frames: frames.count, frameBytes: frames.totalBytes })
     this.started.push(() => this.classifier.stop())
-    await this.serveChampion()
+    await this.serving.start()
     this.started.push(() => this.cameras.stop())
     const cameras = await this.cameras.start()
     this.startSchedule()
@@ -249,64 +256,10 @@ export class Agent {
     const { decision, challenger } = await this.learning.run({ ...labels, unlabeled }, this.controller.signal, round => {
       this.publish({ type: 'round-started', round, trigger, labeled: labels.labeled.length, unlabeled: unlabeled.length })
     })
-    const proven = challenger && decision.promoted ? await this.promote(challenger) : null
+    const proven = challenger && decision.promoted ? await this.serving.promote(challenger) : null
     const outcome = proven?.decision ?? decision
     this.publish({ type: 'round-ended', round: outcome.round, decision: outcome })
     if (challenger && outcome.promoted) await this.announce(challenger, proven?.loadedInMs ?? 0)
-  }
-
-  /** Serves a proven model first; only what serves is written down as the champion. Gives its decision, revised where it cannot serve. */
-  private async promote(model: ModelVersion): Promise<{ decision: PromotionRecord; loadedInMs: number }> {
-    const former = this.registry.active()
-    try {
-      const loadedInMs = await this.serve(model)
-      await this.registry.promote(model.version)
-      return { decision: model.decision, loadedInMs }
-    } catch (cause) {
-      const message = cause instanceof Error ? cause.message : String(cause)
-      this.problem('MODEL_INVALID', message)
-      if (former && this.classifier.version === model.version) await this.serve(former).catch(() => undefined)
-      const decision: PromotionRecord = {
-        ...model.decision, promoted: false, reason: 'crashed', explanation: `passed the gate, but could not be put in service: ${message}`,
-      }
-      await this.registry.revise(decision).catch(() => undefined)
-      return { decision, loadedInMs: 0 }
-    }
-  }
-
-  /** What served before the start serves again; what was proved just before a power cut goes in. */
-  private async serveChampion(): Promise<void> {
-    const { registry } = this
-    const pending = registry.unserved()
-    if (pending) {
-      const { decision, loadedInMs } = await this.promote(pending)
-      if (decision.promoted) {
-        await this.announce(pending, loadedInMs)
-        return
-      }
-    }
-    for (let model = registry.active(); model; model = registry.active()) {
-      try {
-        await this.announce(model, await this.serve(model))
-        return
-      } catch (cause) {
-        this.problem('MODEL_INVALID', cause instanceof Error ? cause.message : String(cause))
-      }
-      // Damaged, it makes way for the one before it, or for a new first model; else it may be the box, and the next start tries again.
-      if (await registry.intact(model.version)) return
-      await registry.rollback().catch(() => registry.retire())
-    }
-  }
-
-  /** Gives the milliseconds that it took to load. Errors: MODEL_INVALID, with the former model still in service. */
-  private async serve(model: ModelVersion): Promise<number> {
-    const begin = performance.now()
-    await this.classifier.swap({
-      version: model.version,
-      path: join(this.registry.folderOf(model), 'model.onnx'),
-      sha256: model.card.files['model.onnx'],
-    })
-    return performance.now() - begin
   }
 
   private async announce(model: ModelVersion, loadedInMs: number): Promise<void> {
