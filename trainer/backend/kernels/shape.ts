@@ -11,7 +11,13 @@ export function filled(type: string, shape: readonly number[], value: number): V
   return constant('float32', shape, new Float32Array(size).fill(value))
 }
 
-function concat(values: readonly Value[], axis: number): Value {
+/** As many zeros as x has elements, however many those are at run time. */
+export function zeros(x: Value): Value {
+  const shape = emitOne({ op: 'Shape', inputs: [x] }, [x.shape.length], 'int64')
+  return emitOne({ op: 'ConstantOfShape', inputs: [shape] }, x.shape, 'float32')
+}
+
+export function concat(values: readonly Value[], axis: number): Value {
   const [first] = values
   if (!first) throw new Error('nothing to concatenate')
   if (values.length === 1) return first
@@ -52,7 +58,7 @@ function batchDimsOf(x: Value, indices: Value, axis: number, given: number): num
   return batchDims
 }
 
-function transposed(x: Value, perm: readonly number[]): Value {
+export function transposed(x: Value, perm: readonly number[]): Value {
   return emitOne({ op: 'Transpose', inputs: [x], attributes: { perm } }, perm.map(axis => x.shape[axis] ?? 0))
 }
 
