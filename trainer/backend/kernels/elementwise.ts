@@ -41,6 +41,8 @@ const ofTwo = (op: string): Kernel => inputs => binary(op, take(inputs, 'a'), ta
 const comparison = (op: string): Kernel => inputs => binary(op, take(inputs, 'a'), take(inputs, 'b'), 'bool')
 
 export function where(condition: Value, yes: Value, no: Value): Value {
+  // ORT's Where has no kernel for booleans.
+  if (yes.type === 'bool') return binary('Or', binary('And', condition, yes), binary('And', unary('Not', condition), no))
   return emitOne({ op: 'Where', inputs: [condition, yes, no] }, broadcastShape(condition.shape, broadcastShape(yes.shape, no.shape)), yes.type)
 }
 
@@ -96,6 +98,10 @@ export const elementwise: KernelTable = {
     const x = take(inputs, 'x')
     return binary('Min', binary('Max', x, likeOf(x, 0)), likeOf(x, 6))
   },
+  EluGrad: inputs => {
+    const [dy, y] = [take(inputs, 'dy'), take(inputs, 'y')]
+    return where(binary('Less', y, float32(0), 'bool'), binary('Mul', dy, binary('Add', y, float32(1))), dy)
+  },
   LeakyRelu: (inputs, attributes) => {
     const x = cast(take(inputs, 'x'), 'float32')
     return emitOne({ op: 'LeakyRelu', inputs: [x], attributes: { alpha: { float: numberAttribute(attributes, 'alpha') } } }, x.shape)
@@ -133,6 +139,15 @@ export const elementwise: KernelTable = {
   FloorDiv: inputs => {
     const quotient = binary('Div', cast(take(inputs, 'a'), 'float32'), cast(take(inputs, 'b'), 'float32'))
     return cast(unary('Floor', quotient), 'int32')
+  },
+  /** The angle of the point (b, a). */
+  Atan2: inputs => {
+    const [a, b] = [cast(take(inputs, 'a'), 'float32'), cast(take(inputs, 'b'), 'float32')]
+    const zero = (x: Value) => binary('Equal', x, float32(0), 'bool')
+    const angle = unary('Atan', binary('Div', a, where(zero(b), float32(0), b)))
+    const turn = where(binary('Less', a, float32(0), 'bool'), float32(-Math.PI), float32(Math.PI))
+    const any = where(binary('Less', b, float32(0), 'bool'), binary('Add', angle, turn), angle)
+    return where(binary('And', zero(a), zero(b), 'bool'), binary('Mul', float32(0), binary('Add', a, b)), any)
   },
   AddN: inputs => Object.values(inputs).reduce((sum, term) => binary('Add', sum, term)),
 

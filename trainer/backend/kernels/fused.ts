@@ -12,10 +12,10 @@ const activations: Readonly<Record<string, string>> = {
 /** `value` with the bias and then the activation that a fused kernel was given. */
 function activated(value: Value, inputs: KernelInputs, attributes: KernelAttributes): Value {
   const sum = inputs.bias ? binary('Add', value, alongChannels(inputs.bias, attributes)) : value
-  const name = attributes.activation ?? 'linear'
-  if (name === 'linear') return sum
-  const kernel = elementwise[activations[String(name)] ?? '']
-  if (!kernel) throw new Error(`there is no activation "${String(name)}"`)
+  const name = attributes.activation
+  if (name === undefined || name === null || name === 'linear') return sum
+  const kernel = typeof name === 'string' ? elementwise[activations[name] ?? ''] : undefined
+  if (!kernel) throw new Error(`there is no activation ${JSON.stringify(name)}`)
   const alpha = inputs.preluActivationWeights
   return kernel({ x: sum, ...(alpha && { alpha: alongChannels(alpha, attributes) }) }, { alpha: attributes.leakyreluAlpha }) as Value
 }

@@ -33,3 +33,9 @@ export function numbersAttribute(attributes: KernelAttributes, name: string): nu
 export function positiveAxis(axis: number, rank: number): number {
   return axis < 0 ? axis + rank : axis
 }
+
+/** All axes unless some are given. */
+export function axesOf(x: Value, given: unknown): number[] {
+  const all = x.shape.map((_, axis) => axis)
+  return given === undefined || given === null ? all : numbersAttribute({ given }, 'given').map(axis => positiveAxis(axis, x.shape.length))
+}

@@ -1,4 +1,5 @@
 /** Matrix products: `Gemm` where one matrix meets one matrix, `MatMul` and `FusedMatMul` over a batch. */
+import * as tf from '../tf.js'
 import { emitOne, reshaped, sizeOf, type Value } from '../graph.js'
 import { broadcastShape } from './elementwise.js'
 import { take, type KernelAttributes, type KernelTable } from './kernel.js'
@@ -30,5 +31,15 @@ export function product(a: Value, b: Value, attributes: KernelAttributes): Value
 }
 
 export const products: KernelTable = {
+  Einsum: (inputs, attributes) => {
+    const values = Object.values(inputs)
+    const equation = String(attributes.equation).replaceAll(' ', '')
+    const { allDims, idDims } = tf.backend_util.decodeEinsumEquation(equation, values.length)
+    tf.backend_util.checkEinsumDimSizes(allDims.length, idDims, values as unknown as tf.Tensor[])
+    const [left = '', right = ''] = equation.split('->')
+    const sizes = new Map(left.split(',').flatMap((labels, index) => Array.from(labels, (label, axis) => [label, values[index]?.shape[axis] ?? 0])))
+    const shape = Array.from(right, label => sizes.get(label) ?? 0)
+    return emitOne({ op: 'Einsum', inputs: values, attributes: { equation } }, shape)
+  },
   BatchMatMul: (inputs, attributes) => product(take(inputs, 'a'), take(inputs, 'b'), attributes),
 }

@@ -1,7 +1,8 @@
 /** Operations that shorten axes, and those that normalise along one. */
 import { constant, emit, emitOne, float32, int64, type Value } from '../graph.js'
 import { binary, cast, where } from './elementwise.js'
-import { numberAttribute, numbersAttribute, positiveAxis, take, type Kernel, type KernelTable } from './kernel.js'
+import { axesOf, numberAttribute, positiveAxis, take, type Kernel, type KernelTable } from './kernel.js'
+import { flipped } from './shape.js'
 
 function reducedShape(shape: readonly number[], axes: readonly number[], keepDims: boolean): number[] {
   return shape.map((size, axis) => (axes.includes(axis) ? 1 : size)).filter((_, axis) => keepDims || !axes.includes(axis))
@@ -23,12 +24,6 @@ function withNaN(op: 'ReduceMax' | 'ReduceMin', x: Value, axes: readonly number[
   const missing = cast(emitOne({ op: 'IsNaN', inputs: [x] }, x.shape, 'bool'), 'float32')
   const any = binary('Greater', reduce('ReduceMax', missing, axes, keepDims), float32(0), 'bool')
   return where(any, float32(Number.NaN), extreme)
-}
-
-/** All axes unless some are given. */
-export function axesOf(x: Value, given: unknown): number[] {
-  const all = x.shape.map((_, axis) => axis)
-  return given === undefined || given === null ? all : numbersAttribute({ given }, 'given').map(axis => positiveAxis(axis, x.shape.length))
 }
 
 /** tfjs names the axes differently for Max than for the others. */
@@ -72,6 +67,23 @@ export const reductions: KernelTable = {
     const axis = constant('int32', [], Int32Array.of(positiveAxis(numberAttribute(attributes, 'axis'), x.shape.length)))
     const flags = { exclusive: attributes.exclusive === true ? 1 : 0, reverse: attributes.reverse === true ? 1 : 0 }
     return emitOne({ op: 'CumSum', inputs: [x, axis], attributes: flags }, x.shape)
+  },
+  /** ONNX has none: each round multiplies by what stands 1, 2, 4, … places before, until every place holds all that came before it. */
+  Cumprod: (inputs, attributes) => {
+    const given = take(inputs, 'x')
+    const axis = positiveAxis(numberAttribute(attributes, 'axis'), given.shape.length)
+    const size = given.shape[axis] ?? 0
+    const ones = (value: Value) => constant(value.type, [], value.type === 'int32' ? Int32Array.of(1) : Float32Array.of(1))
+    /** Later by some places, with ones in front. */
+    const delayed = (value: Value, places: number) => {
+      const pads = [...given.shape, ...given.shape].map((_, index) => (index === axis ? places : index === axis + given.shape.length ? -places : 0))
+      return emitOne({ op: 'Pad', inputs: [value, int64(pads), ones(value)] }, value.shape)
+    }
+    const turn = (value: Value) => (attributes.reverse === true ? flipped(value, [axis]) : value)
+    let made = turn(given)
+    if (attributes.exclusive === true) made = delayed(made, 1)
+    for (let places = 1; places < size; places *= 2) made = binary('Mul', made, delayed(made, places))
+    return turn(made)
   },
   /** The k largest along the last axis, and where they stood. */
   TopK: (inputs, attributes) => {

@@ -1,8 +1,7 @@
 /** Operations that move elements without computing on them. */
 import { constant, emit, emitOne, int64, reshaped, sameShape, sizeOf, type ElementType, type Value } from '../graph.js'
 import { cast } from './elementwise.js'
-import { axesOf } from './reduce.js'
-import { numberAttribute, numbersAttribute, positiveAxis, take, type KernelAttributes, type KernelInputs, type KernelTable } from './kernel.js'
+import { axesOf, numberAttribute, numbersAttribute, positiveAxis, take, type KernelAttributes, type KernelInputs, type KernelTable } from './kernel.js'
 
 export function filled(type: string, shape: readonly number[], value: number): Value {
   const size = sizeOf(shape)
@@ -60,6 +59,12 @@ function batchDimsOf(x: Value, indices: Value, axis: number, given: number): num
 
 export function transposed(x: Value, perm: readonly number[]): Value {
   return emitOne({ op: 'Transpose', inputs: [x], attributes: { perm } }, perm.map(axis => x.shape[axis] ?? 0))
+}
+
+/** The other way round along the axes. */
+export function flipped(x: Value, axes: readonly number[]): Value {
+  const [starts, ends, steps] = [-1, -(2 ** 31), -1].map(value => int64(axes.map(() => value))) as [Value, Value, Value]
+  return emitOne({ op: 'Slice', inputs: [x, starts, ends, int64(axes), steps] }, x.shape)
 }
 
 function list(inputs: KernelInputs): Value[] {
@@ -179,13 +184,16 @@ export const shapes: KernelTable = {
     const values = Array.from({ length }, (_unused, index) => start + index * step)
     return attributes.dtype === 'int32' ? constant('int32', [length], Int32Array.from(values)) : constant('float32', [length], Float32Array.from(values))
   },
+  LinSpace: (_, attributes) => {
+    const [start, stop, num] = ['start', 'stop', 'num'].map(name => numberAttribute(attributes, name)) as [number, number, number]
+    return constant('float32', [num], Float32Array.from({ length: num }, (_unused, index) => start + index * (stop - start) / Math.max(1, num - 1)))
+  },
   Reverse: (inputs, attributes) => {
     const x = take(inputs, 'x')
     const axes = axesOf(x, attributes.dims)
     if (axes.length === 0) return x
     if (axes.some(axis => axis < 0 || axis >= x.shape.length)) throw new Error(`there are no axes ${axes.join(', ')}`)
-    const [starts, ends, steps] = [-1, -(2 ** 31), -1].map(value => int64(axes.map(() => value))) as [Value, Value, Value]
-    return emitOne({ op: 'Slice', inputs: [x, starts, ends, int64(axes), steps] }, x.shape)
+    return flipped(x, axes)
   },
   ZerosLike: inputs => likeWith(take(inputs, 'x'), 0),
   OnesLike: inputs => likeWith(take(inputs, 'x'), 1),
