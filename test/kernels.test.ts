@@ -3,7 +3,7 @@ import { InferenceSession, Tensor } from 'onnxruntime-node'
 import * as tf from '../trainer/backend/tf.js'
 import { backend, backendName, registerOnnxRuntimeBackend } from '../trainer/backend/backend.js'
 import { input } from '../trainer/backend/graph.js'
-import { trace } from '../trainer/backend/jit.js'
+import { jit, trace } from '../trainer/backend/jit.js'
 import { lower } from '../trainer/backend/lower.js'
 import { draw, expectSame, on } from './both-backends.js'
 
@@ -112,6 +112,29 @@ test('the same seed draws the same, classes as often as they are likely', async 
   expect((await drawn(0.3)).result).not.toEqual((await drawn(0.4)).result)
   const shares = [0, 1, 2].map(index => result.filter(value => value === index).length / result.length)
   ;[0.7, 0.1, 0.2].forEach((share, index) => { expect(shares[index]).toBeCloseTo(share, 1) })
+})
+
+test('a step of a small convolutional network, compiled and optimised, computes what the cpu backend does', async () => {
+  const step = (weights: { a: tf.Tensor; b: tf.Tensor; c: tf.Tensor }, x: tf.Tensor) => {
+    const loss = (a: tf.Tensor, b: tf.Tensor, c: tf.Tensor) => {
+      const first = tf.maxPool(tf.fused.conv2d({
+        x: x as tf.Tensor4D, filter: a as tf.Tensor4D, strides: 1, pad: 'same', activation: 'relu', bias: tf.tensor1d([0.1, 0, -0.1, 0]),
+      }), 2, 2, 'same')
+      const second = tf.relu(tf.batchNorm(tf.depthwiseConv2d(first, b as tf.Tensor4D, 1, 'same'), tf.zeros([8]), tf.ones([8]), tf.zeros([8]), tf.ones([8])))
+      const pooled = tf.reshape(tf.avgPool(second as tf.Tensor4D, 2, 2, 'valid'), [2, -1])
+      return tf.mean(tf.square(tf.fused.matMul({ a: pooled as tf.Tensor2D, b: c as tf.Tensor2D, activation: 'sigmoid' }))) as tf.Scalar
+    }
+    const { value, grads: [a, b, c] } = tf.valueAndGrads(loss as never)([weights.a, weights.b, weights.c])
+    return { value, a, b, c } as Record<string, tf.Tensor>
+  }
+  const given = () => [{ a: draw([3, 3, 3, 4], 1), b: draw([3, 3, 4, 2], 2), c: draw([32, 5], 3) }, draw([2, 8, 8, 3], 4)] as const
+  const jitted = jit(step, { threads: 1 })
+  const made = await jitted(...given())
+  const expected = await on('cpu', () => step(...given()))
+  for (const [name, tensor] of Object.entries(made)) {
+    [...await tensor.data()].forEach((value, index) => { expect(value, name).toBeCloseTo(expected[name]?.[index] ?? Number.NaN, 5) })
+  }
+  await jitted.release()
 })
 
 test('a graph of images takes any batch at run time', async () => {

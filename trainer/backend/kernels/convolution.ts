@@ -4,9 +4,9 @@
  */
 import { emitOne, int64, reshaped, sameShape, type Value } from '../graph.js'
 import { cast } from './elementwise.js'
-import { numbersAttribute, take, type Kernel, type KernelAttributes, type KernelTable } from './kernel.js'
+import { at, numbersAttribute, take, type Kernel, type KernelAttributes, type KernelTable } from './kernel.js'
 import { transposed } from './shape.js'
-import { at, convolutionWindow, padsOf, toChannelsFirst, toChannelsLast, toWeights, type Window } from './window.js'
+import { convolutionWindow, padsOf, toChannelsFirst, toChannelsLast, toWeights, type Window } from './window.js'
 
 /** x [N, C, …] with weights [O, C / groups, k…] gives [N, O, …]. */
 function convolve(x: Value, weights: Value, window: Window, groups: number): Value {

@@ -1,9 +1,8 @@
 /** Images [N, H, W, C] at another size: linear along each axis, so a product with a constant matrix an axis; its gradient is the transpose. */
 import { constant, emitOne, reshaped, type Value } from '../graph.js'
 import { cast } from './elementwise.js'
-import { numbersAttribute, take, type KernelAttributes, type KernelTable } from './kernel.js'
+import { at, numbersAttribute, take, type KernelAttributes, type KernelTable } from './kernel.js'
 import { flipped } from './shape.js'
-import { at } from './window.js'
 
 /** What each of the `to` places takes from the `from` places: pairs of place and weight. */
 type Interpolation = (from: number, to: number, attributes: KernelAttributes) => (readonly (readonly [place: number, weight: number])[])[]

@@ -39,3 +39,10 @@ export function axesOf(x: Value, given: unknown): number[] {
   const all = x.shape.map((_, axis) => axis)
   return given === undefined || given === null ? all : numbersAttribute({ given }, 'given').map(axis => positiveAxis(axis, x.shape.length))
 }
+
+/** The entry of an axis that must be there. */
+export function at(list: readonly number[], axis: number): number {
+  const value = list[axis]
+  if (value === undefined) throw new Error(`there is no axis ${String(axis)} in [${list.join(', ')}]`)
+  return value
+}

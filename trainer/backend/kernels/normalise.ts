@@ -1,8 +1,7 @@
 /** Normalisation with statistics that are given, or of the neighbouring channels. */
 import { constant, emitOne, float32, type Value } from '../graph.js'
 import { binary, unary } from './elementwise.js'
-import { numberAttribute, take, type KernelAttributes, type KernelTable } from './kernel.js'
-import { at } from './window.js'
+import { at, numberAttribute, take, type KernelAttributes, type KernelTable } from './kernel.js'
 
 /** x [..., C] summed over each channel and the `depthRadius` ones on both sides of it. */
 function overNeighbours(x: Value, attributes: KernelAttributes): Value {

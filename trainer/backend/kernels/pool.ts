@@ -2,9 +2,9 @@
 import { constant, emit, emitOne, float32, int64, reshaped, sameShape, sizeOf, type Value } from '../graph.js'
 import { inputGradient } from './convolution.js'
 import { binary, cast, where } from './elementwise.js'
-import { take, type Kernel, type KernelTable } from './kernel.js'
+import { at, take, type Kernel, type KernelTable } from './kernel.js'
 import { filled, zeros } from './shape.js'
-import { at, padsOf, poolWindow, toChannelsFirst, toChannelsLast, type Window } from './window.js'
+import { padsOf, poolWindow, toChannelsFirst, toChannelsLast, type Window } from './window.js'
 
 const attributesOf = (window: Window) => ({ kernel_shape: window.size, strides: window.strides, pads: padsOf(window) })
 
@@ -31,7 +31,8 @@ function grown(x: Value, window: Window, filler: number): [x: Value, window: Win
 function largest(x: Value, window: Window): [value: Value, place: Value] {
   const shape = [...x.shape.slice(0, 2), ...window.output]
   const [value, place] = emit(
-    { op: 'MaxPool', inputs: [numbersOf(x)], attributes: attributesOf(window) },
+    // The default order, said aloud: it tells this node from the one without places, which would else be taken for its twin.
+    { op: 'MaxPool', inputs: [numbersOf(x)], attributes: { ...attributesOf(window), storage_order: 0 } },
     [{ type: 'float32', shape }, { type: 'int64', shape }],
   )
   if (!value || !place) throw new Error('MaxPool made no output')

@@ -2,9 +2,8 @@
 import * as tf from '../tf.js'
 import { constant, emitOne, int64, reshaped, sizeOf, type Value } from '../graph.js'
 import { broadcastShape, where } from './elementwise.js'
-import { numberAttribute, numbersAttribute, take, type KernelTable } from './kernel.js'
+import { at, numberAttribute, numbersAttribute, take, type KernelTable } from './kernel.js'
 import { filled, shapes, transposed } from './shape.js'
-import { at } from './window.js'
 
 type Paddings = readonly (readonly [number, number])[]
 
@@ -28,8 +27,8 @@ export const rearrangements: KernelTable = {
     // Backwards, an end of -1 lies before the first; ONNX would count it from the last. An untouched axis may be free at run time.
     const axes = x.shape.flatMap((size, axis) => (cut.strides[axis] === 1 && cut.begin[axis] === 0 && cut.end[axis] === size ? [] : [axis]))
     const ends = axes.map(axis => (at(cut.end, axis) < 0 ? -(2 ** 31) : at(cut.end, axis)))
-    const inputs_ = [x, int64(axes.map(axis => at(cut.begin, axis))), int64(ends), int64(axes), int64(axes.map(axis => at(cut.strides, axis)))]
-    return reshaped(emitOne({ op: 'Slice', inputs: inputs_ }, cut.finalShapeSparse), cut.finalShape)
+    const [starts, steps] = [cut.begin, cut.strides].map(list => int64(axes.map(axis => at(list, axis)))) as [Value, Value]
+    return reshaped(emitOne({ op: 'Slice', inputs: [x, starts, int64(ends), int64(axes), steps] }, cut.finalShapeSparse), cut.finalShape)
   },
   /** `reflect` leaves the edge out of the mirror image, `symmetric` repeats it. */
   MirrorPad: (inputs, attributes) => {

@@ -2,8 +2,7 @@
 import * as tf from '../tf.js'
 import { constant, emit, emitOne, float32, int64, reshaped, type Value } from '../graph.js'
 import { binary, cast, unary, where } from './elementwise.js'
-import { numberAttribute, numbersAttribute, take, type KernelTable } from './kernel.js'
-import { at } from './window.js'
+import { at, numberAttribute, numbersAttribute, take, type KernelTable } from './kernel.js'
 
 const plus = (a: Value, b: Value) => binary('Add', a, b)
 const minus = (a: Value, b: Value) => binary('Sub', a, b)

@@ -2,10 +2,9 @@
 import * as tf from '../tf.js'
 import { constant, emitOne, int64, reshaped, sizeOf, type Value } from '../graph.js'
 import { binary, cast, where } from './elementwise.js'
-import { numberAttribute, numbersAttribute, take, type KernelTable } from './kernel.js'
+import { at, numberAttribute, numbersAttribute, take, type KernelTable } from './kernel.js'
 import { reduce } from './reduce.js'
 import { filled } from './shape.js'
-import { at } from './window.js'
 
 const shaped = (value: Value) => ({ dataId: {}, shape: [...value.shape], dtype: 'float32' as const })
 const int32 = (values: readonly number[], shape: readonly number[]) => constant('int32', shape, Int32Array.from(values))

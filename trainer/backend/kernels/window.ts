@@ -1,7 +1,7 @@
 /** How a window moves over the spatial axes of an image or a volume, and the layouts of tfjs and ONNX. */
 import * as tf from '../tf.js'
 import type { Value } from '../graph.js'
-import { numbersAttribute, type KernelAttributes } from './kernel.js'
+import { at, numbersAttribute, type KernelAttributes } from './kernel.js'
 import { transposed } from './shape.js'
 
 type Pair = [number, number]
@@ -31,12 +31,6 @@ export function padsOf({ size, strides, dilations, input, output, before }: Wind
     return Math.max(0, reach - at(input, axis) - at(before, axis))
   })
   return [...before, ...after]
-}
-
-export function at(list: readonly number[], axis: number): number {
-  const value = list[axis]
-  if (value === undefined) throw new Error(`there is no axis ${String(axis)} in [${list.join(', ')}]`)
-  return value
 }
 
 /** The window of a convolution of x [N, …, C] (or [N, C, …]) with a filter [k…, C, O], or [k…, C, Q] where each channel has its own. */
