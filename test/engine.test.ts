@@ -1,4 +1,7 @@
 import { readFileSync } from 'node:fs'
+import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import fc from 'fast-check'
 import { beforeEach, describe, expect, test } from 'vitest'
 import * as tf from '../trainer/backend/tf.js'
@@ -12,7 +15,7 @@ import { keptOf, patchPixelsOf, tokensOf, type Preset } from '../trainer/model/p
 import { Ssmae } from '../trainer/model/ssmae.js'
 import { betas, update } from '../trainer/optim/adamw.js'
 import { recipes } from '../trainer/recipe.js'
-import { stepFunction, type Batch, type Control } from '../trainer/step.js'
+import { stepFunction, unpacked, type Batch, type Control } from '../trainer/step.js'
 import { draw, expectSame, on, type Tensors } from './both-backends.js'
 
 registerOnnxRuntimeBackend()
@@ -76,8 +79,8 @@ describe('errors name the operation and the shapes', () => {
       .rejects.toThrow(/Unique.*onnxruntime/)
   })
   test('reading inside of jit', async () => {
-    const reads = jit<[tf.Tensor], tf.Tensor>(x => tf.mul(x, x.dataSync()[0] ?? 0), { threads: 1 })
-    await expect(reads(draw([2], 1))).rejects.toThrow(/await tensor.data\(\).*outside of jit/)
+    const reads = jit<[tf.Tensor], tf.Tensor>(x => tf.mul(x, x.dataSync()[0] ?? 0), { name: 'reads', threads: 1 })
+    await expect(reads(draw([2], 1))).rejects.toThrow(/read while "reads" is traced, at .*engine\.test\.ts.*outside of jit/)
   })
 })
 
@@ -89,13 +92,11 @@ describe('gradients', () => {
     block: { fn: x => block(blockWeights(), 'b', x, 3, 2), shape: [6, 8] },
   }
   function blockWeights(): Tensors {
-    const sizes = { query: [8, 8], key: [8, 8], value: [8, 8], projection: [8, 8] }
-    const attentionWeights = Object.entries(sizes).flatMap(([name, [from = 0, to = 0]], index) => [
-      [`b.attention.${name}.weight`, draw([from, to], 20 + index)], [`b.attention.${name}.bias`, draw([to], 30 + index)]])
+    const parts = ['query', 'key', 'value', 'projection'].map((name, index) => [`b.attention.${name}.weight`, draw([8, 8], 20 + index)])
     return {
-      ...Object.fromEntries(attentionWeights) as Tensors,
-      'b.mlp.expand.weight': draw([8, 32], 40, 0.5), 'b.mlp.expand.bias': draw([32], 41),
-      'b.mlp.contract.weight': draw([32, 8], 42, 0.5), 'b.mlp.contract.bias': draw([8], 43),
+      ...Object.fromEntries(parts) as Tensors,
+      'b.mlp.expand.weight': draw([8, 32], 40, 0.5),
+      'b.mlp.contract.weight': draw([32, 8], 42, 0.5),
     }
   }
 
@@ -124,13 +125,11 @@ describe('gradients', () => {
     // Beside its zeros, so that every weight matters.
     const random = Random.of(2)
     flat.forEach((value, index) => { flat[index] = value + random.around(0.05) })
-    const step = stepFunction(new Ssmae(small), recipe, { reconstruct: true, labeled: true, unlabeled: true })
+    const step = stepFunction(new Ssmae(small), table, recipe, { reconstruct: true, labeled: true, unlabeled: true })
     await expectSame(() => {
-      const weights = Object.fromEntries(table.specs.map(({ name, offset, size, shape }) =>
-        [name, tf.tensor(flat.slice(offset, offset + size), shape)]))
-      const { gradients, losses, used, classMix } = step(weights, weights, smallBatch(recipe.maskRatio), smallControl())
-      expect(Object.keys(gradients)).toHaveLength(table.specs.length)
-      return { ...gradients, losses, used, classMix }
+      const weights = tf.tensor1d(flat)
+      const { gradient, losses, used, classMix } = step(weights, weights, smallBatch(recipe.maskRatio), smallControl())
+      return { ...unpacked(table, gradient), losses, used, classMix }
     }, 2e-3)
   })
 })
@@ -187,7 +186,7 @@ describe('jit', () => {
   test('replays without compiling again, leaves no tensors behind, and computes what eager computes', async () => {
     const slope = (w: tf.Tensor, x: tf.Tensor) => tf.grad(other => tf.sum(tf.square(tf.mul(other, x))))(w)
     const fn = (state: { w: tf.Tensor }, x: tf.Tensor) => ({ w: tf.sub(state.w, tf.mul(slope(state.w, x), 0.1)) })
-    const step = jit(fn, { threads: 1 })
+    const step = jit(fn, { name: 'step', threads: 1 })
     let state: { w: tf.Tensor } = { w: draw([4], 1) }
     const x = draw([4], 2)
     const eager = await on('cpu', () => fn(fn({ w: draw([4], 1) }, draw([4], 2)), draw([4], 2)))
@@ -201,14 +200,58 @@ describe('jit', () => {
       counts.push(tf.memory().numTensors)
     }
     expect(new Set(counts).size).toBe(1)
-    expect(step.compilations()).toBe(1)
+    expect(step.compilations).toHaveLength(1)
   })
 
-  test('compiles once more for another shape', async () => {
-    const double = jit<[tf.Tensor], tf.Tensor>(x => tf.mul(x, 2), { threads: 1 })
-    expect([...await (await double(tf.tensor1d([1, 2]))).data()]).toEqual([2, 4])
-    expect([...await (await double(tf.tensor1d([1, 2, 3]))).data()]).toEqual([2, 4, 6])
-    expect(double.compilations()).toBe(2)
+  test('compiles once more for another shape, and says which argument changed', async () => {
+    const double = jit<[{ x: tf.Tensor; y: tf.Tensor }], tf.Tensor>(({ x, y }) => tf.add(x, y), { name: 'double', threads: 1 })
+    const both = (values: number[]) => ({ x: tf.tensor1d(values), y: tf.tensor1d([1]) })
+    expect([...await (await double(both([1, 2]))).data()]).toEqual([2, 3])
+    expect([...await (await double(both([1, 2, 3]))).data()]).toEqual([2, 3, 4])
+    expect([...await (await double(both([5, 6]))).data()]).toEqual([6, 7])
+    expect(double.compilations.map(({ changed }) => changed)).toEqual([[], ['0.x: float32[3], before float32[2]']])
+  })
+
+  test('names the place where a step draws from Math.random, and leaves Math.random as it was', async () => {
+    const { random } = Math
+    const draws = jit<[tf.Tensor], tf.Tensor>(x => tf.mul(x, Math.random()), { name: 'draws', threads: 1 })
+    await expect(draws(draw([2], 1))).rejects.toThrow(/Math\.random is called while "draws" is traced, at .*engine\.test\.ts/)
+    await expect(draws(draw([2], 1))).rejects.toThrow(/outside of jit/)
+    expect(Math.random).toBe(random)
+  })
+
+  test('names a kernel that is missing, and the place that asked for it', async () => {
+    const missing = jit<[tf.Tensor1D], tf.Tensor>(x => tf.unique(x).values, { name: 'missing', threads: 1 })
+    await expect(missing(draw([4], 1) as tf.Tensor1D)).rejects
+      .toThrow(/Kernel 'Unique' not registered.*while "missing" is traced, at .*engine\.test\.ts/)
+  })
+
+  test('writes results over those before, where it was told to', async () => {
+    const double = jit<[tf.Tensor], tf.Tensor>(x => tf.mul(x, 2), { name: 'double', threads: 1, reuse: true })
+    const first = await double(tf.tensor1d([1, 2]))
+    expect([...await first.data()]).toEqual([2, 4])
+    const second = await double(tf.tensor1d([3, 4]))
+    expect([...await second.data()]).toEqual([6, 8])
+    expect([...await first.data()]).toEqual([6, 8])
+  })
+
+  test('writes each graph as ONNX and as text where PAWL_GRAPHS says', async () => {
+    const folder = await mkdtemp(join(tmpdir(), 'pawl-graphs-'))
+    process.env.PAWL_GRAPHS = folder
+    try {
+      const half = (a: tf.Tensor2D, b: tf.Tensor2D) => tf.mul(tf.matMul(a, b, true), 0.5)
+      const product = jit(half, { name: 'product', threads: 1 })
+      tf.dispose(await product(draw([3, 2], 1) as tf.Tensor2D, draw([3, 4], 2) as tf.Tensor2D))
+      const names = await readdir(folder)
+      expect(names.map(name => name.replace(/-\d+-\d+/, '')).sort()).toEqual(['product.onnx', 'product.txt'])
+      const text = await readFile(join(folder, names.find(name => name.endsWith('.txt')) ?? ''), 'utf8')
+      expect(text).toBe([
+        'input0: float32[3, 2]', 'input1: float32[3, 4]', '%2 = Gemm(input0, input1, transA=1, alpha=0.5) float32[2, 4]', 'output0 = %2', '',
+      ].join('\n'))
+    } finally {
+      delete process.env.PAWL_GRAPHS
+      await rm(folder, { recursive: true })
+    }
   })
 })
 

@@ -5,6 +5,7 @@ import { backend, backendName, registerOnnxRuntimeBackend } from '../trainer/bac
 import { input } from '../trainer/backend/graph.js'
 import { jit, trace } from '../trainer/backend/jit.js'
 import { lower } from '../trainer/backend/lower.js'
+import { rewritten } from '../trainer/backend/rewrite.js'
 import { draw, expectSame, on } from './both-backends.js'
 
 registerOnnxRuntimeBackend()
@@ -128,7 +129,7 @@ test('a step of a small convolutional network, compiled and optimised, computes 
     return { value, a, b, c } as Record<string, tf.Tensor>
   }
   const given = () => [{ a: draw([3, 3, 3, 4], 1), b: draw([3, 3, 4, 2], 2), c: draw([32, 5], 3) }, draw([2, 8, 8, 3], 4)] as const
-  const jitted = jit(step, { threads: 1 })
+  const jitted = jit(step, { name: 'test', threads: 1 })
   const made = await jitted(...given())
   const expected = await on('cpu', () => step(...given()))
   for (const [name, tensor] of Object.entries(made)) {
@@ -149,12 +150,12 @@ test('a graph of images takes any batch at run time', async () => {
   const pooled = (symbol: tf.Tensor) =>
     tf.image.resizeBilinear(tf.maxPool(tf.conv2d(symbol as tf.Tensor4D, draw([3, 3, 2, 3], 2) as tf.Tensor4D, 2, 'same'), 2, 2, 'same'), [3, 5])
   const backwards = (symbol: tf.Tensor) => tf.grad(pooled)(symbol, pooled(symbol))
-  const { outputs: values } = trace(() => {
+  const { outputs: values } = trace('test', () => {
     const symbol = tf.engine().makeTensorFromTensorInfo(backend.adopt(x))
     return [layers(symbol), backwards(symbol)]
   })
-  const model = lower({
-    inputs: [{ name: 'x', value: x }], outputs: values.map((value, index) => ({ name: `y${String(index)}`, value })), free: { size: free, name: 'batch' },
+  const { model } = lower({
+    inputs: [{ name: 'x', value: x }], outputs: rewritten(values, { contrib: false }).map((value, index) => ({ name: `y${String(index)}`, value })), free: { size: free, name: 'batch' },
   })
   const session = await InferenceSession.create(model, { intraOpNumThreads: 1, logSeverityLevel: 3 })
   for (const batch of [1, 3]) {

@@ -1,15 +1,15 @@
 /** `pawl bench train`: the full training step, all branches on, beside this machine's SGEMM. */
 import { availableParallelism } from 'node:os'
 import * as tf from './backend/tf.js'
-import { chooseBackend, useBackend } from './backend/choose.js'
+import { chooseEngine, embedded, useEngine } from './backend/choose.js'
 import { jit } from './backend/jit.js'
 import type { PresetName } from './contract.js'
 import { Random } from './data/random.js'
-import { Lanes } from './lanes/lanes.js'
+import { Lanes, lanesOn } from './lanes/lanes.js'
 import { allocate } from './lanes/shared.js'
 import { exportClassifier } from './export/onnx.js'
 import { initialise, parameterTable } from './model/parameters.js'
-import { channels, evenLanes, flopsOfStep, presets } from './model/presets.js'
+import { channels, flopsOfStep, presets } from './model/presets.js'
 import { recipes } from './recipe.js'
 
 export interface BenchOptions {
@@ -50,8 +50,8 @@ export async function benchTrain(options: BenchOptions): Promise<BenchReport> {
   const preset = presets[options.preset]
   const recipe = recipes.ssmae
   const table = parameterTable(preset, classCount, recipe)
-  const { backend, device } = await chooseBackend(options.backend)
-  const lanesCount = evenLanes(presets[options.preset], options.lanes ?? availableParallelism())
+  const engine = await chooseEngine(options.backend, options.device)
+  const lanesCount = lanesOn(engine, preset, options.lanes)
   const images = 4 * (preset.labeled + preset.unlabeled)
   const buffers = allocate(table, lanesCount, images * preset.size ** 2 * channels)
   const random = Random.of(0)
@@ -60,7 +60,7 @@ export async function benchTrain(options: BenchOptions): Promise<BenchReport> {
   initialise(table, new Float32Array(buffers.state.student), random)
   new Float32Array(buffers.state.teacher).set(new Float32Array(buffers.state.student))
   const rooflineGflops = await roofline()
-  const lanes = new Lanes({ preset: options.preset, classCount, recipe, seed: 0, backend, buffers })
+  const lanes = new Lanes({ preset: options.preset, classCount, recipe, seed: 0, engine, buffers })
   await lanes.start()
   const seconds: number[] = []
   const sessionShare: number[] = []
@@ -93,8 +93,7 @@ export async function benchTrain(options: BenchOptions): Promise<BenchReport> {
   const gflops = flopsPerStep / secondsPerStep / 1e9
   return {
     preset: options.preset,
-    backend,
-    device,
+    ...engine,
     lanes: lanesCount,
     parameters: table.size,
     secondsPerStep,
@@ -111,7 +110,7 @@ export async function benchTrain(options: BenchOptions): Promise<BenchReport> {
 }
 
 export async function untrainedModel(name: PresetName): Promise<Uint8Array> {
-  await useBackend('onnxruntime')
+  await useEngine(embedded)
   const table = parameterTable(presets[name], classCount, recipes.ssmae)
   const flat = new Float32Array(table.size)
   initialise(table, flat, Random.of(0))
@@ -122,10 +121,10 @@ export async function untrainedModel(name: PresetName): Promise<Uint8Array> {
 
 /** Product of two square matrices by the same engine with a thread a core, GFLOP/s, median of 20. */
 async function roofline(): Promise<number> {
-  await useBackend('onnxruntime')
+  await useEngine(embedded)
   const size = 1024
   const [a, b] = [0, 1].map(() => tf.tensor2d(new Float32Array(size * size).fill(0.5), [size, size]))
-  const product = jit<[tf.Tensor2D, tf.Tensor2D], tf.Tensor2D>((x, y) => tf.matMul(x, y), { threads: availableParallelism() })
+  const product = jit<[tf.Tensor2D, tf.Tensor2D], tf.Tensor2D>((x, y) => tf.matMul(x, y), { name: 'roofline', threads: availableParallelism() })
   const seconds: number[] = []
   for (let run = 0; run < 25; run++) {
     const before = product.sessionMs()

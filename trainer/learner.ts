@@ -1,5 +1,5 @@
 /** A training state and what moves it: steps, looks at the gate split, and nothing else. */
-import type { BackendName } from './backend/choose.js'
+import type { Engine } from './backend/choose.js'
 import type { PresetName } from './contract.js'
 import { softmax } from './evidence.js'
 import { Lanes } from './lanes/lanes.js'
@@ -14,7 +14,7 @@ export interface LearnerOptions {
   preset: PresetName
   recipe: Recipe
   seed: number
-  backend: BackendName
+  engine: Engine
   lanes: number
   /** Names of the classes are not needed here: labels are indices below this count. */
   classCount: number
@@ -51,9 +51,8 @@ export class Learner {
   private readonly order: { labeled: Shuffled; unlabeled: Shuffled }
   private readonly prior: number[]
   private classMix: number[]
+  /** Updates so far. */
   private steps = 0
-  /** Updates since the teacher last started from the student. */
-  private teacherAge = 0
 
   constructor(options: LearnerOptions) {
     this.options = options
@@ -78,14 +77,6 @@ export class Learner {
     this.classMix = [...this.prior]
   }
 
-  get student(): Float32Array {
-    return new Float32Array(this.buffers.state.student)
-  }
-
-  get teacher(): Float32Array {
-    return new Float32Array(this.buffers.state.teacher)
-  }
-
   async start(): Promise<void> {
     await this.lanes.start()
   }
@@ -94,19 +85,28 @@ export class Learner {
     await this.lanes.stop()
   }
 
+  /** The teacher's weights [n], which a round exports. */
+  async result(): Promise<Float32Array> {
+    await this.lanes.publish()
+    return this.teacher.slice()
+  }
+
   /** Starts from given weights instead of random ones. */
-  adopt(weights: Float32Array): void {
+  async adopt(weights: Float32Array): Promise<void> {
     this.student.set(weights)
     this.teacher.set(weights)
+    await this.lanes.load()
   }
 
   /** Sets the weights whose names begin with `prefix`, in the order of the parameter table, in student and teacher. */
-  set(prefix: string, values: Float32Array): void {
+  async set(prefix: string, values: Float32Array): Promise<void> {
     const specs = this.table.specs.filter(({ name }) => name.startsWith(prefix))
     const size = specs.reduce((sum, spec) => sum + spec.size, 0)
     if (size !== values.length) throw new Error(`${prefix}: ${String(values.length)} values for ${String(size)} weights`)
     const [first] = specs
+    await this.lanes.publish()
     for (const vector of [this.student, this.teacher]) vector.set(values, first?.offset ?? 0)
+    await this.lanes.load()
   }
 
   /** One step: gradients of all branches, AdamW, teacher. */
@@ -141,12 +141,11 @@ export class Learner {
       this.classMix = this.classMix.map((share, label) => share + ((classMix[label] ?? 0) - share) / classMixMemory)
     }
     this.steps++
-    this.teacherAge++
     await this.lanes.update({
       count: this.steps,
       learningRate: options.learningRate,
       weightDecay: recipe.weightDecay,
-      teacherDecay: Math.min(1 - 1 / (this.teacherAge + 1), recipe.teacherDecay),
+      teacherDecay: Math.min(1 - 1 / (this.steps + 1), recipe.teacherDecay),
       layerDecay: options.layerDecay,
     })
     return { reconstruction, labeled: labeledLoss, unlabeled, used }
@@ -157,7 +156,7 @@ export class Learner {
     const first = this.options.labeled.length
     const ids = this.options.gate.map((_, index) => first + index)
     const classes = this.options.classCount
-    const flat = await this.lanes.predict({ part: 'teacher', ids, view: 'weak', key: this.steps })
+    const flat = await this.lanes.predict({ ids, view: 'weak', key: this.steps })
     const logits = ids.map((_, row) => [...flat.subarray(row * classes, (row + 1) * classes)])
     return { probabilities: logits.map(row => this.aligned(softmax(row))), logits }
   }
@@ -167,8 +166,16 @@ export class Learner {
     const first = this.options.labeled.length
     const classes = this.options.classCount
     const ids = this.options.gate.map((_, index) => first + index)
-    const flat = await this.lanes.predict({ part: 'teacher', ids, view: 'plain', key: 0 })
+    const flat = await this.lanes.predict({ ids, view: 'plain', key: 0 })
     return ids.map((_, row) => [...flat.subarray(row * classes, (row + 1) * classes)])
+  }
+
+  private get student(): Float32Array {
+    return new Float32Array(this.buffers.state.student)
+  }
+
+  private get teacher(): Float32Array {
+    return new Float32Array(this.buffers.state.teacher)
   }
 
   /** Label prior over class mix: what tilts the teacher's probabilities; all ones when alignment is off. */

@@ -1,18 +1,18 @@
 /** One round, from top to bottom: load ► reconstruct ► finetune ► semi-supervised ► export ► evidence. */
 import { createHash } from 'node:crypto'
 import { mkdir, readFile, writeFile } from 'node:fs/promises'
-import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
 import { ModelFile } from './backend/model-file.js'
 import { RoundError, type GateLook, type LabeledImage, type ModelCard, type PairedEvidence, type RoundEvent, type RoundFailure, type RoundPhase, type RoundResult, type RoundSpec } from './contract.js'
 import { loadImages, type Unreadable } from './data/load.js'
-import { chooseBackend } from './backend/choose.js'
+import { chooseEngine } from './backend/choose.js'
 import { fitTemperature, labelsOf, metricsOf, predictionsOf, probabilitiesOf, softmax } from './evidence.js'
 import { exportChecked } from './export/checked.js'
 import { readSafetensors } from './export/safetensors.js'
 import { closedGate, lookThroughGate, type GateDecision } from './gate/pseudo-label-gate.js'
 import { Learner } from './learner.js'
-import { evenLanes, presets } from './model/presets.js'
+import { lanesOn } from './lanes/lanes.js'
+import { presets } from './model/presets.js'
 import { Pace, rateAt, type Phase } from './pace.js'
 import { recipes, type Recipe } from './recipe.js'
 import { fitShortcut } from './shortcut.js'
@@ -38,9 +38,9 @@ export async function runRound(spec: RoundSpec, { signal, onEvent }: RoundOption
     await mkdir(spec.out, { recursive: true })
     enter('load')
     const data = await load(spec, recipe, { signal, onEvent })
-    const { backend, device } = await chooseBackend(spec.backend)
+    const engine = await chooseEngine(spec.backend, spec.device)
     const learner = new Learner({
-      preset: spec.preset, recipe, seed: spec.seed, backend, lanes: evenLanes(presets[spec.preset], spec.lanes ?? (backend === 'onnxruntime' ? availableParallelism() : 1)), classCount: data.classes.length,
+      preset: spec.preset, recipe, seed: spec.seed, engine, lanes: lanesOn(engine, presets[spec.preset], spec.lanes), classCount: data.classes.length,
       labeled: data.labeled.pixels, labels: labelsOf(data.labeled.items, data.classes), gate: data.gate.pixels, unlabeled: data.unlabeled.pixels,
     })
     await learner.start()
@@ -53,8 +53,8 @@ export async function runRound(spec: RoundSpec, { signal, onEvent }: RoundOption
       const gateLabels = labelsOf(data.gate.items, data.classes)
       const temperature = fitTemperature(logits, gateLabels)
       const files = await exportChecked({
-        folder: spec.out, preset: presets[spec.preset], table: learner.table, weights: learner.teacher, classes: data.classes, temperature,
-        examples: data.labeled.pixels.slice(0, 8), backend,
+        folder: spec.out, preset: presets[spec.preset], table: learner.table, weights: await learner.result(), classes: data.classes, temperature,
+        examples: data.labeled.pixels.slice(0, 8), engine,
       })
       const card: ModelCard = {
         format: 'pawl-model-card/1',
@@ -68,8 +68,7 @@ export async function runRound(spec: RoundSpec, { signal, onEvent }: RoundOption
         steps: trained.steps,
         seconds: (performance.now() - startedAtMs) / 1000,
         imagesPerSecond: trained.imagesPerSecond,
-        backend,
-        device,
+        ...engine,
         data: {
           labeled: data.labeled.items.length, unlabeled: data.unlabeled.items.length, gate: data.gate.items.length,
           promotion: spec.promotion.length, quarantined: data.unreadable.length, sha256: dataHash(data.labeled.pixels, data.unlabeled.pixels),
@@ -129,7 +128,7 @@ async function startFromChampion(spec: RoundSpec, learner: Learner, classes: rea
   if (fits) {
     const flat = new Float32Array(learner.table.size)
     for (const { name, offset } of learner.table.specs) flat.set(tensors.get(name)?.data ?? [], offset)
-    learner.adopt(flat)
+    await learner.adopt(flat)
   }
   return { version, sha256: createHash('sha256').update(file).digest('hex'), adopted: fits }
 }
@@ -169,7 +168,7 @@ async function teach({ spec, recipe, learner, data, fromChampion, startedAtMs, s
     const labels = phase.name !== 'reconstruct'
     if (labels && recipe.shortcut && !fitted) {
       fitted = true
-      learner.set('shortcut', await fitShortcut(data.labeled.pixels, labelsOf(data.labeled.items, data.classes), data.classes.length, presets[spec.preset]))
+      await learner.set('shortcut', await fitShortcut(data.labeled.pixels, labelsOf(data.labeled.items, data.classes), data.classes.length, presets[spec.preset]))
     }
     // Labels and pseudo-labels share one schedule of the learning rate; reconstruction has its own.
     const [rateBegins, rateEnds] = labels ? [labelsBegin, 1] : [begins, ends]

@@ -1,6 +1,6 @@
 /** Fits the linear shortcut to the labels before anything else learns: convex, and done in a second. */
 import * as tf from './backend/tf.js'
-import { useBackend } from './backend/choose.js'
+import { embedded, useEngine } from './backend/choose.js'
 import { jit } from './backend/jit.js'
 import { plainView, writeView } from './data/augment.js'
 import { Random } from './data/random.js'
@@ -16,7 +16,7 @@ const training = { steps: 300, learningRate: 0.05, decay: 1e-3, betas: [0.9, 0.9
 export async function fitShortcut(
   images: readonly Uint8Array[], labels: readonly number[], classCount: number, preset: Preset,
 ): Promise<Float32Array> {
-  await useBackend('onnxruntime')
+  await useEngine(embedded)
   const features = await featuresOf(images, preset)
   const count = images.length * 2
   const targets = new Float32Array(count * classCount)
@@ -28,7 +28,7 @@ export async function fitShortcut(
       tf.mul(tf.sum(tf.square(w)), training.decay),
     )
     return tf.grads(loss)([weight, bias])
-  }, { threads: 1 })
+  }, { name: 'shortcut', threads: 1 })
   const wanted = tf.tensor2d(targets, [count, classCount])
   const flat = new Float32Array((histogramFeatures + 1) * classCount)
   const [momentum, variance] = [new Float32Array(flat.length), new Float32Array(flat.length)]
@@ -63,7 +63,7 @@ const chunk = 64
 async function featuresOf(images: readonly Uint8Array[], preset: Preset): Promise<tf.Tensor2D> {
   const [tokens, pixels] = [tokensOf(preset), patchPixelsOf(preset)]
   const views = [false, true].flatMap(mirrored => images.map(image => ({ image, mirrored })))
-  const extract = jit<[tf.Tensor3D], tf.Tensor2D>(patches => histograms(patches, preset), { threads: 1 })
+  const extract = jit<[tf.Tensor3D], tf.Tensor2D>(patches => histograms(patches, preset), { name: 'histograms', threads: 1 })
   const features = new Float32Array(views.length * histogramFeatures)
   for (let begin = 0; begin < views.length; begin += chunk) {
     const part = views.slice(begin, begin + chunk)

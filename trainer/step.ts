@@ -1,6 +1,7 @@
 /** One training step as a pure function: weights and a batch in, gradients and losses out. */
 import * as tf from './backend/tf.js'
 import type { Weights } from './model/layers.js'
+import type { ParameterTable } from './model/parameters.js'
 import type { MaskedPatches, Ssmae } from './model/ssmae.js'
 import type { Recipe } from './recipe.js'
 
@@ -35,7 +36,8 @@ export type Control = {
 }
 
 export type StepResult = {
-  gradients: Record<string, tf.Tensor>
+  /** Of all weights [n], in the order of the table; 0 where no branch touches a weight. */
+  gradient: tf.Tensor1D
   /** [3]: reconstruction, labeled and unlabeled loss; 0 for a branch that is off. */
   losses: tf.Tensor1D
   /** Pseudo-labels used [1], and the teacher's mean probabilities [C]. */
@@ -44,18 +46,24 @@ export type StepResult = {
 }
 
 /** Weights that the branches touch: only they get a gradient. */
-export function trainedNames(names: readonly string[], branches: Branches): string[] {
-  return names.filter(name =>
-    (branches.reconstruct || !name.startsWith('decoder.')) && (branches.labeled || branches.unlabeled || !/^(head|shortcut)\./.test(name)))
+export function isTrained(name: string, branches: Branches): boolean {
+  return (branches.reconstruct || !name.startsWith('decoder.')) && (branches.labeled || branches.unlabeled || !/^(head|shortcut)\./.test(name))
 }
 
-export function stepFunction(model: Ssmae, recipe: Recipe, branches: Branches) {
-  return (student: Weights, teacher: Weights, batch: Batch, control: Control): StepResult => {
-    const names = trainedNames(Object.keys(student), branches)
-    const pseudo = branches.unlabeled ? pseudoLabels(model, teacher, batch.weak, control) : null
+/** Flat weights [n] by their names. */
+export function unpacked({ specs }: ParameterTable, flat: tf.Tensor1D): Record<string, tf.Tensor> {
+  const parts = tf.split(flat, specs.map(({ size }) => size))
+  return Object.fromEntries(specs.map(({ name, shape }, index) => [name, tf.reshape(parts[index] as tf.Tensor, shape)]))
+}
+
+export function stepFunction(model: Ssmae, table: ParameterTable, recipe: Recipe, branches: Branches) {
+  return (flatStudent: tf.Tensor1D, flatTeacher: tf.Tensor1D, batch: Batch, control: Control): StepResult => {
+    const student = unpacked(table, flatStudent)
+    const trained = table.specs.map(({ name }) => name).filter(name => isTrained(name, branches))
+    const pseudo = branches.unlabeled ? pseudoLabels(model, unpacked(table, flatTeacher), batch.weak, control) : null
     const kept: tf.Tensor[] = []
     const loss = (...tensors: tf.Tensor[]): tf.Scalar => {
-      const weights = Object.fromEntries(names.map((name, index) => [name, tensors[index] as tf.Tensor]))
+      const weights = Object.fromEntries(trained.map((name, index) => [name, tensors[index] as tf.Tensor]))
       const zero = tf.scalar(0)
       const [labeled, unlabeled] = classificationLosses(model, recipe, weights, branches, batch, pseudo)
       const reconstruction = branches.reconstruct ? reconstructionLoss(model, recipe, weights, batch.masked) : zero
@@ -65,9 +73,10 @@ export function stepFunction(model: Ssmae, recipe: Recipe, branches: Branches) {
       if (unlabeled) terms.push(tf.mul(unlabeled, tf.reshape(control.unlabeledWeight, [])))
       return tf.addN(terms) as tf.Scalar
     }
-    const gradients = tf.grads(loss)(names.map(name => student[name] as tf.Tensor))
+    const gradients = tf.grads(loss)(trained.map(name => student[name] as tf.Tensor))
+    const gradientOf = new Map(trained.map((name, index) => [name, gradients[index]]))
     const result: StepResult = {
-      gradients: Object.fromEntries(names.map((name, index) => [name, gradients[index] as tf.Tensor])),
+      gradient: tf.concat1d(table.specs.map(({ name, size }) => tf.reshape(gradientOf.get(name) ?? tf.zeros([size]), [size]))),
       losses: tf.concat(kept as tf.Tensor1D[]),
       used: pseudo ? tf.reshape(tf.sum(pseudo.weights), [1]) : tf.zeros([1]),
       classMix: pseudo ? pseudo.classMix : tf.zerosLike(control.alignment),

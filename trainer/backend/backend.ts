@@ -2,14 +2,15 @@
  * The tfjs backend: every kernel call records a node and returns at once; data appears when somebody reads it.
  *
  * INVARIANTS
- * - An entry holds a value of the graph; when its data is on the host, the value is a constant over that data.
+ * - An entry holds a value of the graph; when its data is on the host, the value is a constant over that data; when a session
+ *   left it on the device, a resident.
  * - Reading computes what the entry needs in a session of its own and replaces the value by a constant, so that
  *   nothing is computed twice and the recorded nodes can be collected.
  */
 import * as tf from './tf.js'
-import { constant, reshaped, sizeOf, type ElementArray, type ElementType, type Value } from './graph.js'
+import { constant, inOrder, input, reshaped, sizeOf, type ElementArray, type ElementType, type Value } from './graph.js'
 import { kernels } from './kernels/index.js'
-import { Session } from './session.js'
+import { Session, type Device, type Feed, type ValueType } from './session.js'
 
 export const backendName = 'onnxruntime'
 
@@ -21,6 +22,10 @@ interface Entry {
 type HostDataType = 'float32' | 'int32' | 'bool'
 
 class OnnxRuntimeBackend extends tf.KernelBackend {
+  /** Where sessions run. */
+  device: Device = 'cpu'
+  /** The name of the function that is being traced. */
+  tracing: string | null = null
   private readonly entries = new Map<object, Entry>()
 
   override epsilon(): number {
@@ -73,26 +78,60 @@ class OnnxRuntimeBackend extends tf.KernelBackend {
   override disposeData(dataId: object, force = false): boolean {
     const entry = this.entries.get(dataId)
     if (entry && !force && --entry.references > 0) return false
+    if (entry?.value.origin.kind === 'resident') entry.value.origin.tensor.dispose()
     this.entries.delete(dataId)
     return true
   }
 
   override async read(dataId: object): Promise<tf.BackendValues> {
+    this.refuseInTrace()
     const entry = this.entry(dataId)
     const { origin, type, shape } = entry.value
     if (origin.kind === 'constant') return toBackendValues(origin.data)
-    const session = await Session.compile([], [entry.value], { threads: 1, optimise: false })
-    const [data] = await session.run([])
+    const residents = residentsBelow(entry.value)
+    const session = await Session.compile(residents.map(({ value }) => value), [entry.value], { device: this.device, threads: 1, optimise: false, name: 'read' })
+    const [data] = await session.run(residents.map(({ tensor }) => tensor))
     await session.release()
-    if (!data) throw new Error('the session made no output')
-    entry.value = constant(type, shape, data)
+    if (!data || 'location' in data) throw new Error('the session made no output on the host')
+    // What lies on the device stays there for the next session.
+    if (origin.kind !== 'resident') entry.value = constant(type, shape, data)
     return toBackendValues(data)
   }
 
   override readSync(dataId: object): tf.BackendValues {
+    this.refuseInTrace()
     const { origin } = this.entry(dataId).value
     if (origin.kind === 'constant') return toBackendValues(origin.data)
-    throw new Error('this backend computes asynchronously: read a tensor with `await tensor.data()`, and outside of jit')
+    throw new Error('this backend computes asynchronously: read a tensor with `await tensor.data()`')
+  }
+
+  /** What a session takes in for a tensor: its data on the host, or the tensor on the device. */
+  async feed(tensor: tf.Tensor): Promise<Feed> {
+    const { origin } = this.entry(tensor.dataId).value
+    if (origin.kind === 'resident') return origin.tensor
+    const data = await tensor.data()
+    if (Array.isArray(data)) throw new Error('this backend has no tensors of strings')
+    return data as Feed
+  }
+
+  /** A graph input that stands for a tensor. Errors: a type that sessions do not take. */
+  inputFor(name: string, { dtype, shape }: tf.Tensor): Value {
+    return input(name, hostType(dtype), shape)
+  }
+
+  /** A tensor over what a session gave for `value`. */
+  tensorOf({ type, shape }: ValueType, result: Feed | undefined): tf.Tensor {
+    if (!result) throw new Error('the session made fewer outputs than the graph has')
+    const value = 'location' in result
+      ? { type, shape, origin: { kind: 'resident' as const, tensor: result } }
+      : constant(type, shape, result)
+    return tf.engine().makeTensorFromTensorInfo(this.adopt(value))
+  }
+
+  private refuseInTrace(): void {
+    if (this.tracing !== null) {
+      throw new Error(`a tensor is read while "${this.tracing}" is traced, at ${callSite()}: inside of jit nothing has a value yet; return the tensor and read it outside of jit`)
+    }
   }
 
   /** The graph value behind a tensor, under the tensor's own shape. */
@@ -118,6 +157,18 @@ class OnnxRuntimeBackend extends tf.KernelBackend {
     if (!entry) throw new Error('the tensor was disposed, or belongs to another backend')
     return entry
   }
+}
+
+/** The tensors on the device that a value is computed from. */
+function residentsBelow(value: Value) {
+  const leaves = new Set([value, ...inOrder([value]).flatMap(({ inputs }) => inputs)])
+  return [...leaves].flatMap(leaf => (leaf.origin.kind === 'resident' ? [{ value: leaf, tensor: leaf.origin.tensor }] : []))
+}
+
+/** Where the code that called tfjs stands: the nearest line outside of the engine. */
+export function callSite(stack = new Error().stack ?? ''): string {
+  const line = stack.split('\n').slice(1).find(entry => !/tfjs-core|trainer\/backend\/|node:internal|<anonymous>\)?$/.test(entry))
+  return line?.trim().replace(/^at /, '') ?? 'an unknown place'
 }
 
 function hostType(type: tf.DataType | ElementType): HostDataType {

@@ -1,20 +1,27 @@
 /** Which engine trains: the one that is asked for, or the fastest that loads. */
 import * as tf from './tf.js'
-import { backendName, registerOnnxRuntimeBackend } from './backend.js'
+import { backend as onnxruntime, backendName, registerOnnxRuntimeBackend } from './backend.js'
+import type { Device } from './session.js'
 
-export type BackendName = 'onnxruntime' | 'tensorflow'
+export interface Engine {
+  backend: 'onnxruntime' | 'tensorflow'
+  device: Device
+}
 
-export interface ChosenBackend {
-  backend: BackendName
-  device: string
+/** What runs everywhere. */
+export const embedded: Engine = { backend: 'onnxruntime', device: 'cpu' }
+
+/** Whether an engine computes in the host's memory, where lanes can share one state. */
+export function sharesMemory({ backend, device }: Engine): boolean {
+  return backend === 'onnxruntime' && device === 'cpu'
 }
 
 /**
  * `auto` takes `@tensorflow/tfjs-node-gpu` where it is installed, loads, and sees a GPU; else the embedded engine on the CPU.
  * Errors: `tensorflow` asked for by name where it does not load.
  */
-export async function chooseBackend(wanted: 'auto' | 'onnxruntime' | 'tensorflow'): Promise<ChosenBackend> {
-  if (wanted === 'onnxruntime') return { backend: 'onnxruntime', device: 'cpu' }
+export async function chooseEngine(wanted: 'auto' | Engine['backend'], device: 'auto' | Device): Promise<Engine> {
+  if (wanted === 'onnxruntime') return { backend: 'onnxruntime', device: device === 'auto' ? 'cpu' : device }
   const tensorflow = await loadTensorflow()
   if (tensorflow.loaded && (wanted === 'tensorflow' || tensorflow.gpu)) {
     return { backend: 'tensorflow', device: tensorflow.gpu ? 'cuda' : 'cpu' }
@@ -22,15 +29,16 @@ export async function chooseBackend(wanted: 'auto' | 'onnxruntime' | 'tensorflow
   if (wanted === 'tensorflow') {
     throw new Error(`the tensorflow backend does not load: ${tensorflow.reason ?? 'unknown reason'}. Install @tensorflow/tfjs-node-gpu (deploy/README.md), or use --backend onnxruntime`)
   }
-  return { backend: 'onnxruntime', device: 'cpu' }
+  return embedded
 }
 
-/** Makes tfjs compute on a backend in this thread; each thread has an engine of its own. Errors: the backend does not start. */
-export async function useBackend(backend: BackendName): Promise<void> {
+/** Makes tfjs compute on an engine in this thread; each thread has an engine of its own. Errors: the backend does not start. */
+export async function useEngine({ backend, device }: Engine): Promise<void> {
   if (backend === 'onnxruntime') registerOnnxRuntimeBackend()
   else await loadTensorflow()
   const started = await tf.setBackend(backend === 'onnxruntime' ? backendName : backend)
   if (!started) throw new Error(`the ${backend} backend does not start in this thread`)
+  if (backend === 'onnxruntime') onnxruntime.device = device
 }
 
 export async function listBackends(): Promise<{ name: string; loads: boolean; detail: string }[]> {

@@ -3,6 +3,8 @@
  * list of nodes; what a set of outputs needs is found by walking back from them, so dead code is never lowered.
  */
 
+import type { Tensor } from 'onnxruntime-node'
+
 /** Element types as ONNX names them; `uint8` occurs only at the door of an exported model. */
 export type ElementType = 'float32' | 'int32' | 'int64' | 'bool' | 'uint8'
 
@@ -21,9 +23,10 @@ export interface GraphNode {
   outputs: Value[]
 }
 
-/** Where a value comes from: fed at every run, fixed in the graph, or made by a node. */
+/** Where a value comes from: fed at every run, left on a device by a session, fixed in the graph, or made by a node. */
 export type Origin =
   | { kind: 'input'; name: string }
+  | { kind: 'resident'; tensor: Tensor }
   | { kind: 'constant'; data: ElementArray }
   | { kind: 'node'; node: GraphNode; output: number }
 

@@ -5,62 +5,82 @@
  *
  * INVARIANTS of a traced function
  * - State goes in and comes out: tensors that `fn` closes over are baked into the graph as constants.
- * - Nothing inside may read a tensor's data; randomness comes in as an argument.
+ * - Nothing inside may read a tensor's data or draw from Math.random: both raise an error that says where.
  */
 import * as tf from './tf.js'
-import { backend, backendName } from './backend.js'
-import { input, type Value } from './graph.js'
-import { Session } from './session.js'
+import { backend, backendName, callSite } from './backend.js'
+import type { ElementArray, Value } from './graph.js'
+import type { RewriteName } from './rewrite.js'
+import { arrayFor, Session } from './session.js'
+import { leaves, pathsOf, rebuilder, type TensorTree } from './tree.js'
 
-/** Tensors in nested arrays and objects. */
-export type TensorTree = tf.Tensor | readonly TensorTree[] | { readonly [key: string]: TensorTree }
+export type { TensorTree } from './tree.js'
 
 export interface JitOptions {
+  /** What errors and debug files call the function. */
+  name: string
   /** Threads inside one operation; a lane takes 1. */
   threads: number
+  /** Results are written over those of the call before: they hold until the next call. Off a host's memory it changes nothing. */
+  reuse?: boolean
+  /** Rewrites that are left out, to see what they bring. */
+  without?: readonly RewriteName[]
+  /** Where onnxruntime writes the time of every node. */
+  profile?: string | undefined
+}
+
+/** One signature that was compiled, and why the ones before it did not serve. */
+export interface Compilation {
+  /** The arguments that differ from the signature that was compiled before; empty for the first. */
+  changed: string[]
+  nodes: number
+  traceMs: number
+  compileMs: number
 }
 
 interface Compiled {
   session: Session
-  outputs: readonly Value[]
+  into: ElementArray[] | undefined
   rebuild: (tensors: readonly tf.Tensor[]) => TensorTree
 }
 
 export type Jitted<A extends readonly TensorTree[], R extends TensorTree> = ((...args: A) => Promise<R>) & {
   /** Milliseconds spent inside sessions since the start. */
   readonly sessionMs: () => number
-  /** Signatures compiled so far; a growing count means that shapes change from call to call. */
-  readonly compilations: () => number
+  /** Signatures compiled so far; a growing list means that shapes change from call to call. */
+  readonly compilations: readonly Compilation[]
   release: () => Promise<void>
 }
 
+/** Errors: what `fn` raises while it is traced, with the place; what onnxruntime says of the graph. */
 export function jit<A extends readonly TensorTree[], R extends TensorTree>(fn: (...args: A) => R, options: JitOptions): Jitted<A, R> {
   const compiled = new Map<string, Compiled>()
+  const compilations: Compilation[] = []
+  let latest: ReadonlyMap<string, string> | null = null
   let sessionMs = 0
 
   const call = async (...args: A): Promise<R> => {
     if (tf.getBackend() !== backendName) return runEagerly(() => fn(...args))
-    const tensors = leaves(args)
-    const key = signature(args)
+    const signature = pathsOf(args)
+    const key = [...signature].join('\n')
     let entry = compiled.get(key)
     if (!entry) {
-      entry = await compile(fn, args, tensors, options)
+      const made = await compile(fn, args, options)
+      entry = made.compiled
       compiled.set(key, entry)
+      compilations.push({ ...made.report, changed: latest ? differences(latest, signature) : [] })
     }
-    const feeds = await Promise.all(tensors.map(async tensor => arrayOf(await tensor.data())))
+    latest = signature
+    const { session, into, rebuild } = entry
+    const feeds = await Promise.all(leaves(args).map(tensor => backend.feed(tensor)))
     const start = performance.now()
-    const results = await entry.session.run(feeds)
+    const results = await session.run(feeds, into)
     sessionMs += performance.now() - start
-    const made = entry.outputs.map((value, index) => {
-      const data = results[index]
-      if (!data || data instanceof BigInt64Array) throw new Error('an output has an element type that no tensor has')
-      return tf.tensor(data, [...value.shape], dtypeOf(value))
-    })
-    return entry.rebuild(made) as R
+    return rebuild(session.outputs.map((value, index) => backend.tensorOf(value, results[index]))) as R
   }
   return Object.assign(call, {
     sessionMs: () => sessionMs,
-    compilations: () => compiled.size,
+    compilations,
     release: async () => {
       for (const { session } of compiled.values()) await session.release()
       compiled.clear()
@@ -69,79 +89,64 @@ export function jit<A extends readonly TensorTree[], R extends TensorTree>(fn: (
 }
 
 async function compile<A extends readonly TensorTree[]>(
-  fn: (...args: A) => TensorTree, args: A, tensors: readonly tf.Tensor[], options: JitOptions,
-): Promise<Compiled> {
-  const inputs = tensors.map((tensor, index) => input(`input${String(index)}`, dtypeFor(tensor), tensor.shape))
-  const { outputs, rebuild } = trace(() => {
+  fn: (...args: A) => TensorTree, args: A, options: JitOptions,
+): Promise<{ compiled: Compiled; report: Omit<Compilation, 'changed'> }> {
+  const start = performance.now()
+  const { name, reuse, ...rest } = options
+  const inputs = [...pathsOf(args).keys()].map((path, index) => backend.inputFor(path, leaves(args)[index] as tf.Tensor))
+  const { outputs, rebuild } = trace(name, () => {
     const symbols = inputs.map(value => tf.engine().makeTensorFromTensorInfo(backend.adopt(value)))
     return fn(...(rebuilder(args)(symbols) as A))
   })
-  return { session: await Session.compile(inputs, outputs, { threads: options.threads, optimise: true }), outputs, rebuild }
+  const traced = performance.now()
+  const session = await Session.compile(inputs, outputs, { ...rest, name, device: backend.device, optimise: true }, true)
+  const into = reuse && backend.device === 'cpu' ? session.outputs.map(arrayFor) : undefined
+  const compileMs = performance.now() - traced
+  return { compiled: { session, into, rebuild }, report: { nodes: session.nodes, traceMs: traced - start, compileMs } }
 }
 
 /** Records what `fn` computes and gives the values of its results, in the order of `leaves`. */
-export function trace(fn: () => TensorTree): { outputs: Value[]; rebuild: Compiled['rebuild'] } {
-  let rebuild: Compiled['rebuild'] | null = null
-  const results = tf.tidy(() => {
-    const tree = fn()
-    rebuild = rebuilder(tree)
-    return leaves(tree)
-  })
-  const outputs = results.map(tensor => backend.graphValue(tensor))
-  tf.dispose(results)
-  if (!rebuild) throw new Error('nothing was traced')
-  return { outputs, rebuild }
-}
-
-async function runEagerly<R extends TensorTree>(fn: () => R): Promise<R> {
-  let rebuild: Compiled['rebuild'] | null = null
-  const results = tf.tidy(() => {
-    const tree = fn()
-    rebuild = rebuilder(tree)
-    return leaves(tree)
-  })
-  await Promise.resolve()
-  return (rebuild as Compiled['rebuild'] | null)?.(results) as R
-}
-
-export function leaves(tree: TensorTree): tf.Tensor[] {
-  if (tree instanceof tf.Tensor) return [tree]
-  return Object.values(tree).flatMap((branch: TensorTree) => leaves(branch))
-}
-
-/** A function that puts tensors, in the order of `leaves`, into the shape of `tree`. */
-function rebuilder(tree: TensorTree): (tensors: readonly tf.Tensor[]) => TensorTree {
-  return tensors => {
-    let next = 0
-    const build = (branch: TensorTree): TensorTree => {
-      if (branch instanceof tf.Tensor) {
-        const tensor = tensors[next++]
-        if (!tensor) throw new Error('fewer tensors than the structure holds')
-        return tensor
-      }
-      if (Array.isArray(branch)) return branch.map((inner: TensorTree) => build(inner))
-      return Object.fromEntries(Object.entries(branch).map(([key, inner]) => [key, build(inner as TensorTree)]))
+export function trace(name: string, fn: () => TensorTree): { outputs: Value[]; rebuild: Compiled['rebuild'] } {
+  const random = Math.random
+  Math.random = () => {
+    throw new Error(`Math.random is called while "${name}" is traced, at ${callSite()}: the draw would be the same at every call; draw outside of jit and hand it in as an argument`)
+  }
+  backend.tracing = name
+  try {
+    const { results, rebuild } = tidied(fn)
+    const outputs = results.map(tensor => backend.graphValue(tensor))
+    tf.dispose(results)
+    return { outputs, rebuild }
+  } catch (cause) {
+    if (cause instanceof Error && cause.message.startsWith('Kernel ')) {
+      throw new Error(`${cause.message}; asked for while "${name}" is traced, at ${callSite(cause.stack)}`, { cause })
     }
-    return build(tree)
+    throw cause
+  } finally {
+    backend.tracing = null
+    Math.random = random
   }
 }
 
-function signature(tree: TensorTree): string {
-  if (tree instanceof tf.Tensor) return `${tree.dtype}[${tree.shape.join()}]`
-  return `{${Object.entries(tree).map(([key, branch]) => `${key}:${signature(branch as TensorTree)}`).join()}}`
+async function runEagerly<R extends TensorTree>(fn: () => R): Promise<R> {
+  const { results, rebuild } = tidied(fn)
+  await Promise.resolve()
+  return rebuild(results) as R
 }
 
-function dtypeFor(tensor: tf.Tensor): 'float32' | 'int32' | 'bool' {
-  if (tensor.dtype === 'float32' || tensor.dtype === 'int32' || tensor.dtype === 'bool') return tensor.dtype
-  throw new Error(`jit takes no tensors of type ${tensor.dtype}`)
+/** Runs `fn`, keeps its results alone, and tells how to put them back into its structure. */
+function tidied(fn: () => TensorTree): { results: tf.Tensor[]; rebuild: Compiled['rebuild'] } {
+  let rebuild: Compiled['rebuild'] = () => { throw new Error('nothing was computed') }
+  const results = tf.tidy(() => {
+    const tree = fn()
+    rebuild = rebuilder(tree)
+    return leaves(tree)
+  })
+  return { results, rebuild }
 }
 
-function dtypeOf(value: Value): 'float32' | 'int32' | 'bool' {
-  if (value.type === 'float32' || value.type === 'int32' || value.type === 'bool') return value.type
-  throw new Error(`jit returns no tensors of type ${value.type}`)
-}
-
-function arrayOf(data: Float32Array | Int32Array | Uint8Array | string[]): Float32Array | Int32Array | Uint8Array {
-  if (Array.isArray(data)) throw new Error('jit takes no strings')
-  return data
+/** `arg 2.labeled: float32[16,49,48], before float32[8,49,48]`. */
+function differences(before: ReadonlyMap<string, string>, now: ReadonlyMap<string, string>): string[] {
+  return [...new Set([...before.keys(), ...now.keys()])].flatMap(path =>
+    before.get(path) === now.get(path) ? [] : [`${path}: ${now.get(path) ?? 'gone'}, before ${before.get(path) ?? 'not there'}`])
 }

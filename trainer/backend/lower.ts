@@ -1,4 +1,4 @@
-/** From recorded values to an ONNX model: order, share what is computed twice, name, encode. */
+/** From recorded values to an ONNX model: order, name, encode. */
 import { BinaryWriter } from '@bufbuild/protobuf/wire'
 import {
   inOrder, type Attribute, type Dimension, type ElementArray, type ElementType, type GraphNode, type Value,
@@ -28,26 +28,16 @@ export interface ModelDescription {
 
 /**
  * Encodes a model (ONNX IR 8, opset 17; `com.microsoft` only where a node asks for it).
- * Errors: an output that needs a value which is neither an input, a constant nor computed from them.
+ * Gives its bytes and the number of its nodes. Errors: an output that needs a value which is neither an input, a constant nor computed from them.
  */
-export function lower({ inputs, outputs, metadata = {}, free }: ModelDescription): Uint8Array {
+export function lower({ inputs, outputs, metadata = {}, free }: ModelDescription): { model: Uint8Array; nodes: number } {
   const nodes = inOrder(outputs.map(({ value }) => value))
   const names = new Names(inputs)
   const graph = new BinaryWriter()
-  const shared = new Map<string, GraphNode>()
-  const written: { node: GraphNode; inputs: string[]; outputs: string[] }[] = []
   for (const node of nodes) {
-    const inputNames = node.inputs.map(value => names.of(value))
-    const key = JSON.stringify([node.domain, node.op, inputNames, node.attributes])
-    const twin = shared.get(key)
-    if (twin) {
-      node.outputs.forEach((value, output) => { names.share(value, twin.outputs[output]) })
-    } else {
-      shared.set(key, node)
-      written.push({ node, inputs: inputNames, outputs: node.outputs.map(value => names.of(value)) })
-    }
+    const entry = { node, inputs: node.inputs.map(value => names.of(value)), outputs: node.outputs.map(value => names.of(value)) }
+    embedded(graph, 1, writer => { writeNode(writer, entry) })
   }
-  for (const entry of written) embedded(graph, 1, writer => { writeNode(writer, entry) })
   // An output may be an input, a constant, or the same value as another output: each gets a node of its own name.
   for (const { name, value } of outputs) {
     const identity: GraphNode = { op: 'Identity', domain: '', inputs: [], attributes: {}, outputs: [] }
@@ -75,7 +65,7 @@ export function lower({ inputs, outputs, metadata = {}, free }: ModelDescription
   for (const [key, value] of Object.entries(metadata)) {
     embedded(model, 14, writer => { writer.tag(1, 2).string(key).tag(2, 2).string(value) })
   }
-  return model.finish()
+  return { model: model.finish(), nodes: nodes.length }
 }
 
 /** Gives each value one name; equal constants share theirs. */
@@ -96,13 +86,10 @@ class Names {
     return name
   }
 
-  share(value: Value, twin: Value | undefined): void {
-    if (twin) this.names.set(value, this.of(twin))
-  }
-
   private give(value: Value): string {
     const { origin, type, shape } = value
     if (origin.kind === 'input') throw new Error(`the graph needs the input "${origin.name}", which is not among its inputs`)
+    if (origin.kind === 'resident') throw new Error('the graph needs a tensor that lies on the device: hand it in as an argument')
     if (origin.kind === 'node') return `${origin.node.op}_${String(this.names.size)}`
     const content = origin.data.length <= 64 ? `${type}[${shape.join()}]${origin.data.join()}` : null
     const twin = content === null ? undefined : this.byContent.get(content)

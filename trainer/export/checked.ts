@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto'
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import * as tf from '../backend/tf.js'
-import { useBackend, type BackendName } from '../backend/choose.js'
+import { embedded, useEngine, type Engine } from '../backend/choose.js'
 import { jit } from '../backend/jit.js'
 import { ModelFile } from '../backend/model-file.js'
 import { RoundError, type ModelCard } from '../contract.js'
@@ -25,8 +25,8 @@ export interface ExportOptions {
   temperature: number
   /** Decoded images to compare the two forward passes on. */
   examples: readonly Uint8Array[]
-  /** The backend that trained, whose forward pass is the reference. */
-  backend: BackendName
+  /** What trained, whose forward pass is the reference. */
+  engine: Engine
 }
 
 /** Largest difference of a logit that counts as the same. */
@@ -39,9 +39,9 @@ export async function exportChecked(options: ExportOptions): Promise<ModelCard['
   const weightsOf = () => Object.fromEntries(table.specs.map(({ name, offset, size, shape }) =>
     [name, tf.tensor(flat.subarray(offset, offset + size), shape)]))
 
-  await useBackend(options.backend)
+  await useEngine(options.engine)
   const reference = await forward(preset, weightsOf(), examples)
-  await useBackend('onnxruntime')
+  await useEngine(embedded)
   const baked = weightsOf()
   const onnx = exportClassifier(preset, baked, classes, temperature)
   tf.dispose(baked)
@@ -69,7 +69,7 @@ async function forward(preset: Preset, weights: Record<string, tf.Tensor>, examp
     writeView(image, preset, plainView, Random.of(0), patches.subarray(index * tokens * pixels, (index + 1) * tokens * pixels))
   })
   const classify = jit<[Record<string, tf.Tensor>, tf.Tensor3D], tf.Tensor2D>(
-    (given, batch) => new Ssmae(preset).classify(given, batch).logits, { threads: 1 })
+    (given, batch) => new Ssmae(preset).classify(given, batch).logits, { name: 'reference', threads: 1 })
   const logits = await classify(weights, tf.tensor3d(patches, [examples.length, tokens, pixels]))
   const values = [...await logits.data<'float32'>()]
   await classify.release()

@@ -5,6 +5,7 @@ import { emitOne, float32, input, reshaped } from '../backend/graph.js'
 import { trace } from '../backend/jit.js'
 import { cast } from '../backend/kernels/elementwise.js'
 import { lower } from '../backend/lower.js'
+import { rewritten } from '../backend/rewrite.js'
 import { pixelDeviation, pixelMean } from '../data/augment.js'
 import { channels, type Preset } from '../model/presets.js'
 import { Ssmae } from '../model/ssmae.js'
@@ -29,16 +30,17 @@ export function exportClassifier(preset: Preset, weights: Weights, classes: read
     { op: 'Transpose', inputs: [grid], attributes: { perm: [0, 1, 3, 2, 4, 5] } }, [batch, side, side, patch, patch, channels])
   const patches = reshaped(ordered, [batch, side * side, patch * patch * channels])
 
-  const { outputs } = trace(() => {
+  const { outputs } = trace('classifier', () => {
     const tensor = tf.engine().makeTensorFromTensorInfo(backend.adopt(patches)) as tf.Tensor3D
     const { logits, embedding } = new Ssmae(preset).classify(weights, tensor)
     return [logits, tf.softmax(tf.div(logits, temperature)), embedding]
   })
   const names = ['logits', 'probabilities', 'embedding']
-  return lower({
+  const { model } = lower({
     inputs: [{ name: 'image', value: image }],
-    outputs: outputs.map((value, index) => ({ name: names[index] ?? '', value })),
+    outputs: rewritten(outputs, { contrib: false }).map((value, index) => ({ name: names[index] ?? '', value })),
     metadata: writeMetadata({ classes: [...classes], size, preprocessing: 'contain-rgb-1' }),
     free: { size: batch, name: 'batch' },
   })
+  return model
 }

@@ -4,8 +4,9 @@
  * beat two threads inside each operation, because nothing small has to be split and waited for.
  */
 import * as tf from '../backend/tf.js'
-import { useBackend, type BackendName } from '../backend/choose.js'
-import { jit, leaves, type Jitted } from '../backend/jit.js'
+import { sharesMemory, useEngine, type Engine } from '../backend/choose.js'
+import { jit, type Jitted } from '../backend/jit.js'
+import type { RewriteName } from '../backend/rewrite.js'
 import type { PresetName } from '../contract.js'
 import { writeView, plainView, weakView } from '../data/augment.js'
 import { ImagePool, makeBatch, type BatchArrays, type Share } from '../data/batches.js'
@@ -13,21 +14,23 @@ import { Random } from '../data/random.js'
 import { parameterTable, type ParameterTable } from '../model/parameters.js'
 import { keptOf, patchPixelsOf, presets, tokensOf, type Preset } from '../model/presets.js'
 import { Ssmae } from '../model/ssmae.js'
-import type { Weights } from '../model/layers.js'
-import { betas, update, type OptimiserState, type UpdateInputs } from '../optim/adamw.js'
 import type { Recipe } from '../recipe.js'
-import { stepFunction, type Batch, type Branches, type Control } from '../step.js'
-import { stateParts, type SharedBuffers, type StatePart } from './shared.js'
+import { stepFunction, unpacked, type Batch, type Branches, type Control } from '../step.js'
+import type { SharedBuffers } from './shared.js'
+import { DeviceState, SharedState, type LaneState, type LaneUpdate } from './state.js'
 
 export interface LaneSetup {
   preset: PresetName
   classCount: number
   recipe: Recipe
   seed: number
-  backend: BackendName
+  engine: Engine
   index: number
   count: number
   buffers: SharedBuffers
+  /** For measurements: rewrites that are left out, and where onnxruntime writes the time of every node. */
+  without?: readonly RewriteName[]
+  profile?: string | undefined
 }
 
 export interface GradientTask {
@@ -45,23 +48,12 @@ export interface GradientReport {
   unlabeled: number
   used: number
   classMix: number[]
-  /** Time of the whole task, and of the session within it. */
-  totalMs: number
+  /** Time within the session. */
   sessionMs: number
 }
 
-export interface UpdateTask {
-  /** Updates so far, this one included. */
-  count: number
-  learningRate: number
-  weightDecay: number
-  teacherDecay: number
-  /** Factor a layer, from the top down; 1: the same rate everywhere. */
-  layerDecay: number
-}
-
+/** A prediction by the teacher. */
 export interface PredictTask {
-  part: 'student' | 'teacher'
   ids: readonly number[]
   /** The view that the prediction is made on; `weak` draws as the labelling of the stream does. */
   view: 'plain' | 'weak'
@@ -71,9 +63,14 @@ export interface PredictTask {
 /** Images in one forward of `predict`; the last chunk is filled up, so that one graph serves all. */
 const predictChunk = 50
 
+/**
+ * Tokens that go through the encoder at once on a processor: a share is divided until its parts are no larger. What a part makes on
+ * its way stays in the caches then, and memory does not grow with the batch.
+ */
+const tokensPerPart = 1200
+
 type StepFunction = ReturnType<typeof stepFunction>
-type UpdateFunction = (state: OptimiserState, inputs: UpdateInputs) => OptimiserState
-type PredictFunction = (weights: Weights, patches: tf.Tensor3D) => tf.Tensor2D
+type PredictFunction = (weights: tf.Tensor1D, patches: tf.Tensor3D) => tf.Tensor2D
 
 export class Lane {
   private readonly setup: LaneSetup
@@ -81,12 +78,8 @@ export class Lane {
   private readonly table: ParameterTable
   private readonly model: Ssmae
   private readonly pool: ImagePool
-  private readonly state: Record<StatePart, Float32Array>
-  private readonly gradientVectors: Float32Array[]
-  private readonly slice: { start: number; end: number }
-  private readonly decays: Float32Array
+  private readonly state: LaneState
   private readonly steps = new Map<string, Jitted<Parameters<StepFunction>, ReturnType<StepFunction>>>()
-  private readonly updateStep: Jitted<Parameters<UpdateFunction>, ReturnType<UpdateFunction>>
   private readonly predictStep: Jitted<Parameters<PredictFunction>, ReturnType<PredictFunction>>
 
   constructor(setup: LaneSetup) {
@@ -95,76 +88,48 @@ export class Lane {
     this.table = parameterTable(this.preset, setup.classCount, setup.recipe)
     this.model = new Ssmae(this.preset)
     this.pool = new ImagePool(new Uint8Array(setup.buffers.images), this.preset.size ** 2 * 3)
-    this.state = mapParts(part => new Float32Array(setup.buffers.state[part]))
-    this.gradientVectors = setup.buffers.gradients.map(buffer => new Float32Array(buffer))
-    const share = Math.ceil(this.table.size / setup.count)
-    this.slice = { start: setup.index * share, end: Math.min(this.table.size, (setup.index + 1) * share) }
-    this.decays = this.perWeight(spec => (spec.decays ? 1 : 0))
-    this.updateStep = jit<Parameters<UpdateFunction>, OptimiserState>(update, { threads: 1 })
+    this.state = this.onHost ? new SharedState(this.table, setup.buffers, setup.index, setup.count) : new DeviceState(this.table, setup.buffers)
     this.predictStep = jit<Parameters<PredictFunction>, tf.Tensor2D>(
-      (weights, patches) => this.model.classify(weights, patches).logits, { threads: 1 })
+      (weights, patches) => this.model.classify(unpacked(this.table, weights), patches).logits, { name: 'predict', threads: 1 })
   }
 
   async start(): Promise<void> {
-    await useBackend(this.setup.backend)
+    await useEngine(this.setup.engine)
   }
 
-  /** Fills this lane's gradient vector from its share of the batch. */
+  /** Adds up this lane's gradient over the parts of its share of the batch. */
   async gradients(task: GradientTask): Promise<GradientReport> {
-    const start = performance.now()
-    const { recipe, seed, classCount, index } = this.setup
-    const arrays = makeBatch({ preset: this.preset, recipe, seed, classCount, pool: this.pool }, task.share, task.branches)
     const step = this.stepFor(task.branches)
-    const sessionBefore = step.sessionMs()
-    const inputs = [
-      this.weights('student'), task.branches.unlabeled ? this.weights('teacher') : {},
-      this.batch(arrays), controlOf(task),
-    ] as const
-    const { gradients, losses, used, classMix } = await step(...inputs)
-    const vector = this.gradientVectors[index]
-    if (!vector) throw new Error(`lane ${String(index)} has no gradient vector`)
-    for (const spec of this.table.specs) {
-      const gradient = gradients[spec.name]
-      if (gradient) vector.set(await gradient.data<'float32'>(), spec.offset)
-      else vector.fill(0, spec.offset, spec.offset + spec.size)
+    const before = step.sessionMs()
+    const parts = this.onHost ? partsOf(task.share, tokensOf(this.preset)) : [task.share]
+    const share = 1 / parts.length
+    const total = { reconstruction: 0, labeled: 0, unlabeled: 0, used: 0, classMix: new Array<number>(this.setup.classCount).fill(0) }
+    for (const part of parts) {
+      const inputs = [this.batch(part, task.branches), controlOf(task)] as const
+      const [student, teacher] = [this.state.weights('student'), task.branches.unlabeled ? this.state.weights('teacher') : null]
+      const { gradient, losses, used, classMix } = await step(student, teacher ?? student, ...inputs)
+      const [reconstruction = 0, labeled = 0, unlabeled = 0] = await losses.data()
+      total.reconstruction += reconstruction * share
+      total.labeled += labeled * share
+      total.unlabeled += unlabeled * share
+      total.used += (await used.data())[0] ?? 0
+      const mix = await classMix.data()
+      total.classMix = total.classMix.map((sum, label) => sum + (mix[label] ?? 0) * share)
+      tf.dispose([inputs, losses, used, classMix] as tf.TensorContainer)
+      await this.state.keep(gradient)
     }
-    const [reconstruction = 0, labeled = 0, unlabeled = 0] = await losses.data()
-    const report = { reconstruction, labeled, unlabeled, used: (await used.data())[0] ?? 0, classMix: [...await classMix.data()] }
-    tf.dispose([inputs, gradients, losses, used, classMix] as tf.TensorContainer)
-    return { ...report, totalMs: performance.now() - start, sessionMs: step.sessionMs() - sessionBefore }
+    return { ...total, sessionMs: step.sessionMs() - before }
   }
 
-  /** Moves this lane's slice of student, teacher and optimiser state by the mean gradient of all lanes. */
-  async update(task: UpdateTask): Promise<{ totalMs: number; sessionMs: number }> {
-    const begin = performance.now()
-    const before = this.updateStep.sessionMs()
-    const { start, end } = this.slice
-    const vector = (array: Float32Array) => tf.tensor1d(array.slice(start, end))
-    const one = (value: number) => tf.tensor1d([value])
-    const top = this.preset.depth + 1
-    const rateScale = task.layerDecay === 1 ? this.ones : this.rates(task.layerDecay, top)
-    const state: OptimiserState = mapParts(part => vector(this.state[part]))
-    const inputs: UpdateInputs = {
-      gradients: this.gradientVectors.map(vector),
-      rateScale: tf.tensor1d(rateScale),
-      decays: tf.tensor1d(this.decays),
-      learningRate: one(task.learningRate),
-      weightDecay: one(task.weightDecay),
-      momentumCorrection: one(1 / (1 - betas.momentum ** task.count)),
-      varianceCorrection: one(1 / (1 - betas.variance ** task.count)),
-      teacherDecay: one(task.teacherDecay),
-    }
-    const next = await this.updateStep(state, inputs)
-    for (const part of stateParts) this.state[part].set(await next[part].data<'float32'>(), start)
-    tf.dispose(leaves([state, inputs, next]))
-    return { totalMs: performance.now() - begin, sessionMs: this.updateStep.sessionMs() - before }
+  /** Moves what this lane holds of student, teacher and optimiser state by the mean gradient of all lanes. */
+  async update(task: LaneUpdate): Promise<{ sessionMs: number }> {
+    return { sessionMs: await this.state.update(task) }
   }
 
   /** Class logits [ids, C] of pool images. */
   async predict(task: PredictTask): Promise<Float32Array> {
     const [image, classes] = [tokensOf(this.preset) * patchPixelsOf(this.preset), this.setup.classCount]
     const all = new Float32Array(task.ids.length * classes)
-    const weights = this.weights(task.part)
     for (let start = 0; start < task.ids.length; start += predictChunk) {
       const ids = task.ids.slice(start, start + predictChunk)
       const patches = new Float32Array(predictChunk * image)
@@ -173,35 +138,48 @@ export class Lane {
         writeView(this.pool.at(id), this.preset, task.view === 'weak' ? weakView : plainView, Random.of(this.setup.seed, task.key, id), out)
       })
       const batch = tf.tensor3d(patches, [predictChunk, tokensOf(this.preset), patchPixelsOf(this.preset)])
-      const logits = await this.predictStep(weights, batch)
+      const logits = await this.predictStep(this.state.weights('teacher'), batch)
       all.set((await logits.data<'float32'>()).subarray(0, ids.length * classes), start * classes)
       tf.dispose([batch, logits])
     }
-    tf.dispose(weights as tf.TensorContainer)
     return all
   }
 
+  /** Brings the shared vectors up to date before others read them. */
+  publish(): Promise<void> {
+    return this.state.publish()
+  }
+
+  /** Takes the shared vectors as others left them. */
+  load(): void {
+    this.state.load()
+  }
+
   async release(): Promise<void> {
-    for (const compiled of [...this.steps.values(), this.updateStep, this.predictStep]) await compiled.release()
+    for (const compiled of [...this.steps.values(), this.predictStep]) await compiled.release()
+    await this.state.release()
+  }
+
+  /** Whether sessions compute in the host's memory, where lanes can share a state. */
+  private get onHost(): boolean {
+    return sharesMemory(this.setup.engine)
   }
 
   private stepFor(branches: Branches): Jitted<Parameters<StepFunction>, ReturnType<StepFunction>> {
     const key = JSON.stringify(branches)
     let step = this.steps.get(key)
     if (!step) {
-      step = jit<Parameters<StepFunction>, ReturnType<StepFunction>>(stepFunction(this.model, this.setup.recipe, branches), { threads: 1 })
+      const { recipe, without = [], profile } = this.setup
+      step = jit<Parameters<StepFunction>, ReturnType<StepFunction>>(
+        stepFunction(this.model, this.table, recipe, branches), { name: 'step', threads: 1, reuse: true, without, profile })
       this.steps.set(key, step)
     }
     return step
   }
 
-  private weights(part: 'student' | 'teacher'): Record<string, tf.Tensor> {
-    const flat = this.state[part].slice() // onnxruntime-node takes no shared memory
-    return Object.fromEntries(this.table.specs.map(({ name, offset, size, shape }) =>
-      [name, tf.tensor(flat.subarray(offset, offset + size), shape)]))
-  }
-
-  private batch(arrays: BatchArrays): Batch {
+  private batch(share: Share, branches: Branches): Batch {
+    const { recipe, seed, classCount } = this.setup
+    const arrays: BatchArrays = makeBatch({ preset: this.preset, recipe, seed, classCount, pool: this.pool }, share, branches)
     const [tokens, pixels] = [tokensOf(this.preset), patchPixelsOf(this.preset)]
     const kept = keptOf(this.preset, this.setup.recipe.maskRatio)
     const images = (array: Float32Array, patches: number): tf.Tensor3D =>
@@ -220,20 +198,24 @@ export class Lane {
       strong: images(arrays.strong, tokens),
     }
   }
+}
 
-  private perWeight(of: (spec: ParameterTable['specs'][number]) => number): Float32Array {
-    const whole = new Float32Array(this.table.size)
-    for (const spec of this.table.specs) whole.fill(of(spec), spec.offset, spec.offset + spec.size)
-    return whole.slice(this.slice.start, this.slice.end)
-  }
-
-  private get ones(): Float32Array {
-    return new Float32Array(this.slice.end - this.slice.start).fill(1)
-  }
-
-  private rates(decay: number, top: number): Float32Array {
-    return this.perWeight(spec => decay ** (top - spec.layer))
-  }
+/** A share in equal parts. */
+function partsOf(share: Share, tokens: number): Share[] {
+  const { labeled, unlabeled } = share
+  const fits = (count: number) => (labeled.length + unlabeled.length) * tokens <= tokensPerPart * count
+  const counts = Array.from({ length: Math.max(labeled.length, 1) }, (_, index) => index + 1)
+    .filter(count => labeled.length % count === 0 && unlabeled.length % count === 0)
+  const count = counts.find(fits) ?? counts.at(-1) ?? 1
+  const [labels, frames] = [labeled.length / count, unlabeled.length / count]
+  return Array.from({ length: count }, (_, index) => ({
+    step: share.step,
+    firstLabeled: share.firstLabeled + index * labels,
+    firstUnlabeled: share.firstUnlabeled + index * frames,
+    labeled: labeled.slice(index * labels, (index + 1) * labels),
+    classes: share.classes.slice(index * labels, (index + 1) * labels),
+    unlabeled: unlabeled.slice(index * frames, (index + 1) * frames),
+  }))
 }
 
 function controlOf(task: GradientTask): Control {
@@ -243,8 +225,4 @@ function controlOf(task: GradientTask): Control {
     alignment: tf.tensor1d([...task.alignment]),
     unlabeledWeight: tf.tensor1d([task.unlabeledWeight]),
   }
-}
-
-function mapParts<T>(of: (part: StatePart) => T): Record<StatePart, T> {
-  return { student: of('student'), teacher: of('teacher'), momentum: of('momentum'), variance: of('variance') }
 }

@@ -1,12 +1,16 @@
 /** All lanes of a round: hands out the shares of a step, waits for the gradients, then for the update. */
-import type { BackendName } from '../backend/choose.js'
+import { sharesMemory, type Engine } from '../backend/choose.js'
+import type { RewriteName } from '../backend/rewrite.js'
 import { existsSync } from 'node:fs'
+import { availableParallelism } from 'node:os'
 import { fileURLToPath } from 'node:url'
 import { Worker } from 'node:worker_threads'
 import type { PresetName } from '../contract.js'
+import { evenLanes, type Preset } from '../model/presets.js'
 import type { Recipe } from '../recipe.js'
-import type { GradientReport, GradientTask, LaneSetup, PredictTask, UpdateTask } from './lane.js'
+import type { GradientReport, GradientTask, LaneSetup, PredictTask } from './lane.js'
 import type { SharedBuffers } from './shared.js'
+import type { LaneUpdate } from './state.js'
 import type { LaneAnswer, LaneTask } from './worker.js'
 
 export interface LanesOptions {
@@ -14,8 +18,10 @@ export interface LanesOptions {
   classCount: number
   recipe: Recipe
   seed: number
-  backend: BackendName
+  engine: Engine
   buffers: SharedBuffers
+  without?: readonly RewriteName[]
+  profile?: string | undefined
 }
 
 /** What a whole step is made of; the lanes divide it among themselves. */
@@ -44,7 +50,7 @@ export class Lanes {
     await Promise.all(this.workers.map(worker => worker.ready))
   }
 
-  /** Leaves the mean gradient of the step spread over the lanes' vectors. Losses are means over the lanes. */
+  /** Leaves the mean gradient of the step spread over the lanes' vectors. Losses are means over the lanes, the time is the slowest one's. */
   async gradients({ step, labeled, classes, unlabeled, ...control }: StepTask): Promise<GradientReport> {
     const reports = await Promise.all(this.workers.map((worker, index) => {
       const [ownLabeled, ownUnlabeled] = [part(labeled, index, this.count), part(unlabeled, index, this.count)]
@@ -65,17 +71,23 @@ export class Lanes {
       unlabeled: mean(report => report.unlabeled),
       used: mean(report => report.used) * reports.length,
       classMix: reports[0]?.classMix.map((_, index) => mean(report => report.classMix[index] ?? 0)) ?? [],
-      totalMs: mean(report => report.totalMs),
-      sessionMs: mean(report => report.sessionMs),
+      sessionMs: Math.max(...reports.map(report => report.sessionMs)),
     }
   }
 
-  async update(task: UpdateTask): Promise<{ totalMs: number; sessionMs: number }> {
-    const reports = await Promise.all(this.workers.map(worker =>
-      worker.ask({ kind: 'update', task }) as Promise<{ totalMs: number; sessionMs: number }>))
-    const mean = (of: (report: { totalMs: number; sessionMs: number }) => number) =>
-      reports.reduce((sum, report) => sum + of(report), 0) / reports.length
-    return { totalMs: mean(report => report.totalMs), sessionMs: mean(report => report.sessionMs) }
+  async update(task: LaneUpdate): Promise<{ sessionMs: number }> {
+    const reports = await Promise.all(this.workers.map(worker => worker.ask({ kind: 'update', task }) as Promise<{ sessionMs: number }>))
+    return { sessionMs: Math.max(...reports.map(report => report.sessionMs)) }
+  }
+
+  /** Brings the shared vectors up to date before they are read here. */
+  async publish(): Promise<void> {
+    await Promise.all(this.workers.map(worker => worker.ask({ kind: 'publish' })))
+  }
+
+  /** Tells the lanes that the shared vectors were written here. */
+  async load(): Promise<void> {
+    await Promise.all(this.workers.map(worker => worker.ask({ kind: 'load' })))
   }
 
   /** Class logits [ids, C], row-major. */
@@ -95,6 +107,11 @@ export class Lanes {
     await Promise.all(this.workers.map(worker => worker.stop()))
     this.workers = []
   }
+}
+
+/** How many lanes a step is divided among: `wanted`, else one a core; on a device one. */
+export function lanesOn(engine: Engine, preset: Preset, wanted: number | null): number {
+  return sharesMemory(engine) ? evenLanes(preset, wanted ?? availableParallelism()) : 1
 }
 
 /** The `index`th of `count` contiguous parts, as equal as they can be. */

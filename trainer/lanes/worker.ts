@@ -1,12 +1,13 @@
 /** A lane in a worker thread: takes one task at a time, answers with its result. */
 import { parentPort, workerData } from 'node:worker_threads'
-import { Lane, type GradientTask, type LaneSetup, type PredictTask, type UpdateTask } from './lane.js'
+import { Lane, type GradientTask, type LaneSetup, type PredictTask } from './lane.js'
+import type { LaneUpdate } from './state.js'
 
 export type LaneTask =
   | { kind: 'gradients'; task: GradientTask }
-  | { kind: 'update'; task: UpdateTask }
+  | { kind: 'update'; task: LaneUpdate }
   | { kind: 'predict'; task: PredictTask }
-  | { kind: 'release' }
+  | { kind: 'publish' | 'load' | 'release' }
 
 export type LaneAnswer = { ok: true; result: unknown } | { ok: false; message: string }
 
@@ -27,8 +28,10 @@ async function answer(message: LaneTask): Promise<LaneAnswer> {
       case 'gradients': return { ok: true, result: await lane.gradients(message.task) }
       case 'update': return { ok: true, result: await lane.update(message.task) }
       case 'predict': return { ok: true, result: await lane.predict(message.task) }
+      case 'publish':
+      case 'load':
       case 'release':
-        await lane.release()
+        await lane[message.kind]()
         return { ok: true, result: null }
     }
   } catch (cause) {

@@ -36,9 +36,9 @@ export function parameterTable(preset: Preset, classes: number, { shortcut }: { 
     add(layer, `${name}.bias`, [to], 'zeros')
   }
   const block = (layer: number, name: string, width: number) => {
-    for (const part of ['query', 'key', 'value', 'projection']) linear(layer, `${name}.attention.${part}`, width, width)
-    linear(layer, `${name}.mlp.expand`, width, 4 * width)
-    linear(layer, `${name}.mlp.contract`, 4 * width, width)
+    for (const part of ['query', 'key', 'value', 'projection']) add(layer, `${name}.attention.${part}.weight`, [width, width], 'glorot')
+    add(layer, `${name}.mlp.expand.weight`, [width, 4 * width], 'glorot')
+    add(layer, `${name}.mlp.contract.weight`, [4 * width, width], 'glorot')
   }
   const { width, depth, decoderWidth, decoderDepth } = preset
   const pixels = patchPixelsOf(preset)

@@ -30,7 +30,7 @@ export class Ssmae {
     const [batch, tokens] = patches.shape
     const places = tf.tensor3d(positions(this.preset, width), [1, tokens, width])
     const encoded = this.encode(weights, patches, places)
-    const embedding: tf.Tensor2D = tf.mean(tf.reshape(encoded, [batch, tokens, width]), 1)
+    const embedding: tf.Tensor2D = tf.mean(tf.reshape(encoded, [tokens, batch, width]), 0)
     const deep = linear(weights, 'head', embedding)
     if (!('shortcut.weight' in weights)) return { logits: deep, embedding }
     return { logits: tf.add(deep, linear(weights, 'shortcut', histograms(patches, this.preset))), embedding }
@@ -44,25 +44,29 @@ export class Ssmae {
     const placesFor = (size: number, ids: tf.Tensor2D) =>
       tf.gather(tf.tensor2d(positions(this.preset, size), [tokens, size]), ids) as tf.Tensor
     const encoded = this.encode(weights, visible, placesFor(width, keepIds))
-    const seen = tf.reshape(linear(weights, 'decoder.embedding', encoded), [batch, kept, decoderWidth])
-    const known = tf.add(seen, placesFor(decoderWidth, keepIds))
-    const asked = tf.add(weight(weights, 'decoder.mask'), placesFor(decoderWidth, dropIds))
+    const seen: tf.Tensor3D = tf.reshape(linear(weights, 'decoder.embedding', encoded), [kept, batch, decoderWidth])
+    const known = tf.add(seen, byToken(placesFor(decoderWidth, keepIds)))
+    const asked = tf.add(weight(weights, 'decoder.mask'), byToken(placesFor(decoderWidth, dropIds)))
     // Attention does not care about order, so nothing is put back to its place: visible first, hidden after.
-    let x: tf.Tensor2D = tf.reshape(tf.concat([known, asked], 1), [batch * tokens, decoderWidth])
+    let x: tf.Tensor2D = tf.reshape(tf.concat([known, asked], 0), [tokens * batch, decoderWidth])
     for (let index = 0; index < decoderDepth; index++) x = block(weights, `decoder.${String(index)}`, x, tokens, decoderHeads)
-    const all = tf.reshape(layerNorm(x), [batch, tokens, decoderWidth])
-    const hidden: tf.Tensor2D = tf.reshape(tf.slice(all, [0, kept, 0], [batch, tokens - kept, decoderWidth]), [-1, decoderWidth])
-    return tf.reshape(linear(weights, 'decoder.pixels', hidden), [batch, tokens - kept, patchPixelsOf(this.preset)])
+    const hidden: tf.Tensor2D = tf.slice(layerNorm(x), [kept * batch, 0], [(tokens - kept) * batch, decoderWidth])
+    return byToken(tf.reshape(linear(weights, 'decoder.pixels', hidden), [tokens - kept, batch, patchPixelsOf(this.preset)]))
   }
 
-  /** Patches [B, K, P] at places that broadcast to [B, K, D] → normalised tokens [B·K, D]. */
+  /** Patches [B, K, P] at places that broadcast to [B, K, D] → normalised tokens [K·B, D]. */
   private encode(weights: Weights, patches: tf.Tensor3D, places: tf.Tensor): tf.Tensor2D {
     const { width, depth, heads } = this.preset
     const [batch, tokens, pixels] = patches.shape
     const flat: tf.Tensor2D = tf.reshape(patches, [batch * tokens, pixels])
-    const embedded = tf.reshape(linear(weights, 'embedding', flat), [batch, tokens, width])
-    let x: tf.Tensor2D = tf.reshape(tf.add(embedded, places), [batch * tokens, width])
+    const embedded: tf.Tensor3D = tf.reshape(linear(weights, 'embedding', flat), [batch, tokens, width])
+    let x: tf.Tensor2D = tf.reshape(byToken(tf.add(embedded, places)), [tokens * batch, width])
     for (let index = 0; index < depth; index++) x = block(weights, `encoder.${String(index)}`, x, tokens, heads)
     return layerNorm(x)
   }
+}
+
+/** Images first to tokens first, and back. */
+function byToken(x: tf.Tensor): tf.Tensor3D {
+  return tf.transpose(x, [1, 0, 2]) as tf.Tensor3D
 }

@@ -1,4 +1,7 @@
-/** AdamW (Loshchilov & Hutter, algorithm 2) and the teacher's running average, on flat vectors of weights [n]. */
+/**
+ * AdamW (Loshchilov & Hutter, algorithm 2) and the teacher's running average, on flat vectors of weights [n]: once as tensor
+ * operations, for a state that stays on its device, and once as a loop, for a state in shared memory.
+ */
 import * as tf from '../backend/tf.js'
 
 export type OptimiserState = {
@@ -38,4 +41,56 @@ export function update(state: OptimiserState, inputs: UpdateInputs): OptimiserSt
   const student: tf.Tensor1D = tf.sub(state.student, tf.mul(tf.mul(tf.add(direction, decayed), rateScale), learningRate))
   const teacher: tf.Tensor1D = tf.add(student, tf.mul(tf.sub(state.teacher, student), teacherDecay))
   return { student, teacher, momentum, variance }
+}
+
+/** What one update is told beside the gradients. */
+export interface UpdateTask {
+  /** Updates so far, this one included. */
+  count: number
+  learningRate: number
+  weightDecay: number
+  teacherDecay: number
+}
+
+/** Weights that lie together and are treated alike. */
+export interface WeightRange {
+  start: number
+  end: number
+  /** Learning rate relative to the task's. */
+  rate: number
+  decays: boolean
+  /** What the sum of the gradients is multiplied by. */
+  share: number
+}
+
+/**
+ * What `update` computes, in place and in one pass: on a processor the pass over memory is the cost, and a graph would make one
+ * for every operation. Each gradient vector is one lane's; leaves their
+ * sum in the first.
+ */
+export function updateInPlace(
+  state: Readonly<Record<keyof OptimiserState, Float32Array>>, gradients: readonly Float32Array[], range: WeightRange, task: UpdateTask,
+): void {
+  const { student, teacher, momentum, variance } = state
+  const [first, ...others] = gradients
+  if (!first) throw new Error('an update needs a gradient')
+  const { start, end, share } = range
+  const rate = task.learningRate * range.rate
+  const decay = range.decays ? task.weightDecay : 0
+  const momentumCorrection = 1 / (1 - betas.momentum ** task.count)
+  const varianceCorrection = 1 / (1 - betas.variance ** task.count)
+  for (const other of others) {
+    for (let index = start; index < end; index++) first[index] = (first[index] ?? 0) + (other[index] ?? 0)
+  }
+  for (let index = start; index < end; index++) {
+    const gradient = (first[index] ?? 0) * share
+    const mean = betas.momentum * (momentum[index] ?? 0) + (1 - betas.momentum) * gradient
+    const square = betas.variance * (variance[index] ?? 0) + (1 - betas.variance) * gradient * gradient
+    momentum[index] = mean
+    variance[index] = square
+    const weight = student[index] ?? 0
+    const moved = weight - rate * ((mean * momentumCorrection) / (Math.sqrt(square * varianceCorrection) + epsilon) + decay * weight)
+    student[index] = moved
+    teacher[index] = moved + task.teacherDecay * ((teacher[index] ?? 0) - moved)
+  }
 }

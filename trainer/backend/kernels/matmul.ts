@@ -1,33 +1,30 @@
-/** Matrix products: `Gemm` where one matrix meets one matrix, `MatMul` and `FusedMatMul` over a batch. */
+/** Matrix products, recorded plainly; `../rewrite.ts` lays transposes, factors and sums into them. */
 import * as tf from '../tf.js'
 import { emitOne, reshaped, sizeOf, type Value } from '../graph.js'
 import { broadcastShape } from './elementwise.js'
 import { take, type KernelAttributes, type KernelTable } from './kernel.js'
+import { transposed } from './shape.js'
 
 /** a [..., M, K] times b [..., K, N]; `transposeA` and `transposeB` swap the last two axes first. */
-export function product(a: Value, b: Value, attributes: KernelAttributes): Value {
-  const transA = attributes.transposeA === true ? 1 : 0
-  const transB = attributes.transposeB === true ? 1 : 0
-  const [rowsA, columnsA] = a.shape.slice(-2)
-  const [rowsB, columnsB] = b.shape.slice(-2)
-  const [m, innerA] = transA ? [columnsA, rowsA] : [rowsA, columnsA]
-  const [innerB, n] = transB ? [columnsB, rowsB] : [rowsB, columnsB]
-  if (m === undefined || n === undefined || innerA !== innerB) {
-    throw new Error(`[${a.shape.join(', ')}]${transA ? 'ᵀ' : ''} times [${b.shape.join(', ')}]${transB ? 'ᵀ' : ''} do not fit`)
+export function product(givenA: Value, givenB: Value, { transposeA, transposeB }: KernelAttributes): Value {
+  const batch = broadcastShape(givenA.shape.slice(0, -2), givenB.shape.slice(0, -2))
+  const single = sizeOf(batch) === 1
+  const operand = (given: Value, swapped: boolean): Value => {
+    const matrices = single ? reshaped(given, given.shape.slice(-2)) : given
+    return swapped ? turned(matrices) : matrices
   }
-  const batch = broadcastShape(a.shape.slice(0, -2), b.shape.slice(0, -2))
-  if (sizeOf(batch) === 1) {
-    const plain = [reshaped(a, a.shape.slice(-2)), reshaped(b, b.shape.slice(-2))]
-    // ORT fuses a plain MatMul with the bias that follows it; Gemm spares the transposes.
-    const product = transA || transB
-      ? emitOne({ op: 'Gemm', inputs: plain, attributes: { transA, transB } }, [m, n])
-      : emitOne({ op: 'MatMul', inputs: plain }, [m, n])
-    return reshaped(product, [...batch, m, n])
-  }
-  const emission = transA || transB
-    ? { op: 'FusedMatMul', domain: 'com.microsoft' as const, inputs: [a, b], attributes: { transA, transB } }
-    : { op: 'MatMul', inputs: [a, b] }
-  return emitOne(emission, [...batch, m, n])
+  const [a, b] = [operand(givenA, transposeA === true), operand(givenB, transposeB === true)]
+  const [m, inner] = a.shape.slice(-2)
+  const [innerB, n] = b.shape.slice(-2)
+  if (m === undefined || n === undefined || inner !== innerB) throw new Error(`[${a.shape.join(', ')}] times [${b.shape.join(', ')}] do not fit`)
+  const made = emitOne({ op: 'MatMul', inputs: [a, b] }, single ? [m, n] : [...batch, m, n])
+  return reshaped(made, [...batch, m, n])
+}
+
+/** The last two axes swapped. */
+function turned(x: Value): Value {
+  const rank = x.shape.length
+  return transposed(x, [...x.shape.keys()].map(axis => (axis < rank - 2 ? axis : 2 * rank - 3 - axis)))
 }
 
 export const products: KernelTable = {
