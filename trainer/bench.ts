@@ -1,21 +1,25 @@
 /** `pawl bench train`: the full training step, all branches on, beside this machine's SGEMM. */
 import { availableParallelism } from 'node:os'
 import * as tf from './backend/tf.js'
-import { chooseEngine, embedded, useEngine } from './backend/choose.js'
+import { chooseEngine, embedded, useEngine, type Engine } from './backend/choose.js'
 import { jit } from './backend/jit.js'
+import type { RewriteName } from './backend/rewrite.js'
+import type { Device } from './backend/session.js'
 import type { PresetName } from './contract.js'
 import { Random } from './data/random.js'
 import { Lanes, lanesOn } from './lanes/lanes.js'
 import { allocate } from './lanes/shared.js'
 import { exportClassifier } from './export/onnx.js'
 import { initialise, parameterTable } from './model/parameters.js'
-import { channels, flopsOfStep, presets } from './model/presets.js'
+import { channels, flopsOfStep, presets, type Preset } from './model/presets.js'
 import { recipes } from './recipe.js'
 
 export interface BenchOptions {
   preset: PresetName
   backend: 'auto' | 'onnxruntime' | 'tensorflow'
-  device: 'auto' | 'cpu'
+  device: 'auto' | Device
+  /** Where onnxruntime writes the time of every node. */
+  profile?: string | undefined
   /** Counted steps; the median counts. */
   repeats: number
   /** Null: one a core. */
@@ -38,64 +42,31 @@ export interface BenchReport {
   gflops: number
   rooflineGflops: number
   rooflineFraction: number
-  /** Share of the step's time outside of the sessions. */
+  /** Share of the step's time before and after the session of the slowest lane: views, copies, messages. */
   overheadFraction: number
+  /** Share of the step's time that the optimiser takes. */
+  updateFraction: number
   peakRssBytes: number
 }
 
 const classCount = 10
 const warmUp = 3
+const recipe = recipes.ssmae
 
 export async function benchTrain(options: BenchOptions): Promise<BenchReport> {
   const preset = presets[options.preset]
-  const recipe = recipes.ssmae
-  const table = parameterTable(preset, classCount, recipe)
   const engine = await chooseEngine(options.backend, options.device)
-  const lanesCount = lanesOn(engine, preset, options.lanes)
-  const images = 4 * (preset.labeled + preset.unlabeled)
-  const buffers = allocate(table, lanesCount, images * preset.size ** 2 * channels)
-  const random = Random.of(0)
-  const pixels = new Uint8Array(buffers.images)
-  for (let index = 0; index < pixels.length; index++) pixels[index] = random.below(256)
-  initialise(table, new Float32Array(buffers.state.student), random)
-  new Float32Array(buffers.state.teacher).set(new Float32Array(buffers.state.student))
+  const lanes = lanesOn(engine, preset, options.lanes)
   const rooflineGflops = await roofline()
-  const lanes = new Lanes({ preset: options.preset, classCount, recipe, seed: 0, engine, buffers })
-  await lanes.start()
-  const seconds: number[] = []
-  const sessionShare: number[] = []
-  for (let step = 0; step < warmUp + options.repeats; step++) {
-    const start = performance.now()
-    const draw = (count: number) => Array.from({ length: count }, () => random.below(images))
-    const gradients = await lanes.gradients({
-      step,
-      labeled: draw(preset.labeled),
-      classes: Array.from({ length: preset.labeled }, () => random.below(classCount)),
-      unlabeled: draw(preset.unlabeled),
-      branches: { reconstruct: true, labeled: true, unlabeled: true },
-      threshold: 0,
-      classWeights: new Array<number>(classCount).fill(1),
-      alignment: new Array<number>(classCount).fill(1),
-      unlabeledWeight: 1,
-    })
-    const update = await lanes.update({
-      count: step + 1, learningRate: 1e-3, weightDecay: recipe.weightDecay, teacherDecay: recipe.teacherDecay, layerDecay: recipe.layerDecay,
-    })
-    const elapsed = performance.now() - start
-    if (step >= warmUp) {
-      seconds.push(elapsed / 1000)
-      sessionShare.push((gradients.sessionMs + update.sessionMs) / elapsed)
-    }
-  }
-  await lanes.stop()
+  const { parameters, seconds, outside, updates } = await timeSteps({ preset, engine, lanes, repeats: options.repeats, profile: options.profile })
   const secondsPerStep = median(seconds)
   const flopsPerStep = flopsOfStep(preset, classCount, recipe.maskRatio)
   const gflops = flopsPerStep / secondsPerStep / 1e9
   return {
     preset: options.preset,
     ...engine,
-    lanes: lanesCount,
-    parameters: table.size,
+    lanes,
+    parameters,
     secondsPerStep,
     minSeconds: Math.min(...seconds),
     maxSeconds: Math.max(...seconds),
@@ -104,14 +75,72 @@ export async function benchTrain(options: BenchOptions): Promise<BenchReport> {
     gflops,
     rooflineGflops,
     rooflineFraction: gflops / rooflineGflops,
-    overheadFraction: 1 - median(sessionShare),
+    overheadFraction: median(outside),
+    updateFraction: median(updates),
     peakRssBytes: process.resourceUsage().maxRSS * 1024,
   }
 }
 
+export interface TimingOptions {
+  preset: Preset
+  engine: Engine
+  lanes: number
+  /** Counted steps. */
+  repeats: number
+  /** For measurements: rewrites that are left out, and where onnxruntime writes the time of every node. */
+  without?: readonly RewriteName[]
+  profile?: string | undefined
+}
+
+/** Times of full training steps on random images, all branches on; the first steps, which compile, are not counted but told. */
+export async function timeSteps({ preset, engine, lanes: count, repeats, without = [], profile }: TimingOptions) {
+  const table = parameterTable(preset, classCount, recipe)
+  const images = 4 * (preset.labeled + preset.unlabeled)
+  const buffers = allocate(table, count, images * preset.size ** 2 * channels)
+  const random = Random.of(0)
+  const pixels = new Uint8Array(buffers.images)
+  for (let index = 0; index < pixels.length; index++) pixels[index] = random.below(256)
+  initialise(table, new Float32Array(buffers.state.student), random)
+  new Float32Array(buffers.state.teacher).set(new Float32Array(buffers.state.student))
+  const lanes = new Lanes({ preset, classCount, recipe, seed: 0, engine, buffers, without, profile })
+  await lanes.start()
+  const times = { seconds: [] as number[], outside: [] as number[], updates: [] as number[], firstSeconds: 0, parameters: table.size }
+  try {
+    for (let step = 0; step < warmUp + repeats; step++) {
+      const start = performance.now()
+      const draw = (number: number) => Array.from({ length: number }, () => random.below(images))
+      const gradients = await lanes.gradients({
+        step,
+        labeled: draw(preset.labeled),
+        classes: Array.from({ length: preset.labeled }, () => random.below(classCount)),
+        unlabeled: draw(preset.unlabeled),
+        branches: { reconstruct: true, labeled: true, unlabeled: true },
+        threshold: 0,
+        classWeights: new Array<number>(classCount).fill(1),
+        alignment: new Array<number>(classCount).fill(1),
+        unlabeledWeight: 1,
+      })
+      const updating = performance.now()
+      const update = await lanes.update({
+        count: step + 1, learningRate: 1e-3, weightDecay: recipe.weightDecay, teacherDecay: recipe.teacherDecay, layerDecay: recipe.layerDecay,
+      })
+      const end = performance.now()
+      if (step === 0) times.firstSeconds = (end - start) / 1000
+      if (step < warmUp) continue
+      times.seconds.push((end - start) / 1000)
+      times.updates.push((end - updating) / (end - start))
+      times.outside.push((updating - start - gradients.sessionMs) / (end - start))
+      if (!Number.isFinite(gradients.labeled + update.sessionMs)) throw new Error('the losses of the timed step are not numbers')
+    }
+  } finally {
+    await lanes.stop()
+  }
+  return times
+}
+
 export async function untrainedModel(name: PresetName): Promise<Uint8Array> {
   await useEngine(embedded)
-  const table = parameterTable(presets[name], classCount, recipes.ssmae)
+  const table = parameterTable(presets[name], classCount, recipe)
   const flat = new Float32Array(table.size)
   initialise(table, flat, Random.of(0))
   const weights = Object.fromEntries(table.specs.map(spec => [spec.name, tf.tensor(flat.subarray(spec.offset, spec.offset + spec.size), spec.shape)]))

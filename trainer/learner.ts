@@ -1,17 +1,16 @@
 /** A training state and what moves it: steps, looks at the gate split, and nothing else. */
 import type { Engine } from './backend/choose.js'
-import type { PresetName } from './contract.js'
 import { softmax } from './evidence.js'
 import { Lanes } from './lanes/lanes.js'
 import { allocate, type SharedBuffers } from './lanes/shared.js'
 import { Random } from './data/random.js'
 import { initialise, parameterTable, type ParameterTable } from './model/parameters.js'
-import { channels, presets, type Preset } from './model/presets.js'
+import { channels, type Preset } from './model/presets.js'
 import type { Recipe } from './recipe.js'
 import type { Branches } from './step.js'
 
 export interface LearnerOptions {
-  preset: PresetName
+  preset: Preset
   recipe: Recipe
   seed: number
   engine: Engine
@@ -56,7 +55,7 @@ export class Learner {
 
   constructor(options: LearnerOptions) {
     this.options = options
-    this.preset = presets[options.preset]
+    this.preset = options.preset
     this.table = parameterTable(this.preset, options.classCount, options.recipe)
     const images = [...options.labeled, ...options.gate, ...options.unlabeled]
     const imageBytes = this.preset.size ** 2 * channels

@@ -40,7 +40,7 @@ export async function runRound(spec: RoundSpec, { signal, onEvent }: RoundOption
     const data = await load(spec, recipe, { signal, onEvent })
     const engine = await chooseEngine(spec.backend, spec.device)
     const learner = new Learner({
-      preset: spec.preset, recipe, seed: spec.seed, engine, lanes: lanesOn(engine, presets[spec.preset], spec.lanes), classCount: data.classes.length,
+      preset: presets[spec.preset], recipe, seed: spec.seed, engine, lanes: lanesOn(engine, presets[spec.preset], spec.lanes), classCount: data.classes.length,
       labeled: data.labeled.pixels, labels: labelsOf(data.labeled.items, data.classes), gate: data.gate.pixels, unlabeled: data.unlabeled.pixels,
     })
     await learner.start()

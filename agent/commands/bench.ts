@@ -25,7 +25,7 @@ export async function benchTrainCommand(given: unknown): Promise<void> {
     `${preset} on ${report.backend}, ${report.device}, ${String(report.lanes)} lanes: ${report.imagesPerSecond.toFixed(1)} images/s`,
     `one step ${report.secondsPerStep.toFixed(3)} s (${report.minSeconds.toFixed(3)} to ${report.maxSeconds.toFixed(3)});`
     + ` ${report.gflops.toFixed(1)} of ${report.rooflineGflops.toFixed(1)} GFLOP/s (${percent(report.rooflineFraction)});`
-    + ` ${percent(report.overheadFraction)} outside the session; peak ${String(Math.round(report.peakRssBytes / 1e6))} MB`,
+    + ` ${percent(report.overheadFraction)} outside the session, ${percent(report.updateFraction)} optimiser; peak ${String(Math.round(report.peakRssBytes / 1e6))} MB`,
   ])
 }
 

@@ -7,12 +7,11 @@ import * as tf from '../backend/tf.js'
 import { sharesMemory, useEngine, type Engine } from '../backend/choose.js'
 import { jit, type Jitted } from '../backend/jit.js'
 import type { RewriteName } from '../backend/rewrite.js'
-import type { PresetName } from '../contract.js'
 import { writeView, plainView, weakView } from '../data/augment.js'
 import { ImagePool, makeBatch, type BatchArrays, type Share } from '../data/batches.js'
 import { Random } from '../data/random.js'
 import { parameterTable, type ParameterTable } from '../model/parameters.js'
-import { keptOf, patchPixelsOf, presets, tokensOf, type Preset } from '../model/presets.js'
+import { keptOf, patchPixelsOf, tokensOf, type Preset } from '../model/presets.js'
 import { Ssmae } from '../model/ssmae.js'
 import type { Recipe } from '../recipe.js'
 import { stepFunction, unpacked, type Batch, type Branches, type Control } from '../step.js'
@@ -20,7 +19,7 @@ import type { SharedBuffers } from './shared.js'
 import { DeviceState, SharedState, type LaneState, type LaneUpdate } from './state.js'
 
 export interface LaneSetup {
-  preset: PresetName
+  preset: Preset
   classCount: number
   recipe: Recipe
   seed: number
@@ -84,7 +83,7 @@ export class Lane {
 
   constructor(setup: LaneSetup) {
     this.setup = setup
-    this.preset = presets[setup.preset]
+    this.preset = setup.preset
     this.table = parameterTable(this.preset, setup.classCount, setup.recipe)
     this.model = new Ssmae(this.preset)
     this.pool = new ImagePool(new Uint8Array(setup.buffers.images), this.preset.size ** 2 * 3)

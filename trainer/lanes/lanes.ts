@@ -5,7 +5,6 @@ import { existsSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import { fileURLToPath } from 'node:url'
 import { Worker } from 'node:worker_threads'
-import type { PresetName } from '../contract.js'
 import { evenLanes, type Preset } from '../model/presets.js'
 import type { Recipe } from '../recipe.js'
 import type { GradientReport, GradientTask, LaneSetup, PredictTask } from './lane.js'
@@ -14,7 +13,7 @@ import type { LaneUpdate } from './state.js'
 import type { LaneAnswer, LaneTask } from './worker.js'
 
 export interface LanesOptions {
-  preset: PresetName
+  preset: Preset
   classCount: number
   recipe: Recipe
   seed: number
