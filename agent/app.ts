@@ -91,6 +91,7 @@ export class Agent {
     this.learning = new Learning({
       config: config.rounds,
       folder: join(config.data, 'rounds'),
+      engines: join(config.data, 'engines.json'),
       registry: this.registry,
       clock,
       onEvent: (round, event) => { this.publish({ type: 'round-event', round, event }) },

@@ -34,12 +34,12 @@ const positive = (text: string) => {
   return value
 }
 
-const example = (text: string) => `\nExample:\n  $ ${text}\n`
+const example = (...lines: string[]) => `\n${lines.length > 1 ? 'Examples' : 'Example'}:\n${lines.map(line => `  $ ${line}\n`).join('')}`
 const json = new Option('--json', 'one JSON object as the last line of the output')
 const config = new Option('--config <file>', 'configuration file; without one, the embedded defaults')
 const preset = new Option('--preset <name>', 'size of the model').choices(presetNames).default('nano')
 const backend = new Option('--backend <name>', 'engine that trains').choices(['auto', 'onnxruntime', 'tensorflow']).default('auto')
-const device = new Option('--device <name>', 'device that it runs on').choices(['auto', 'cpu']).default('auto')
+const device = new Option('--device <name>', 'device that it runs on').choices(['auto', 'cpu', 'webgpu', 'cuda']).default('auto')
 const lanes = new Option('--lanes <n>', 'processor cores that train; as many as there are unless given').argParser(atLeastOne)
 
 const program = new Command('pawl')
@@ -120,8 +120,10 @@ program.command('status').description('model, rounds, frames and labels of the d
   .action(async (options: { config?: string; json?: boolean }) => { await (await import('./commands/status.js')).status(options) })
 
 program.command('doctor').description('checks what the agent needs, and says what to do').addOption(config).addOption(json)
-  .addHelpText('after', example('pawl doctor --config /etc/pawl.yaml'))
-  .action(async (options: { config?: string; json?: boolean }) => { await (await import('./commands/doctor.js')).doctor(options) })
+  .addOption(new Option('--verify-device [device]', 'check anew whether the engines of a device (default: of all) compute what they should, and how fast')
+    .choices(['auto', 'cpu', 'webgpu', 'cuda']).preset('auto'))
+  .addHelpText('after', example('pawl doctor --config /etc/pawl.yaml', 'pawl doctor --verify-device webgpu'))
+  .action(async (options: { config?: string; json?: boolean; verifyDevice?: string }) => { await (await import('./commands/doctor.js')).doctor(options) })
 
 const configuration = program.command('config').description('the configuration file')
 configuration.command('check').description('reports everything that is wrong').argument('<file>').addOption(json)

@@ -11,19 +11,15 @@ import { Random } from '../trainer/data/random.js'
 import { attention, block, layerNorm, squaredRelu } from '../trainer/model/layers.js'
 import { histograms } from '../trainer/model/histograms.js'
 import { initialise, parameterTable } from '../trainer/model/parameters.js'
-import { keptOf, patchPixelsOf, tokensOf, type Preset } from '../trainer/model/presets.js'
+import { keptOf, patchPixelsOf, tokensOf } from '../trainer/model/presets.js'
 import { Ssmae } from '../trainer/model/ssmae.js'
 import { betas, update } from '../trainer/optim/adamw.js'
 import { recipes } from '../trainer/recipe.js'
 import { stepFunction, unpacked, type Batch, type Control } from '../trainer/step.js'
 import { draw, expectSame, on, type Tensors } from './both-backends.js'
+import { small } from './training.js'
 
 registerOnnxRuntimeBackend()
-
-/** A model small enough for tfjs's cpu backend, with everything that the real one has. */
-const small: Preset = {
-  size: 28, patch: 7, width: 16, depth: 2, heads: 2, decoderWidth: 8, decoderDepth: 1, decoderHeads: 2, labeled: 2, unlabeled: 3,
-}
 
 beforeEach(async () => { await tf.setBackend(backendName) })
 

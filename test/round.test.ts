@@ -39,7 +39,7 @@ async function someOf(part: 'labeled' | 'validation', from: number, count: numbe
 /** A short round; what it learns does not matter here. */
 function round(name: string, changes: Partial<RoundSpec> = {}, options: Partial<RoundOptions> = {}): Promise<RoundResult> {
   return train({
-    ...data, out: join(folder, name), preset: 'nano', method: 'ssmae', seed: 5, steps: 8, minutes: null, backend: 'onnxruntime', device: 'cpu',
+    ...data, out: join(folder, name), preset: 'nano', method: 'ssmae', seed: 5, steps: 8, minutes: null, backend: 'onnxruntime', device: 'cpu', engines: null,
     champion: null, lanes: 2, ...changes,
   }, { signal: new AbortController().signal, onEvent: () => undefined, ...options })
 }

@@ -126,7 +126,7 @@ describe('schedule', () => {
 
 const specOf = (out: string): RoundSpec => ({
   labeled: [], unlabeled: [], gate: [], promotion: [], out, preset: 'nano', method: 'ssmae', seed: 1, steps: null, minutes: 10,
-  backend: 'auto', device: 'auto', champion: null, lanes: 1,
+  backend: 'auto', device: 'auto', engines: null, champion: null, lanes: 1,
 })
 
 describe.concurrent('round in a child process', () => {
@@ -233,7 +233,7 @@ describe('learning', () => {
     })
     await registry.start()
     const learning = new Learning({
-      config: { ...defaultConfig().rounds, ...config }, folder: join(data, 'rounds'), registry, clock: systemClock, graceMs: 60_000, onEvent: () => undefined,
+      config: { ...defaultConfig().rounds, ...config }, folder: join(data, 'rounds'), engines: join(data, 'engines.json'), registry, clock: systemClock, graceMs: 60_000, onEvent: () => undefined,
       onQuarantine: async (path, reason) => { await quarantine(path, reason, join(data, 'quarantine')) },
     })
     await learning.start()

@@ -1,7 +1,7 @@
 /** `pawl bench train`: the full training step, all branches on, beside this machine's SGEMM. */
 import { availableParallelism } from 'node:os'
 import * as tf from './backend/tf.js'
-import { chooseEngine, embedded, useEngine, type Engine } from './backend/choose.js'
+import { embedded, useEngine, type Engine } from './backend/choose.js'
 import { jit } from './backend/jit.js'
 import type { RewriteName } from './backend/rewrite.js'
 import type { Device } from './backend/session.js'
@@ -9,6 +9,7 @@ import type { PresetName } from './contract.js'
 import { Random } from './data/random.js'
 import { Lanes, lanesOn } from './lanes/lanes.js'
 import { allocate } from './lanes/shared.js'
+import { chooseEngine } from './engines.js'
 import { exportClassifier } from './export/onnx.js'
 import { initialise, parameterTable } from './model/parameters.js'
 import { channels, flopsOfStep, presets, type Preset } from './model/presets.js'
@@ -55,7 +56,7 @@ const recipe = recipes.ssmae
 
 export async function benchTrain(options: BenchOptions): Promise<BenchReport> {
   const preset = presets[options.preset]
-  const engine = await chooseEngine(options.backend, options.device)
+  const { engine } = await chooseEngine({ backend: options.backend, device: options.device, preset: options.preset, memory: null })
   const lanes = lanesOn(engine, preset, options.lanes)
   const rooflineGflops = await roofline()
   const { parameters, seconds, outside, updates } = await timeSteps({ preset, engine, lanes, repeats: options.repeats, profile: options.profile })

@@ -29,11 +29,28 @@ export interface RoundSpec {
   /** Wall-clock budget of the whole round, loading and export included; null: unbounded. */
   minutes: number | null
   backend: 'auto' | 'onnxruntime' | 'tensorflow'
-  device: 'auto' | 'cpu'
+  device: 'auto' | 'cpu' | 'webgpu' | 'cuda'
+  /** File that remembers which engines were verified on this machine; null: nothing is remembered. */
+  engines: string | null
   /** The model in service, which the challenger is compared with and may start from. */
   champion: ChampionRef | null
   /** Processor lanes (worker threads); null: one a core. */
   lanes: number | null
+}
+
+/** What the self-check of an engine found: one step of the real model beside the embedded engine's plainest graph. */
+export interface Verification {
+  engine: { backend: 'onnxruntime' | 'tensorflow'; device: 'cpu' | 'webgpu' | 'cuda' }
+  ok: boolean
+  /** Why not; null when it passes. */
+  reason: string | null
+  /** Largest relative difference of a loss; null where it did not get so far. */
+  lossDifference: number | null
+  /** Length of the gradients' difference over the gradient's length. */
+  gradientDifference: number | null
+  /** Relative difference between the gradient's length and the loss's slope along it, by central differences. */
+  slopeDifference: number | null
+  imagesPerSecond: number | null
 }
 
 export interface ChampionRef {
@@ -126,6 +143,8 @@ export type RoundEvent =
       losses: { reconstruction: number; labeled: number; unlabeled: number }
       imagesPerSecond: number
     }
+  /** What trains, and why that. */
+  | { type: 'engine'; backend: string; device: string; reason: string }
   | { type: 'gate'; look: GateLook }
   | { type: 'quarantine'; path: string; reason: string }
 
@@ -156,6 +175,9 @@ export interface ModelMetadata {
   /** Version of the decoding and resizing that `decodeImage` does. */
   preprocessing: 'contain-rgb-1'
 }
+
+/** What a process that trains is started with: huge pages spare it page faults. Allocators other than glibc's pass over it. */
+export const trainerEnvironment: Readonly<Record<string, string>> = { GLIBC_TUNABLES: 'glibc.malloc.hugetlb=1' }
 
 /** Messages between the agent and a trainer child process. */
 export type TrainerRequest = { type: 'round'; spec: RoundSpec } | { type: 'stop' }

@@ -1,6 +1,7 @@
 /** The trainer's only door. What is light is exported as it is; the training engine loads when it is first asked for. */
 import type { BenchOptions, BenchReport } from './bench.js'
-import type { PresetName, RoundEvent, RoundResult, RoundSpec } from './contract.js'
+import type { Device } from './backend/session.js'
+import type { PresetName, RoundEvent, RoundResult, RoundSpec, Verification } from './contract.js'
 
 export * from './contract.js'
 export type { BenchOptions, BenchReport } from './bench.js'
@@ -31,10 +32,13 @@ export async function untrainedModel(preset: PresetName): Promise<Uint8Array> {
   return bench.untrainedModel(preset)
 }
 
-/** The engines that could train here, and whether each loads. */
-export async function trainingBackends(): Promise<{ name: string; loads: boolean; detail: string }[]> {
-  const { listBackends } = await import('./backend/choose.js')
-  return listBackends()
+/** What is known of the engines that could train here; verified where it is not known, or `anew`: minutes where a device is slow. */
+export async function trainingEngines(
+  { device, ...options }: { preset: PresetName; memory: string | null; device: 'auto' | Device; anew: boolean },
+): Promise<Verification[]> {
+  const { engines } = await import('./backend/choose.js')
+  const { verifiedEngines } = await import('./engines.js')
+  return verifiedEngines({ ...options, wanted: engines.filter(engine => device === 'auto' || engine.device === device) })
 }
 
 /** Times the full training step beside this machine's SGEMM. */

@@ -5,7 +5,8 @@ import { join } from 'node:path'
 import { ModelFile } from './backend/model-file.js'
 import { RoundError, type GateLook, type LabeledImage, type ModelCard, type PairedEvidence, type RoundEvent, type RoundFailure, type RoundPhase, type RoundResult, type RoundSpec } from './contract.js'
 import { loadImages, type Unreadable } from './data/load.js'
-import { chooseEngine } from './backend/choose.js'
+import { embedded, sameEngine } from './backend/choose.js'
+import { chooseEngine, rememberFailure } from './engines.js'
 import { fitTemperature, labelsOf, metricsOf, predictionsOf, probabilitiesOf, softmax } from './evidence.js'
 import { exportChecked } from './export/checked.js'
 import { readSafetensors } from './export/safetensors.js'
@@ -38,9 +39,11 @@ export async function runRound(spec: RoundSpec, { signal, onEvent }: RoundOption
     await mkdir(spec.out, { recursive: true })
     enter('load')
     const data = await load(spec, recipe, { signal, onEvent })
-    const engine = await chooseEngine(spec.backend, spec.device)
+    const { engine, reason } = await chooseEngine({ backend: spec.backend, device: spec.device, preset: spec.preset, memory: spec.engines })
+    onEvent({ type: 'engine', ...engine, reason })
     const learner = new Learner({
-      preset: presets[spec.preset], recipe, seed: spec.seed, engine, lanes: lanesOn(engine, presets[spec.preset], spec.lanes), classCount: data.classes.length,
+      preset: presets[spec.preset], recipe, seed: spec.seed, engine, lanes: lanesOn(engine, presets[spec.preset], spec.lanes),
+      classCount: data.classes.length,
       labeled: data.labeled.pixels, labels: labelsOf(data.labeled.items, data.classes), gate: data.gate.pixels, unlabeled: data.unlabeled.pixels,
     })
     await learner.start()
@@ -86,6 +89,12 @@ export async function runRound(spec: RoundSpec, { signal, onEvent }: RoundOption
       const { evidence, unreadable } = await compare(spec, data.classes, signal)
       for (const { path, reason } of unreadable) onEvent({ type: 'quarantine', path, reason })
       return { card, evidence, quarantined: [...data.unreadable, ...unreadable] }
+    } catch (cause) {
+      // A device that is lost in a round is left alone in the next.
+      if (!signal.aborted && spec.engines && !sameEngine(engine, embedded) && !(cause instanceof RoundError)) {
+        await rememberFailure(spec.engines, spec.preset, engine, cause instanceof Error ? cause.message : String(cause))
+      }
+      throw cause
     } finally {
       await learner.stop()
     }

@@ -1,7 +1,9 @@
 /** One training step as a pure function: weights and a batch in, gradients and losses out. */
 import * as tf from './backend/tf.js'
+import type { BatchArrays } from './data/batches.js'
 import type { Weights } from './model/layers.js'
 import type { ParameterTable } from './model/parameters.js'
+import { keptOf, patchPixelsOf, tokensOf, type Preset } from './model/presets.js'
 import type { MaskedPatches, Ssmae } from './model/ssmae.js'
 import type { Recipe } from './recipe.js'
 
@@ -35,6 +37,43 @@ export type Control = {
   unlabeledWeight: tf.Tensor1D
 }
 
+/** The arrays of a share as tensors. */
+export function batchOf(arrays: BatchArrays, preset: Preset, recipe: Recipe, classCount: number): Batch {
+  const [tokens, pixels] = [tokensOf(preset), patchPixelsOf(preset)]
+  const kept = keptOf(preset, recipe.maskRatio)
+  const images = (array: Float32Array, patches: number): tf.Tensor3D =>
+    tf.tensor3d(array, [array.length / (patches * pixels), patches, pixels])
+  const ids = (array: Int32Array, patches: number): tf.Tensor2D => tf.tensor2d(array, [array.length / patches, patches], 'int32')
+  return {
+    masked: {
+      visible: images(arrays.visible, kept),
+      keepIds: ids(arrays.keepIds, kept),
+      hidden: images(arrays.hidden, tokens - kept),
+      dropIds: ids(arrays.dropIds, tokens - kept),
+    },
+    labeled: images(arrays.labeled, tokens),
+    targets: tf.tensor2d(arrays.targets, [arrays.targets.length / classCount, classCount]),
+    weak: images(arrays.weak, tokens),
+    strong: images(arrays.strong, tokens),
+  }
+}
+
+export interface ControlNumbers {
+  threshold: number
+  classWeights: readonly number[]
+  alignment: readonly number[]
+  unlabeledWeight: number
+}
+
+export function controlOf(given: ControlNumbers): Control {
+  return {
+    threshold: tf.tensor1d([given.threshold]),
+    classWeights: tf.tensor1d([...given.classWeights]),
+    alignment: tf.tensor1d([...given.alignment]),
+    unlabeledWeight: tf.tensor1d([given.unlabeledWeight]),
+  }
+}
+
 export type StepResult = {
   /** Of all weights [n], in the order of the table; 0 where no branch touches a weight. */
   gradient: tf.Tensor1D
@@ -52,8 +91,8 @@ export function isTrained(name: string, branches: Branches): boolean {
 
 /** Flat weights [n] by their names. */
 export function unpacked({ specs }: ParameterTable, flat: tf.Tensor1D): Record<string, tf.Tensor> {
-  const parts = tf.split(flat, specs.map(({ size }) => size))
-  return Object.fromEntries(specs.map(({ name, shape }, index) => [name, tf.reshape(parts[index] as tf.Tensor, shape)]))
+  // Slices, not one split: devices bind only so many buffers to one operation.
+  return Object.fromEntries(specs.map(({ name, shape, offset, size }) => [name, tf.reshape(tf.slice1d(flat, offset, size), shape)]))
 }
 
 export function stepFunction(model: Ssmae, table: ParameterTable, recipe: Recipe, branches: Branches) {

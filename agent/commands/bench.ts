@@ -9,7 +9,7 @@ import { percent, print, type OutputOptions } from './output.js'
 const TrainOptions = z.object({
   preset: z.enum(['nano', 'micro', 'tiny']),
   backend: z.enum(['auto', 'onnxruntime', 'tensorflow']),
-  device: z.enum(['auto', 'cpu']),
+  device: z.enum(['auto', 'cpu', 'webgpu', 'cuda']),
   lanes: z.number().optional(),
   repeats: z.number().optional(),
   json: z.boolean().optional(),

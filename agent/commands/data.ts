@@ -1,4 +1,6 @@
 /** The data folder as the commands see it, while no daemon holds it or beside one that does. */
+import { homedir } from 'node:os'
+import { join } from 'node:path'
 import { defaultConfig, loadConfig, type Config } from '../config.js'
 import { systemClock } from '../lib/clock.js'
 import { holdFolder } from '../lib/exclusive.js'
@@ -35,4 +37,9 @@ function registryOf(config: Config): Registry {
     data: config.data, clock: systemClock, logger: createLogger({ level: 'error' }),
     onProblem: error => { process.stderr.write(`pawl: ${error.code}: ${error.message}\n`) },
   })
+}
+
+/** The file that remembers which engines were verified, for commands that run without a data folder. */
+export function ownEngines(): string {
+  return join(process.env.XDG_CACHE_HOME ?? join(homedir(), '.cache'), 'pawl', 'engines.json')
 }

@@ -4,7 +4,8 @@ import { access, constants, mkdir, statfs } from 'node:fs/promises'
 import { connect } from 'node:net'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
-import { trainingBackends } from '../../trainer/index.js'
+import { z } from 'zod'
+import { trainingEngines, type Verification } from '../../trainer/index.js'
 import type { Config } from '../config.js'
 import { readLabels } from '../frames/labels.js'
 import { configOf, readRegistry } from './data.js'
@@ -61,16 +62,14 @@ const checks: Record<string, Check> = {
     await reach(url.hostname, port)
     return ok(`${url.hostname}:${String(port)} answers`)
   },
-  'training engines': async () => {
-    const backends = await trainingBackends()
-    return ok(backends.map(({ name, loads, detail }) => `${name}: ${loads ? 'loads' : 'does not load'} (${detail})`).join('; '))
-  },
+  'training engines': async config => enginesFound(await trainingEngines({ preset: config.rounds.preset, memory: memoryOf(config), device: 'auto', anew: false })),
   ffmpeg: () => promisify(execFile)('ffmpeg', ['-version']).then(
     ({ stdout }) => ok(stdout.split('\n')[0] ?? ''), () => note('not found; none of the configured kinds of camera needs it')),
 }
 
-export async function doctor(options: OutputOptions & { config?: string | undefined }): Promise<void> {
+export async function doctor(options: OutputOptions & { config?: string | undefined; verifyDevice?: string | undefined }): Promise<void> {
   const config = await configOf(options)
+  if (options.verifyDevice !== undefined) return verifyDevice(config, options, z.enum(['auto', 'cpu', 'webgpu', 'cuda']).parse(options.verifyDevice))
   const findings: Finding[] = []
   for (const [what, check] of Object.entries(checks)) {
     const finding = await check(config).catch((cause: unknown) => problem(cause instanceof Error ? cause.message : String(cause)))
@@ -93,4 +92,38 @@ function reach(host: string, port: number): Promise<void> {
     socket.once('timeout', () => { fail('no answer within 3 s') })
     socket.once('error', error => { fail(error.message) })
   })
+}
+
+/** What the daemon remembers of its engines. */
+function memoryOf({ data }: Config): string {
+  return join(data, 'engines.json')
+}
+
+/** One engine that passes is enough; what does not load is no fault of the box. */
+function enginesFound(verifications: readonly Verification[]): Omit<Finding, 'what'> {
+  const text = verifications.map(verification => described(verification)).join('; ')
+  return verifications.some(({ ok: passes }) => passes) ? ok(text) : problem(text)
+}
+
+const nameOf = ({ engine }: Verification) => `${engine.backend} on ${engine.device}`
+
+function described(verification: Verification): string {
+  const { ok: passes, reason, imagesPerSecond } = verification
+  return `${nameOf(verification)}: ${passes ? `passes, ${(imagesPerSecond ?? 0).toFixed(1)} images/s` : reason ?? 'fails'}`
+}
+
+/** A table of what loads, passes, and how fast; remembered for the next rounds. Ends with 1 where nothing passes. */
+async function verifyDevice(config: Config, options: OutputOptions, device: 'auto' | 'cpu' | 'webgpu' | 'cuda'): Promise<void> {
+  const verifications = await trainingEngines({ preset: config.rounds.preset, memory: memoryOf(config), device, anew: true })
+  const shown = (value: number | null) => (value === null ? '–' : value.toExponential(1)).padStart(9)
+  print(options, { ok: verifications.some(({ ok: passes }) => passes), preset: config.rounds.preset, verifications }, [
+    `one step of ${config.rounds.preset} beside the embedded engine's plainest graph:`,
+    `  ${'engine'.padEnd(24)}${'images/s'.padStart(9)}${'losses'.padStart(10)}${'gradient'.padStart(10)}${'slope'.padStart(10)}`,
+    ...verifications.map(verification => {
+      const { ok: passes, reason, imagesPerSecond, lossDifference, gradientDifference, slopeDifference } = verification
+      const numbers = [lossDifference, gradientDifference, slopeDifference].map(shown).join(' ')
+      return `${passes ? '✓' : '✗'} ${nameOf(verification).padEnd(24)}${(imagesPerSecond?.toFixed(1) ?? '–').padStart(9)} ${numbers}${reason === null ? '' : `  ${reason}`}`
+    }),
+  ])
+  if (!verifications.some(({ ok: passes }) => passes)) process.exitCode = 1
 }

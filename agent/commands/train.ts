@@ -5,6 +5,7 @@ import { train as trainRound, type RoundEvent } from '../../trainer/index.js'
 import { PawlError } from '../errors.js'
 import { readLabels } from '../frames/labels.js'
 import { Terminal } from '../report/terminal.js'
+import { ownEngines } from './data.js'
 import { percent, print } from './output.js'
 
 const Options = z.object({
@@ -18,7 +19,7 @@ const Options = z.object({
   minutes: z.number().optional(),
   seed: z.number(),
   backend: z.enum(['auto', 'onnxruntime', 'tensorflow']),
-  device: z.enum(['auto', 'cpu']),
+  device: z.enum(['auto', 'cpu', 'webgpu', 'cuda']),
   lanes: z.number().optional(),
   json: z.boolean().optional(),
 })
@@ -44,6 +45,7 @@ export async function train(given: unknown, signal: AbortSignal): Promise<void> 
     minutes: options.steps === undefined ? options.minutes ?? defaultMinutes : null,
     backend: options.backend,
     device: options.device,
+    engines: ownEngines(),
     champion: null,
     lanes: options.lanes ?? null,
   }, { signal, onEvent })

@@ -106,6 +106,9 @@ export class Terminal {
         if (!this.screen) this.say(`round ${String(round)}: ${event.phase}`)
         if (event.phase === 'export') this.endBar()
         return
+      case 'engine':
+        this.say(`trains with ${event.backend} on ${event.device} (${event.reason})`)
+        return
       case 'gate': {
         const { open, threshold, accepted, correct, precisionLowerBound, accuracy } = event.look
         if (!open) return

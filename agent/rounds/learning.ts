@@ -30,6 +30,8 @@ export interface LearningOptions {
   config: Config['rounds']
   /** Folder for unfinished rounds, on the disk of the registry. */
   folder: string
+  /** File that remembers which engines were verified on this machine. */
+  engines: string
   registry: RoundRegistry
   clock: Clock
   /** From the child's own minutes to the kill. */
@@ -109,7 +111,7 @@ export class Learning {
   }
 
   private specOf(data: RoundData, champion: ModelVersion | null, round: number): RoundSpec {
-    const { config, folder, registry } = this.options
+    const { config, folder, engines, registry } = this.options
     return {
       ...data,
       out: join(folder, String(round)),
@@ -120,6 +122,7 @@ export class Learning {
       minutes: champion ? config.minutes : config.firstMinutes,
       backend: config.backend,
       device: 'auto',
+      engines,
       champion: champion && { version: champion.version, folder: registry.folderOf(champion) },
       lanes: config.lanes || null,
     }

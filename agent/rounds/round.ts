@@ -1,7 +1,7 @@
 /** Runs one round in a trainer child: low priority, bounded in time and memory, ended when asked. */
 import { getPriority, setPriority } from 'node:os'
 import { readFile } from 'node:fs/promises'
-import { trainerProcess, type RoundEvent, type RoundFailure, type RoundResult, type RoundSpec, type TrainerReply, type TrainerRequest } from '../../trainer/index.js'
+import { trainerEnvironment, trainerProcess, type RoundEvent, type RoundFailure, type RoundResult, type RoundSpec, type TrainerReply, type TrainerRequest } from '../../trainer/index.js'
 import { ended, forkModule } from '../lib/child.js'
 
 export type RoundOutcome =
@@ -28,7 +28,9 @@ const stopMs = 1500
 export async function runInChild(spec: RoundSpec, options: RoundRunOptions): Promise<RoundOutcome> {
   const { module = trainerProcess, graceMs, maxMemoryMb, signal, onEvent } = options
   if (signal.aborted) return { ok: false, reason: 'stopped', message: 'the agent is stopping' }
-  const child = forkModule(module, { serialization: 'advanced', stdio: ['ignore', 'ignore', 'inherit', 'ipc'] })
+  const child = forkModule(module, {
+    serialization: 'advanced', stdio: ['ignore', 'ignore', 'inherit', 'ipc'], env: { ...process.env, ...trainerEnvironment },
+  })
   let outcome: RoundOutcome | null = null
   const fail = (reason: RoundFailure, message: string) => {
     outcome ??= { ok: false, reason, message }

@@ -8,13 +8,13 @@ import { sharesMemory, useEngine, type Engine } from '../backend/choose.js'
 import { jit, type Jitted } from '../backend/jit.js'
 import type { RewriteName } from '../backend/rewrite.js'
 import { writeView, plainView, weakView } from '../data/augment.js'
-import { ImagePool, makeBatch, type BatchArrays, type Share } from '../data/batches.js'
+import { ImagePool, makeBatch, type Share } from '../data/batches.js'
 import { Random } from '../data/random.js'
 import { parameterTable, type ParameterTable } from '../model/parameters.js'
-import { keptOf, patchPixelsOf, tokensOf, type Preset } from '../model/presets.js'
+import { patchPixelsOf, tokensOf, type Preset } from '../model/presets.js'
 import { Ssmae } from '../model/ssmae.js'
 import type { Recipe } from '../recipe.js'
-import { stepFunction, unpacked, type Batch, type Branches, type Control } from '../step.js'
+import { batchOf, controlOf, stepFunction, unpacked, type Branches, type ControlNumbers } from '../step.js'
 import type { SharedBuffers } from './shared.js'
 import { DeviceState, SharedState, type LaneState, type LaneUpdate } from './state.js'
 
@@ -32,13 +32,9 @@ export interface LaneSetup {
   profile?: string | undefined
 }
 
-export interface GradientTask {
+export interface GradientTask extends ControlNumbers {
   share: Share
   branches: Branches
-  threshold: number
-  classWeights: readonly number[]
-  alignment: readonly number[]
-  unlabeledWeight: number
 }
 
 export interface GradientReport {
@@ -102,9 +98,11 @@ export class Lane {
     const before = step.sessionMs()
     const parts = this.onHost ? partsOf(task.share, tokensOf(this.preset)) : [task.share]
     const share = 1 / parts.length
-    const total = { reconstruction: 0, labeled: 0, unlabeled: 0, used: 0, classMix: new Array<number>(this.setup.classCount).fill(0) }
+    const { recipe, seed, classCount } = this.setup
+    const total = { reconstruction: 0, labeled: 0, unlabeled: 0, used: 0, classMix: new Array<number>(classCount).fill(0) }
     for (const part of parts) {
-      const inputs = [this.batch(part, task.branches), controlOf(task)] as const
+      const arrays = makeBatch({ preset: this.preset, recipe, seed, classCount, pool: this.pool }, part, task.branches)
+      const inputs = [batchOf(arrays, this.preset, recipe, classCount), controlOf(task)] as const
       const [student, teacher] = [this.state.weights('student'), task.branches.unlabeled ? this.state.weights('teacher') : null]
       const { gradient, losses, used, classMix } = await step(student, teacher ?? student, ...inputs)
       const [reconstruction = 0, labeled = 0, unlabeled = 0] = await losses.data()
@@ -175,28 +173,6 @@ export class Lane {
     }
     return step
   }
-
-  private batch(share: Share, branches: Branches): Batch {
-    const { recipe, seed, classCount } = this.setup
-    const arrays: BatchArrays = makeBatch({ preset: this.preset, recipe, seed, classCount, pool: this.pool }, share, branches)
-    const [tokens, pixels] = [tokensOf(this.preset), patchPixelsOf(this.preset)]
-    const kept = keptOf(this.preset, this.setup.recipe.maskRatio)
-    const images = (array: Float32Array, patches: number): tf.Tensor3D =>
-      tf.tensor3d(array, [array.length / (patches * pixels), patches, pixels])
-    const ids = (array: Int32Array, patches: number): tf.Tensor2D => tf.tensor2d(array, [array.length / patches, patches], 'int32')
-    return {
-      masked: {
-        visible: images(arrays.visible, kept),
-        keepIds: ids(arrays.keepIds, kept),
-        hidden: images(arrays.hidden, tokens - kept),
-        dropIds: ids(arrays.dropIds, tokens - kept),
-      },
-      labeled: images(arrays.labeled, tokens),
-      targets: tf.tensor2d(arrays.targets, [arrays.targets.length / this.setup.classCount, this.setup.classCount]),
-      weak: images(arrays.weak, tokens),
-      strong: images(arrays.strong, tokens),
-    }
-  }
 }
 
 /** A share in equal parts. */
@@ -215,13 +191,4 @@ function partsOf(share: Share, tokens: number): Share[] {
     classes: share.classes.slice(index * labels, (index + 1) * labels),
     unlabeled: unlabeled.slice(index * frames, (index + 1) * frames),
   }))
-}
-
-function controlOf(task: GradientTask): Control {
-  return {
-    threshold: tf.tensor1d([task.threshold]),
-    classWeights: tf.tensor1d([...task.classWeights]),
-    alignment: tf.tensor1d([...task.alignment]),
-    unlabeledWeight: tf.tensor1d([task.unlabeledWeight]),
-  }
 }
