@@ -222,6 +222,18 @@ describe('jit', () => {
       .toThrow(/Kernel 'Unique' not registered.*while "missing" is traced, at .*engine\.test\.ts/)
   })
 
+  test('finds the operation that gives the first number that is none, with its shapes and its line', async () => {
+    const fn = (x: tf.Tensor, y: tf.Tensor) => {
+      const root = tf.sqrt(tf.sub(x, y))
+      return tf.sum(tf.mul(root, 2))
+    }
+    const step = jit(fn, { name: 'roots', threads: 1 })
+    expect(await (await step(tf.tensor1d([4, 9]), tf.tensor1d([0]))).data()).toEqual(Float32Array.of(10))
+    const why = await step.diagnose(tf.tensor1d([4, 9]), tf.tensor1d([5]))
+    expect(why).toMatch(/first operation of "roots" to give numbers that are not finite is Sqrt of float32\[2\], at .*engine\.test\.ts/)
+    expect(await step.diagnose(tf.tensor1d([NaN, 9]), tf.tensor1d([5]))).toContain('the argument 0 of "roots" holds numbers that are not finite')
+  })
+
   test('writes results over those before, where it was told to', async () => {
     const double = jit<[tf.Tensor], tf.Tensor>(x => tf.mul(x, 2), { name: 'double', threads: 1, reuse: true })
     const first = await double(tf.tensor1d([1, 2]))

@@ -133,9 +133,6 @@ export class Learner {
       unlabeledWeight: options.unlabeledWeight * recipe.unlabeledWeight,
     })
     const { reconstruction, labeled: labeledLoss, unlabeled, used, classMix } = report
-    if (![reconstruction, labeledLoss, unlabeled].every(Number.isFinite)) {
-      throw new RangeError(`step ${String(this.steps)}: the losses are ${[reconstruction, labeledLoss, unlabeled].join(', ')}`)
-    }
     if (branches.unlabeled) {
       this.classMix = this.classMix.map((share, label) => share + ((classMix[label] ?? 0) - share) / classMixMemory)
     }

@@ -32,7 +32,8 @@ export async function verify(engine: Engine, preset: PresetName): Promise<Omit<V
   const own = await measured(engine, preset, [])
   const reference = await measured(embedded, preset, [...rewriteNames])
   const lossDifference = Math.max(...reference.losses.map((loss, index) => Math.abs(loss - (own.losses[index] ?? Number.NaN)) / Math.abs(loss)))
-  const gradientDifference = length(reference.gradient.map((value, index) => value - (own.gradient[index] ?? Number.NaN))) / length(reference.gradient)
+  const apart = reference.gradient.map((value, index) => value - (own.gradient[index] ?? Number.NaN))
+  const gradientDifference = length(apart) / length(reference.gradient)
   const slopeDifference = Math.abs(own.slope - own.expectedSlope) / Math.abs(own.expectedSlope)
   const ok = lossDifference <= tolerances.loss && gradientDifference <= tolerances.gradient && slopeDifference <= tolerances.slope
   const differences = { lossDifference, gradientDifference, slopeDifference }

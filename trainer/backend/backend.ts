@@ -9,6 +9,7 @@
  */
 import * as tf from './tf.js'
 import { constant, inOrder, input, reshaped, sizeOf, type ElementArray, type ElementType, type Value } from './graph.js'
+import { callSite } from './call-site.js'
 import { kernels } from './kernels/index.js'
 import { Session, type Device, type Feed, type ValueType } from './session.js'
 
@@ -163,12 +164,6 @@ class OnnxRuntimeBackend extends tf.KernelBackend {
 function residentsBelow(value: Value) {
   const leaves = new Set([value, ...inOrder([value]).flatMap(({ inputs }) => inputs)])
   return [...leaves].flatMap(leaf => (leaf.origin.kind === 'resident' ? [{ value: leaf, tensor: leaf.origin.tensor }] : []))
-}
-
-/** Where the code that called tfjs stands: the nearest line outside of the engine. */
-export function callSite(stack = new Error().stack ?? ''): string {
-  const line = stack.split('\n').slice(1).find(entry => !/tfjs-core|trainer\/backend\/|node:internal|<anonymous>\)?$/.test(entry))
-  return line?.trim().replace(/^at /, '') ?? 'an unknown place'
 }
 
 function hostType(type: tf.DataType | ElementType): HostDataType {

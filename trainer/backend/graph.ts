@@ -4,6 +4,7 @@
  */
 
 import type { Tensor } from 'onnxruntime-node'
+import { callSite } from './call-site.js'
 
 /** Element types as ONNX names them; `uint8` occurs only at the door of an exported model. */
 export type ElementType = 'float32' | 'int32' | 'int64' | 'bool' | 'uint8'
@@ -21,6 +22,8 @@ export interface GraphNode {
   inputs: readonly Value[]
   attributes: Readonly<Record<string, Attribute>>
   outputs: Value[]
+  /** The line that asked for it, where sites are recorded. */
+  site?: string
 }
 
 /** Where a value comes from: fed at every run, left on a device by a session, fixed in the graph, or made by a node. */
@@ -52,6 +55,18 @@ export function input(name: string, type: ElementType, shape: readonly number[])
   return { type, shape, origin: { kind: 'input', name } }
 }
 
+let recordsSites = false
+
+/** Runs `record` and notes at each node which line asked for it: slow, for a graph that is to explain itself. */
+export function withSites<T>(record: () => T): T {
+  recordsSites = true
+  try {
+    return record()
+  } finally {
+    recordsSites = false
+  }
+}
+
 export interface Emission {
   op: string
   inputs: readonly Value[]
@@ -68,7 +83,7 @@ export function emit(emission: Emission, outputs: readonly { type: ElementType; 
       throw new Error(`${op} of ${given} would have the shape [${shape.join(', ')}], which no tensor has`)
     }
   }
-  const node: GraphNode = { op, domain, inputs, attributes, outputs: [] }
+  const node: GraphNode = { op, domain, inputs, attributes, outputs: [], ...(recordsSites ? { site: callSite() } : {}) }
   node.outputs = outputs.map(({ type, shape }, output) => ({ type, shape, origin: { kind: 'node', node, output } }))
   return node.outputs
 }

@@ -8,7 +8,9 @@
  * - Nothing inside may read a tensor's data or draw from Math.random: both raise an error that says where.
  */
 import * as tf from './tf.js'
-import { backend, backendName, callSite } from './backend.js'
+import { backend, backendName } from './backend.js'
+import { callSite } from './call-site.js'
+import { firstNotFinite } from './diagnose.js'
 import type { ElementArray, Value } from './graph.js'
 import type { RewriteName } from './rewrite.js'
 import { arrayFor, Session } from './session.js'
@@ -49,6 +51,8 @@ export type Jitted<A extends readonly TensorTree[], R extends TensorTree> = ((..
   readonly sessionMs: () => number
   /** Signatures compiled so far; a growing list means that shapes change from call to call. */
   readonly compilations: readonly Compilation[]
+  /** Which operation is the first to give numbers that are not finite for these arguments, with its shapes and its place. */
+  diagnose: (...args: A) => Promise<string>
   release: () => Promise<void>
 }
 
@@ -81,6 +85,10 @@ export function jit<A extends readonly TensorTree[], R extends TensorTree>(fn: (
   return Object.assign(call, {
     sessionMs: () => sessionMs,
     compilations,
+    diagnose: (...args: A) => {
+      const inputs = inputsFor(args)
+      return firstNotFinite(args, inputs, options, () => traced(fn, args, inputs, options.name).outputs)
+    },
     release: async () => {
       for (const { session } of compiled.values()) await session.release()
       compiled.clear()
@@ -93,16 +101,25 @@ async function compile<A extends readonly TensorTree[]>(
 ): Promise<{ compiled: Compiled; report: Omit<Compilation, 'changed'> }> {
   const start = performance.now()
   const { name, reuse, ...rest } = options
-  const inputs = [...pathsOf(args).keys()].map((path, index) => backend.inputFor(path, leaves(args)[index] as tf.Tensor))
-  const { outputs, rebuild } = trace(name, () => {
+  const inputs = inputsFor(args)
+  const { outputs, rebuild } = traced(fn, args, inputs, name)
+  const tracedAt = performance.now()
+  const session = await Session.compile(inputs, outputs, { ...rest, name, device: backend.device, optimise: true }, true)
+  const into = reuse && backend.device === 'cpu' ? session.outputs.map(arrayFor) : undefined
+  const compileMs = performance.now() - tracedAt
+  return { compiled: { session, into, rebuild }, report: { nodes: session.nodes, traceMs: tracedAt - start, compileMs } }
+}
+
+function inputsFor(args: readonly TensorTree[]): Value[] {
+  return [...pathsOf(args).keys()].map((path, index) => backend.inputFor(path, leaves(args)[index] as tf.Tensor))
+}
+
+/** Records `fn` on symbols that stand for its arguments. */
+function traced<A extends readonly TensorTree[]>(fn: (...args: A) => TensorTree, args: A, inputs: readonly Value[], name: string) {
+  return trace(name, () => {
     const symbols = inputs.map(value => tf.engine().makeTensorFromTensorInfo(backend.adopt(value)))
     return fn(...(rebuilder(args)(symbols) as A))
   })
-  const traced = performance.now()
-  const session = await Session.compile(inputs, outputs, { ...rest, name, device: backend.device, optimise: true }, true)
-  const into = reuse && backend.device === 'cpu' ? session.outputs.map(arrayFor) : undefined
-  const compileMs = performance.now() - traced
-  return { compiled: { session, into, rebuild }, report: { nodes: session.nodes, traceMs: traced - start, compileMs } }
 }
 
 /** Records what `fn` computes and gives the values of its results, in the order of `leaves`. */

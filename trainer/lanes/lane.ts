@@ -92,7 +92,7 @@ export class Lane {
     await useEngine(this.setup.engine)
   }
 
-  /** Adds up this lane's gradient over the parts of its share of the batch. */
+  /** Adds up this lane's gradient over the parts of its share of the batch. Errors: RangeError when a loss is no number. */
   async gradients(task: GradientTask): Promise<GradientReport> {
     const step = this.stepFor(task.branches)
     const before = step.sessionMs()
@@ -106,6 +106,9 @@ export class Lane {
       const [student, teacher] = [this.state.weights('student'), task.branches.unlabeled ? this.state.weights('teacher') : null]
       const { gradient, losses, used, classMix } = await step(student, teacher ?? student, ...inputs)
       const [reconstruction = 0, labeled = 0, unlabeled = 0] = await losses.data()
+      if (![reconstruction, labeled, unlabeled].every(Number.isFinite)) {
+        throw new RangeError(`the losses of step ${String(part.step)} are ${[reconstruction, labeled, unlabeled].join(', ')}: ${await step.diagnose(student, teacher ?? student, ...inputs)}`)
+      }
       total.reconstruction += reconstruction * share
       total.labeled += labeled * share
       total.unlabeled += unlabeled * share

@@ -130,7 +130,7 @@ class LaneWorker {
       const pending = this.pending
       this.pending = null
       if (answer.ok) pending?.resolve(answer.result)
-      else pending?.reject(new Error(answer.message))
+      else pending?.reject(answer.diverged ? new RangeError(answer.message) : new Error(answer.message))
     })
     this.worker.on('error', cause => { this.fail(cause instanceof Error ? cause : new Error(String(cause))) })
     this.worker.on('exit', code => { this.fail(new Error(`lane ${String(setup.index)} ended with code ${String(code)}`)) })

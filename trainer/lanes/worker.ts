@@ -9,7 +9,7 @@ export type LaneTask =
   | { kind: 'predict'; task: PredictTask }
   | { kind: 'publish' | 'load' | 'release' }
 
-export type LaneAnswer = { ok: true; result: unknown } | { ok: false; message: string }
+export type LaneAnswer = { ok: true; result: unknown } | { ok: false; message: string; diverged: boolean }
 
 const port = parentPort
 if (!port) throw new Error('this file runs as a worker thread of a round')
@@ -35,6 +35,6 @@ async function answer(message: LaneTask): Promise<LaneAnswer> {
         return { ok: true, result: null }
     }
   } catch (cause) {
-    return { ok: false, message: cause instanceof Error ? cause.message : String(cause) }
+    return { ok: false, message: cause instanceof Error ? cause.message : String(cause), diverged: cause instanceof RangeError }
   }
 }
