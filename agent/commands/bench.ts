@@ -1,7 +1,9 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { resolve } from 'node:path'
 import sharp from 'sharp'
 import { z } from 'zod'
-import { benchTrain, presets, untrainedModel, type PresetName } from '../../trainer/index.js'
+import { benchTrain, presets, trainerEnvironment, untrainedModel, type PresetName } from '../../trainer/index.js'
 import { ModelFile } from '../../trainer/index.js'
 import { openModel, timeInference } from '../classifier/evaluate.js'
 import { percent, print, type OutputOptions } from './output.js'
@@ -17,8 +19,15 @@ const TrainOptions = z.object({
 
 const defaultRepeats = { nano: 20, micro: 10, tiny: 6 } as const
 
+/** Runs in a process like a round's, with the environment that trainers are started with. */
 export async function benchTrainCommand(given: unknown): Promise<void> {
   const options = TrainOptions.parse(given)
+  if (Object.keys(trainerEnvironment).some(name => !(name in process.env))) {
+    const child = spawn(process.execPath, [...process.execArgv, ...process.argv.slice(1)], { stdio: 'inherit', env: { ...process.env, ...trainerEnvironment } })
+    const [code] = await once(child, 'exit') as [number | null]
+    process.exitCode = code ?? 1
+    return
+  }
   const { preset, backend, device } = options
   const report = await benchTrain({ preset, backend, device, lanes: options.lanes ?? null, repeats: options.repeats ?? defaultRepeats[preset] })
   print(options, report, [
