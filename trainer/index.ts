@@ -1,6 +1,7 @@
 /** The trainer's only door. What is light is exported as it is; the training engine loads when it is first asked for. */
 import type { BenchOptions, BenchReport } from './bench.js'
 import type { PresetName, RoundEvent, RoundResult, RoundSpec } from './contract.js'
+import type { RebuildOptions } from './export/rebuild.js'
 
 export * from './contract.js'
 export type { BenchOptions, BenchReport } from './bench.js'
@@ -29,6 +30,12 @@ export async function train(spec: RoundSpec, options: TrainOptions): Promise<Rou
 export async function untrainedModel(preset: PresetName): Promise<Uint8Array> {
   const bench = await import('./bench.js')
   return bench.untrainedModel(preset)
+}
+
+/** ONNX bytes of a finished model once more, from its card and its weights. Errors: weights that are not those of the card. */
+export async function rebuiltModel(options: RebuildOptions): Promise<Uint8Array> {
+  const rebuild = await import('./export/rebuild.js')
+  return rebuild.rebuiltModel(options)
 }
 
 /** The engines that could train here, and whether each loads. */

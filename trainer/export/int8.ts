@@ -41,9 +41,10 @@ interface QuantisedMatrix {
 function quantisedColumns({ shape, origin }: Value): QuantisedMatrix {
   const [rows = 0, columns = 0] = shape
   const data = origin.kind === 'constant' && origin.data instanceof Float32Array ? origin.data : new Float32Array(rows * columns)
-  const scales = new Float32Array(columns)
-  data.forEach((value, index) => { scales[index % columns] = Math.max(scales[index % columns] ?? 0, Math.abs(value) / levels) })
-  const values = Int8Array.from(data, (value, index) => Math.round(value / (scales[index % columns] || 1)))
+  const largest = new Float32Array(columns)
+  data.forEach((value, index) => { largest[index % columns] = Math.max(largest[index % columns] ?? 0, Math.abs(value)) })
+  const scales = largest.map(value => (value > 0 ? value / levels : 1))
+  const values = Int8Array.from(data, (value, index) => Math.round(value / (scales[index % columns] ?? 1)))
   return { values: constant('int8', shape, values), scales: constant('float32', [columns], scales) }
 }
 
