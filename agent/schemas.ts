@@ -87,6 +87,10 @@ export const ModelCardSchema: z.ZodType<ModelCard> = z.looseObject({
   gate: z.array(GateLookSchema),
   parent: z.looseObject({ version: Count, sha256: z.string() }).nullable(),
   files: z.looseObject({ 'model.onnx': Sha256, 'weights.safetensors': Sha256 }),
+  quantisation: z.looseObject({
+    kind: z.literal('int8-dynamic'), createdAt: z.string(), from: Sha256, images: Count, correctBefore: Count, correct: Count, wins: Count, losses: Count,
+    gainLowerBound: z.number(), leastGain: z.number(),
+  }).optional(),
 })
 
 export const CameraStatusSchema: z.ZodType<CameraStatus> = z.strictObject({

@@ -75,7 +75,7 @@ describe('help', () => {
       await Promise.all(names.map(name => visit([...path, name])))
     }
     await visit([])
-    for (const name of ['run', 'demo', 'train', 'eval', 'bench train', 'bench infer', 'models rollback', 'label import', 'status', 'doctor', 'config check']) {
+    for (const name of ['run', 'demo', 'train', 'eval', 'quantise', 'bench train', 'bench infer', 'models rollback', 'label import', 'status', 'doctor', 'config check']) {
       expect(seen).toContain(name)
     }
   })
@@ -137,6 +137,20 @@ describe('train, eval and bench', { timeout: 120_000 }, () => {
     })
     const told = await pawl('eval', '--model', 'model', '--data', 'validation')
     expect(told.stdout).toContain(`${String(measured.correct)} of 36 right`)
+  })
+
+  it('make an int8 model of it, and refuse what the images cannot prove, with the evidence and exit code 1', async () => {
+    await trained()
+    const args = ['quantise', '--model', 'model', '--data', 'validation', '--repeats', '5']
+    expect(await json(...args, '--out', 'int8', '--tolerance', '20')).toMatchObject({
+      kept: true, out: at('int8'), before: { images: 36, fileBytes: number }, int8: { images: 36, times: { sessionP50Ms: number } },
+      comparison: { wins: number, losses: number, gainLowerBound: number, leastGain: -0.2 },
+    })
+    expect(await json('eval', '--model', 'int8', '--data', 'validation')).toMatchObject({ images: 36, classes })
+    const refused = await pawl(...args, '--out', 'refused', '--json')
+    expect([refused.code, JSON.parse(refused.stdout)]).toMatchObject([1, { kept: false, out: null, comparison: { images: 36 } }])
+    expect((await pawl(...args, '--out', 'refused')).stdout).toMatch(/float32[^]*int8[^]*refused, nothing written: of 36 images/)
+    expect(await readdir(folder)).not.toContain('refused')
   })
 
   it('leave unreadable images out by name', async () => {
@@ -210,6 +224,8 @@ describe('a command that cannot do what was asked', () => {
     { args: ['train', '--labeled', 'labeled', '--validation', 'nowhere', '--out', 'x'], says: ['nowhere', 'one folder of PNG or JPEG images'] },
     { args: ['train', '--labeled', 'labeled', '--unlabeled', 'nowhere', '--out', 'x'], says: ['nowhere', '--unlabeled takes a folder'] },
     { args: ['train', '--labeled', 'labeled', '--unlabeled', 'empty', '--out', 'x'], says: ['empty', '--unlabeled takes a folder'] },
+    { args: ['quantise', '--model', 'nowhere', '--data', 'validation', '--out', 'x'], says: ['MODEL_INVALID', 'nowhere/card.json', 'give the folder of a finished model'] },
+    { args: ['quantise', '--model', 'nowhere', '--data', 'empty', '--out', 'x'], says: ['LABELS_INSUFFICIENT', 'empty', 'one folder of PNG or JPEG images'] },
     { args: ['label', 'import', 'nowhere', '--config', 'pawl.yaml'], says: ['LABELS_INSUFFICIENT', 'nowhere'] },
     { args: ['label', 'import', 'empty', '--config', 'pawl.yaml'], says: ['LABELS_INSUFFICIENT', 'empty', 'class'] },
     { args: ['run', '--config', 'nowhere.yaml'], says: ['CONFIG_INVALID', 'nowhere.yaml', 'pawl config example'] },

@@ -2,8 +2,8 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { Random } from '../trainer/data/random.js'
 import {
-  binomialUpperTail, clopperPearsonLower, clopperPearsonUpper, holm, logGamma, mcnemar, pairedGainLower, pairedPermutation, spentAlpha,
-  wilsonInterval,
+  binomialUpperTail, clopperPearsonLower, clopperPearsonUpper, holm, logGamma, mcnemar, pairedGainLower, pairedGainScoreLower,
+  pairedPermutation, spentAlpha, wilsonInterval,
 } from '../trainer/gate/statistics.js'
 
 const probability = fc.double({ min: 0.001, max: 0.999, noNaN: true })
@@ -218,6 +218,34 @@ describe('the bound of the paired gain', () => {
         .map((share, wins) => (pairedGainLower(wins, pairs - wins, 100) <= win - lose ? chance * share : 0))))
       expect(held).toBeGreaterThan(0.945)
       expect(held).toBeLessThan(0.99)
+    }
+  })
+})
+
+describe('the score bound of the paired gain', () => {
+  it('lies below the gain, falls with every loss, and has its closed form where no pair is discordant', () => {
+    fc.assert(fc.property(fc.nat(100), fc.nat(100), fc.nat(1000), (wins, losses, ties) => {
+      const images = wins + losses + ties + 1
+      const bound = pairedGainScoreLower(wins, losses, images)
+      expect(bound).toBeLessThan((wins - losses) / images + 1e-9)
+      expect(bound).toBeGreaterThanOrEqual(-1)
+      expect(pairedGainScoreLower(wins, losses + 1, images + 1)).toBeLessThan(bound)
+    }))
+    expect(pairedGainScoreLower(0, 0, 0)).toBe(-1)
+    for (const images of [1, 50, 1000]) {
+      expect(pairedGainScoreLower(0, 0, images)).toBeCloseTo(-(1.644854 ** 2) / (images + 1.644854 ** 2), 9)
+      expect(pairedGainScoreLower(0, images, images)).toBeCloseTo(-1, 6)
+    }
+  })
+
+  it('lets at most about 5 of 100 models pass that are worse by just the tolerance, however seldom they differ', () => {
+    for (const [images, tolerance] of [[300, 0.01], [1000, 0.01], [100, 0.05]] as const) {
+      for (const win of [0, 0.001, 0.01, 0.04]) {
+        const lose = win + tolerance
+        const passed = sum(binomial(images, win + lose).flatMap((chance, pairs) => (chance < 1e-7 ? [] : binomial(pairs, win / (win + lose))
+          .map((share, wins) => (share > 1e-5 && pairedGainScoreLower(wins, pairs - wins, images) > -tolerance ? chance * share : 0)))))
+        expect(passed).toBeLessThan(0.065)
+      }
     }
   })
 })

@@ -126,6 +126,26 @@ export interface ModelCard {
   gate: GateLook[]
   parent: { version: number; sha256: string } | null
   files: { 'model.onnx': string; 'weights.safetensors': string }
+  /** How model.onnx was quantised after the round, and why that was allowed; everything above tells of the model before. */
+  quantisation?: Quantisation | undefined
+}
+
+/** The quantised model beside the one that it was made from, on the same labeled images. */
+export interface Quantisation {
+  kind: 'int8-dynamic'
+  createdAt: string
+  /** SHA-256 of the model.onnx that it was made from. */
+  from: string
+  images: number
+  /** Images that the model had right before and has right now. */
+  correctBefore: number
+  correct: number
+  /** Images that only the quantised model, and only the one before, has right. */
+  wins: number
+  losses: number
+  /** One-sided 95 % lower bound of the accuracy gained, and what it had to stay above (minus the tolerance). */
+  gainLowerBound: number
+  leastGain: number
 }
 
 export type RoundPhase = 'load' | 'reconstruct' | 'finetune' | 'semi-supervised' | 'export' | 'evidence'

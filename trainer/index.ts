@@ -2,6 +2,7 @@
 import type { BenchOptions, BenchReport } from './bench.js'
 import type { Device } from './backend/session.js'
 import type { PresetName, RoundEvent, RoundResult, RoundSpec, Verification } from './contract.js'
+import type { RebuildOptions } from './export/rebuild.js'
 
 export * from './contract.js'
 export type { BenchOptions, BenchReport } from './bench.js'
@@ -39,6 +40,12 @@ export async function trainingEngines(
   const { engines } = await import('./backend/choose.js')
   const { verifiedEngines } = await import('./engines.js')
   return verifiedEngines({ ...options, wanted: engines.filter(engine => device === 'auto' || engine.device === device) })
+}
+
+/** ONNX bytes of a finished model once more, from its card and its weights. Errors: weights that are not those of the card. */
+export async function rebuiltModel(options: RebuildOptions): Promise<Uint8Array> {
+  const rebuild = await import('./export/rebuild.js')
+  return rebuild.rebuiltModel(options)
 }
 
 /** Times the full training step beside this machine's SGEMM. */

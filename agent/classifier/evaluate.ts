@@ -1,6 +1,6 @@
 /** A model measured on labeled images, and timed on JPEGs. */
 import { readFile, stat } from 'node:fs/promises'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { decodeImage, metricsOf, ModelFile, type LabeledImage, type Metrics } from '../../trainer/index.js'
 import { PawlError } from '../errors.js'
 
@@ -22,14 +22,20 @@ export async function openModel(path: string): Promise<ModelFile> {
   }
 }
 
+export interface Classified {
+  /** Class probabilities of each image that can be read [N][C]. */
+  rows: number[][]
+  /** Their true classes, indices into the model's. */
+  labels: number[]
+  quarantined: { path: string; reason: string }[]
+}
+
 /** Errors: MODEL_INVALID when an image's class is none of the model's. */
-export async function evaluateModel(model: ModelFile, images: readonly LabeledImage[]): Promise<Evaluation> {
+export async function classifyImages(model: ModelFile, images: readonly LabeledImage[]): Promise<Classified> {
   const { classes, size } = model.metadata
   const strange = images.find(({ label }) => !classes.includes(label))
-  if (strange) throw new PawlError('MODEL_INVALID', `the class "${strange.label}" is not one of the model's: ${classes.join(', ')}`)
-  const rows: number[][] = []
-  const labels: number[] = []
-  const quarantined: Evaluation['quarantined'] = []
+  if (strange) throw new PawlError('MODEL_INVALID', `${dirname(strange.path)}: the class "${strange.label}" is not one of the model's: ${classes.join(', ')}`)
+  const [rows, labels, quarantined]: [number[][], number[], Classified['quarantined']] = [[], [], []]
   for (const { path, label } of images) {
     try {
       rows.push([...(await model.run(await decodeImage(path, size))).probabilities])
@@ -38,6 +44,13 @@ export async function evaluateModel(model: ModelFile, images: readonly LabeledIm
       quarantined.push({ path, reason: cause instanceof Error ? cause.message : String(cause) })
     }
   }
+  return { rows, labels, quarantined }
+}
+
+/** Errors: MODEL_INVALID when an image's class is none of the model's. */
+export async function evaluateModel(model: ModelFile, images: readonly LabeledImage[]): Promise<Evaluation> {
+  const { classes } = model.metadata
+  const { rows, labels, quarantined } = await classifyImages(model, images)
   const confusion = classes.map(() => classes.map(() => 0))
   rows.forEach((row, index) => {
     const own = confusion[labels[index] ?? 0]

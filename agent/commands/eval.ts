@@ -1,17 +1,21 @@
 import { resolve } from 'node:path'
+import type { LabeledImage } from '../../trainer/index.js'
 import { evaluateModel, openModel } from '../classifier/evaluate.js'
 import { PawlError } from '../errors.js'
 import { readClassFolders } from '../frames/labels.js'
 import { percent, print, table, type OutputOptions } from './output.js'
 
+/** Images to measure with. Errors: LABELS_INSUFFICIENT when there are none. */
+export async function imagesToMeasure(data: string): Promise<LabeledImage[]> {
+  const { images } = await readClassFolders(data)
+  if (images.length > 0) return images
+  throw new PawlError('LABELS_INSUFFICIENT', `${data}: there are no images; it should hold one folder of PNG or JPEG images for each class`)
+}
+
 export async function evaluate(options: OutputOptions & { model: string; data: string }): Promise<void> {
   const model = await openModel(resolve(options.model))
   const data = resolve(options.data)
-  const { images } = await readClassFolders(data)
-  if (images.length === 0) {
-    throw new PawlError('LABELS_INSUFFICIENT', `${data}: there are no images; it should hold one folder of PNG or JPEG images for each class`)
-  }
-  const result = await evaluateModel(model, images)
+  const result = await evaluateModel(model, await imagesToMeasure(data))
   for (const { path, reason } of result.quarantined) process.stderr.write(`left out ${path}: ${reason}\n`)
   if (result.images === 0) throw new PawlError('IMAGE_UNREADABLE', `${data}: none of its images can be read, so nothing was measured`)
   print(options, result, [

@@ -180,7 +180,7 @@ function hostArray(values: tf.BackendValues, type: HostDataType, size: number): 
 }
 
 function toBackendValues(data: ElementArray): Float32Array | Int32Array | Uint8Array {
-  if (data instanceof BigInt64Array) throw new Error('int64 values stay inside the graph')
+  if (data instanceof BigInt64Array || data instanceof Int8Array) throw new Error('int64 and int8 values stay inside the graph')
   return data
 }
 

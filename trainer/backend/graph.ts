@@ -6,10 +6,14 @@
 import type { Tensor } from 'onnxruntime-node'
 import { callSite } from './call-site.js'
 
-/** Element types as ONNX names them; `uint8` occurs only at the door of an exported model. */
-export type ElementType = 'float32' | 'int32' | 'int64' | 'bool' | 'uint8'
+/**
+ * Element types and their numbers in ONNX; `uint8` occurs at the door of an exported model, and with `int8` in its quantised
+ * products.
+ */
+export const elementTypes = { float32: 1, uint8: 2, int8: 3, int32: 6, int64: 7, bool: 9 } as const
+export type ElementType = keyof typeof elementTypes
 
-export type ElementArray = Float32Array | Int32Array | BigInt64Array | Uint8Array
+export type ElementArray = Float32Array | Int32Array | BigInt64Array | Uint8Array | Int8Array
 
 /** A dimension is a count, or the name of one that is free at run time (the batch of an exported model). */
 export type Dimension = number | string

@@ -1,14 +1,12 @@
 /** From recorded values to an ONNX model: order, name, encode. */
 import { BinaryWriter } from '@bufbuild/protobuf/wire'
 import {
-  inOrder, type Attribute, type Dimension, type ElementArray, type ElementType, type GraphNode, type Value,
+  elementTypes, inOrder, type Attribute, type Dimension, type ElementArray, type ElementType, type GraphNode, type Value,
 } from './graph.js'
 
 /** Oldest versions that carry every operation emitted here; onnxruntime 1.17 and later read them. */
 const irVersion = 8
 const opset = 17
-
-const elementTypes: Record<ElementType, number> = { float32: 1, uint8: 2, int32: 6, int64: 7, bool: 9 }
 
 export interface NamedValue {
   name: string

@@ -49,7 +49,7 @@ export function rewritten(outputs: readonly Value[], { without = [], contrib }: 
 }
 
 /** Walks the graph in order; `replace` gives the outputs that stand for a node's, whose inputs have been replaced already. */
-function rebuilt(outputs: readonly Value[], replace: (node: GraphNode, made: readonly Value[]) => readonly Value[]): Value[] {
+export function rebuilt(outputs: readonly Value[], replace: (node: GraphNode, made: readonly Value[]) => readonly Value[]): Value[] {
   const replacement = new Map<Value, Value>()
   const of = (value: Value) => replacement.get(value) ?? value
   for (const node of inOrder(outputs)) {

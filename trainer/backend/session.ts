@@ -122,5 +122,6 @@ function toTensor(value: ValueType, data: ElementArray): Tensor {
   if (data instanceof Float32Array) return new Tensor('float32', data, value.shape)
   if (data instanceof Int32Array) return new Tensor('int32', data, value.shape)
   if (data instanceof BigInt64Array) return new Tensor('int64', data, value.shape)
+  if (data instanceof Int8Array) return new Tensor('int8', data, value.shape)
   return value.type === 'bool' ? new Tensor('bool', data, value.shape) : new Tensor('uint8', data, value.shape)
 }

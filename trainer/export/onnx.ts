@@ -7,9 +7,10 @@ import { cast } from '../backend/kernels/elementwise.js'
 import { lower } from '../backend/lower.js'
 import { rewritten } from '../backend/rewrite.js'
 import { pixelDeviation, pixelMean } from '../data/augment.js'
+import type { Weights } from '../model/layers.js'
 import { channels, type Preset } from '../model/presets.js'
 import { Ssmae } from '../model/ssmae.js'
-import type { Weights } from '../model/layers.js'
+import { withInt8Products } from './int8.js'
 import { writeMetadata } from './metadata.js'
 
 /** A prime that divides no other dimension of the model: it marks where the batch goes. */
@@ -17,9 +18,12 @@ const batch = 7919
 
 /**
  * Input `image` uint8 [batch, S, S, 3]; outputs `logits` and `probabilities` float32 [batch, C] (softmax of logits / temperature)
- * and `embedding` float32 [batch, D]. Standard ONNX operations only. The current tfjs backend must be `onnxruntime`.
+ * and `embedding` float32 [batch, D]. Standard ONNX operations only. `int8`: the products with weights are quantised (int8.ts).
+ * The current tfjs backend must be `onnxruntime`.
  */
-export function exportClassifier(preset: Preset, weights: Weights, classes: readonly string[], temperature: number): Uint8Array {
+export function exportClassifier(
+  preset: Preset, weights: Weights, classes: readonly string[], temperature: number, { int8 = false } = {},
+): Uint8Array {
   const { size, patch } = preset
   const side = size / patch
   const image = input('image', 'uint8', [batch, size, size, channels])
@@ -35,10 +39,11 @@ export function exportClassifier(preset: Preset, weights: Weights, classes: read
     const { logits, embedding } = new Ssmae(preset).classify(weights, tensor)
     return [logits, tf.softmax(tf.div(logits, temperature)), embedding]
   })
+  const recorded = int8 ? withInt8Products(outputs, Object.values(weights).map(tensor => backend.graphValue(tensor))) : outputs
   const names = ['logits', 'probabilities', 'embedding']
   const { model } = lower({
     inputs: [{ name: 'image', value: image }],
-    outputs: rewritten(outputs, { contrib: false }).map((value, index) => ({ name: names[index] ?? '', value })),
+    outputs: rewritten(recorded, { contrib: false }).map((value, index) => ({ name: names[index] ?? '', value })),
     metadata: writeMetadata({ classes: [...classes], size, preprocessing: 'contain-rgb-1' }),
     free: { size: batch, name: 'batch' },
   })

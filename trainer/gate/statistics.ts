@@ -133,3 +133,24 @@ export function pairedGainLower(wins: number, losses: number, images: number, z 
   const variance = ((wins + losses) / images - gain ** 2) / images
   return Math.max(-1, gain - z * Math.sqrt(Math.max(0, variance)) - 1 / images)
 }
+
+/**
+ * One-sided lower bound of the same gain by Tango's score interval (1998), for claims of "not worse by more than": it stays
+ * honest where hardly a pair is discordant, as of two versions of one model; −z² / (images + z²) without any. −1 for no images.
+ */
+export function pairedGainScoreLower(wins: number, losses: number, images: number, z = 1.644854): number {
+  if (images === 0) return -1
+  const estimate = (wins - losses) / images
+  const share = bisect(part => scoreOfGain(part * (estimate + 1) - 1, { wins, losses, images }) > z)
+  return share * (estimate + 1) - 1
+}
+
+/** Deviations by which wins − losses lie above what a true gain lets expect, under the likeliest losses for that gain. */
+function scoreOfGain(gain: number, { wins, losses, images }: { wins: number; losses: number; images: number }): number {
+  const linear = (2 * images - wins + losses) * gain - wins - losses
+  const root = Math.sqrt(Math.max(0, linear ** 2 + 8 * images * losses * gain * (1 - gain)))
+  const lossShare = (root - linear) / (4 * images)
+  const variance = images * (2 * lossShare + gain * (1 - gain))
+  const above = wins - losses - images * gain
+  return above <= 0 ? 0 : above / Math.sqrt(Math.max(0, variance))
+}

@@ -1,5 +1,5 @@
 /** Operations on each element, with NumPy's broadcasting where there are two inputs. */
-import { emitOne, float32, constant, reshaped, type ElementType, type Value } from '../graph.js'
+import { elementTypes, emitOne, float32, constant, reshaped, type ElementType, type Value } from '../graph.js'
 import { numberAttribute, take, type Kernel, type KernelTable } from './kernel.js'
 
 export function broadcastShape(a: readonly number[], b: readonly number[]): number[] {
@@ -24,8 +24,7 @@ export function unary(op: string, x: Value): Value {
 
 export function cast(x: Value, type: ElementType): Value {
   if (x.type === type) return x
-  const to = { float32: 1, uint8: 2, int32: 6, int64: 7, bool: 9 }[type]
-  return emitOne({ op: 'Cast', inputs: [x], attributes: { to } }, x.shape, type)
+  return emitOne({ op: 'Cast', inputs: [x], attributes: { to: elementTypes[type] } }, x.shape, type)
 }
 
 const ofOne = (op: string): Kernel => inputs => unary(op, take(inputs, 'x'))

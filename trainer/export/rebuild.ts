@@ -1,0 +1,35 @@
+/** A finished model exported once more, from the files that its round left. */
+import * as tf from '../backend/tf.js'
+import { embedded, useEngine } from '../backend/choose.js'
+import type { ModelCard } from '../contract.js'
+import { parameterTable } from '../model/parameters.js'
+import { presets } from '../model/presets.js'
+import { exportClassifier } from './onnx.js'
+import { readSafetensors } from './safetensors.js'
+
+export interface RebuildOptions {
+  card: Pick<ModelCard, 'preset' | 'classes' | 'temperature'>
+  /** weights.safetensors, its bytes. */
+  weights: Uint8Array
+  /** Quantises the products with weights. */
+  int8: boolean
+}
+
+/** ONNX bytes of the classifier. Errors: weights that are cut off, or are not those of the card's preset and classes. */
+export async function rebuiltModel({ card: { preset, classes, temperature }, weights, int8 }: RebuildOptions): Promise<Uint8Array> {
+  const given = readSafetensors(weights)
+  const { specs } = parameterTable(presets[preset], classes.length, { shortcut: given.has('shortcut.weight') })
+  await useEngine(embedded)
+  const tensors = Object.fromEntries(specs.map(({ name, shape }) => {
+    const found = given.get(name)
+    if (found?.shape.join() !== shape.join()) {
+      throw new Error(`the weight "${name}" is ${found ? `[${found.shape.join(', ')}]` : 'missing'}; ${preset} with ${String(classes.length)} classes has [${shape.join(', ')}]`)
+    }
+    return [name, tf.tensor(found.data, shape)]
+  }))
+  try {
+    return exportClassifier(presets[preset], tensors, classes, temperature, { int8 })
+  } finally {
+    tf.dispose(tensors)
+  }
+}
