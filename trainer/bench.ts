@@ -3,10 +3,10 @@ import { availableParallelism } from 'node:os'
 import * as tf from './backend/tf.js'
 import { embedded, useEngine, type Engine } from './backend/choose.js'
 import { jit } from './backend/jit.js'
-import type { RewriteName } from './backend/rewrite.js'
 import type { Device } from './backend/session.js'
 import type { PresetName } from './contract.js'
 import { Random } from './data/random.js'
+import type { LaneStudy } from './lanes/lane.js'
 import { Lanes, lanesOn } from './lanes/lanes.js'
 import { allocate } from './lanes/shared.js'
 import { chooseEngine } from './engines.js'
@@ -36,6 +36,8 @@ export interface BenchReport {
   secondsPerStep: number
   minSeconds: number
   maxSeconds: number
+  /** The first step, which traces and compiles. */
+  firstSeconds: number
   /** Labeled and unlabeled images, each counted once. */
   imagesPerSecond: number
   /** Of the matrix products. */
@@ -59,7 +61,8 @@ export async function benchTrain(options: BenchOptions): Promise<BenchReport> {
   const { engine } = await chooseEngine({ backend: options.backend, device: options.device, preset: options.preset, memory: null })
   const lanes = lanesOn(engine, preset, options.lanes)
   const rooflineGflops = await roofline()
-  const { parameters, seconds, outside, updates } = await timeSteps({ preset, engine, lanes, repeats: options.repeats, profile: options.profile })
+  const { parameters, seconds, firstSeconds, outside, updates } =
+    await timeSteps({ preset, engine, lanes, repeats: options.repeats, profile: options.profile })
   const secondsPerStep = median(seconds)
   const flopsPerStep = flopsOfStep(preset, classCount, recipe.maskRatio)
   const gflops = flopsPerStep / secondsPerStep / 1e9
@@ -71,6 +74,7 @@ export async function benchTrain(options: BenchOptions): Promise<BenchReport> {
     secondsPerStep,
     minSeconds: Math.min(...seconds),
     maxSeconds: Math.max(...seconds),
+    firstSeconds,
     imagesPerSecond: (preset.labeled + preset.unlabeled) / secondsPerStep,
     flopsPerStep,
     gflops,
@@ -82,19 +86,16 @@ export async function benchTrain(options: BenchOptions): Promise<BenchReport> {
   }
 }
 
-export interface TimingOptions {
+export interface TimingOptions extends LaneStudy {
   preset: Preset
   engine: Engine
   lanes: number
   /** Counted steps. */
   repeats: number
-  /** For measurements: rewrites that are left out, and where onnxruntime writes the time of every node. */
-  without?: readonly RewriteName[]
-  profile?: string | undefined
 }
 
 /** Times of full training steps on random images, all branches on; the first steps, which compile, are not counted but told. */
-export async function timeSteps({ preset, engine, lanes: count, repeats, without = [], profile }: TimingOptions) {
+export async function timeSteps({ preset, engine, lanes: count, repeats, ...study }: TimingOptions) {
   const table = parameterTable(preset, classCount, recipe)
   const images = 4 * (preset.labeled + preset.unlabeled)
   const buffers = allocate(table, count, images * preset.size ** 2 * channels)
@@ -103,7 +104,7 @@ export async function timeSteps({ preset, engine, lanes: count, repeats, without
   for (let index = 0; index < pixels.length; index++) pixels[index] = random.below(256)
   initialise(table, new Float32Array(buffers.state.student), random)
   new Float32Array(buffers.state.teacher).set(new Float32Array(buffers.state.student))
-  const lanes = new Lanes({ preset, classCount, recipe, seed: 0, engine, buffers, without, profile })
+  const lanes = new Lanes({ preset, classCount, recipe, seed: 0, engine, buffers, ...study })
   await lanes.start()
   const times = { seconds: [] as number[], outside: [] as number[], updates: [] as number[], firstSeconds: 0, parameters: table.size }
   try {

@@ -12,23 +12,18 @@ import { backend, backendName } from './backend.js'
 import { callSite } from './call-site.js'
 import { firstNotFinite } from './diagnose.js'
 import type { ElementArray, Value } from './graph.js'
-import type { RewriteName } from './rewrite.js'
-import { arrayFor, Session } from './session.js'
+import { arrayFor, Session, type SessionStudy } from './session.js'
 import { leaves, pathsOf, rebuilder, type TensorTree } from './tree.js'
 
 export type { TensorTree } from './tree.js'
 
-export interface JitOptions {
+export interface JitOptions extends SessionStudy {
   /** What errors and debug files call the function. */
   name: string
   /** Threads inside one operation; a lane takes 1. */
   threads: number
   /** Results are written over those of the call before: they hold until the next call. Off a host's memory it changes nothing. */
   reuse?: boolean
-  /** Rewrites that are left out, to see what they bring. */
-  without?: readonly RewriteName[]
-  /** Where onnxruntime writes the time of every node. */
-  profile?: string | undefined
 }
 
 /** One signature that was compiled, and why the ones before it did not serve. */

@@ -9,18 +9,24 @@ import { sizeOf, type ElementArray, type Value } from './graph.js'
 
 export type Device = 'cpu' | 'webgpu' | 'cuda'
 
-export interface SessionOptions {
+/** For measurements of what a part of the engine brings. */
+export interface SessionStudy {
+  /** Rewrites that are left out. */
+  without?: readonly RewriteName[]
+  /** False: onnxruntime runs the graph as it is lowered, with nothing folded or fused. */
+  graphOptimisation?: boolean
+  /** Where onnxruntime writes the time of every node; the file gets the moment appended to its name. */
+  profile?: string | undefined
+}
+
+export interface SessionOptions extends SessionStudy {
   device: Device
   /** Threads inside one operation; 1 for a lane. */
   threads: number
   /** Off for a graph that runs once: optimising it costs more than it saves. */
   optimise: boolean
-  /** Rewrites that are left out, to see what they bring. */
-  without?: readonly RewriteName[]
   /** What the files are called that `PAWL_GRAPHS` asks for. */
   name: string
-  /** Where onnxruntime writes the time of every node; the file gets the moment appended to its name. */
-  profile?: string | undefined
 }
 
 /** An array on the host, or a tensor that lies on the device. */
@@ -53,7 +59,7 @@ export class Session {
 
   /** `stay` keeps large results on the device. Errors: what onnxruntime says of the graph or of the device. */
   static async compile(inputs: readonly Value[], outputs: readonly Value[], options: SessionOptions, stay = false): Promise<Session> {
-    const { device, threads, optimise, without, name, profile } = options
+    const { device, threads, optimise, without, graphOptimisation = true, name, profile } = options
     const named = (prefix: string) => (value: Value, index: number): NamedValue => ({ name: `${prefix}${String(index)}`, value })
     const values = optimise ? rewritten(outputs, { without: without ?? [], contrib: devicesWithContrib.includes(device) }) : outputs
     const graph = { inputs: inputs.map(named('input')), outputs: values.map(named('output')) }
@@ -72,7 +78,7 @@ export class Session {
       interOpNumThreads: 1,
       // One block for all values of a run is larger than what the arena hands out and takes back, and no faster.
       enableMemPattern: false,
-      graphOptimizationLevel: optimise ? 'all' : 'disabled',
+      graphOptimizationLevel: optimise && graphOptimisation ? 'all' : 'disabled',
       logSeverityLevel: 3,
       ...(device === 'webgpu' ? { preferredOutputLocation: Object.fromEntries(graph.outputs.map(output => [output.name, location(output.value)])) } : {}),
       ...(profile ? { enableProfiling: true, profileFilePrefix: profile } : {}),

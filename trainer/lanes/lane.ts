@@ -6,7 +6,7 @@
 import * as tf from '../backend/tf.js'
 import { sharesMemory, useEngine, type Engine } from '../backend/choose.js'
 import { jit, type Jitted } from '../backend/jit.js'
-import type { RewriteName } from '../backend/rewrite.js'
+import type { SessionStudy } from '../backend/session.js'
 import { writeView, plainView, weakView } from '../data/augment.js'
 import { ImagePool, makeBatch, type Share } from '../data/batches.js'
 import { Random } from '../data/random.js'
@@ -18,7 +18,15 @@ import { batchOf, controlOf, stepFunction, unpacked, type Branches, type Control
 import type { SharedBuffers } from './shared.js'
 import { DeviceState, SharedState, type LaneState, type LaneUpdate } from './state.js'
 
-export interface LaneSetup {
+/** For measurements: how a training step is compiled and divided; what is not said is as it always is. */
+export interface LaneStudy extends SessionStudy {
+  /** Threads inside one operation. */
+  threads?: number
+  /** Tokens that go through the encoder at once. */
+  tokensPerPart?: number
+}
+
+export interface LaneSetup extends LaneStudy {
   preset: Preset
   classCount: number
   recipe: Recipe
@@ -27,9 +35,6 @@ export interface LaneSetup {
   index: number
   count: number
   buffers: SharedBuffers
-  /** For measurements: rewrites that are left out, and where onnxruntime writes the time of every node. */
-  without?: readonly RewriteName[]
-  profile?: string | undefined
 }
 
 export interface GradientTask extends ControlNumbers {
@@ -96,7 +101,7 @@ export class Lane {
   async gradients(task: GradientTask): Promise<GradientReport> {
     const step = this.stepFor(task.branches)
     const before = step.sessionMs()
-    const parts = this.onHost ? partsOf(task.share, tokensOf(this.preset)) : [task.share]
+    const parts = this.onHost ? partsOf(task.share, tokensOf(this.preset), this.setup.tokensPerPart ?? tokensPerPart) : [task.share]
     const share = 1 / parts.length
     const { recipe, seed, classCount } = this.setup
     const total = { reconstruction: 0, labeled: 0, unlabeled: 0, used: 0, classMix: new Array<number>(classCount).fill(0) }
@@ -169,9 +174,9 @@ export class Lane {
     const key = JSON.stringify(branches)
     let step = this.steps.get(key)
     if (!step) {
-      const { recipe, without = [], profile } = this.setup
+      const { recipe, threads = 1, without = [], graphOptimisation = true, profile } = this.setup
       step = jit<Parameters<StepFunction>, ReturnType<StepFunction>>(
-        stepFunction(this.model, this.table, recipe, branches), { name: 'step', threads: 1, reuse: true, without, profile })
+        stepFunction(this.model, this.table, recipe, branches), { name: 'step', threads, reuse: true, without, graphOptimisation, profile })
       this.steps.set(key, step)
     }
     return step
@@ -179,9 +184,9 @@ export class Lane {
 }
 
 /** A share in equal parts. */
-function partsOf(share: Share, tokens: number): Share[] {
+function partsOf(share: Share, tokens: number, atOnce: number): Share[] {
   const { labeled, unlabeled } = share
-  const fits = (count: number) => (labeled.length + unlabeled.length) * tokens <= tokensPerPart * count
+  const fits = (count: number) => (labeled.length + unlabeled.length) * tokens <= atOnce * count
   const counts = Array.from({ length: Math.max(labeled.length, 1) }, (_, index) => index + 1)
     .filter(count => labeled.length % count === 0 && unlabeled.length % count === 0)
   const count = counts.find(fits) ?? counts.at(-1) ?? 1

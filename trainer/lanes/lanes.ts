@@ -1,26 +1,23 @@
 /** All lanes of a round: hands out the shares of a step, waits for the gradients, then for the update. */
 import { sharesMemory, type Engine } from '../backend/choose.js'
-import type { RewriteName } from '../backend/rewrite.js'
 import { existsSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import { fileURLToPath } from 'node:url'
 import { Worker } from 'node:worker_threads'
 import { evenLanes, type Preset } from '../model/presets.js'
 import type { Recipe } from '../recipe.js'
-import type { GradientReport, GradientTask, LaneSetup, PredictTask } from './lane.js'
+import type { GradientReport, GradientTask, LaneSetup, LaneStudy, PredictTask } from './lane.js'
 import type { SharedBuffers } from './shared.js'
 import type { LaneUpdate } from './state.js'
 import type { LaneAnswer, LaneTask } from './worker.js'
 
-export interface LanesOptions {
+export interface LanesOptions extends LaneStudy {
   preset: Preset
   classCount: number
   recipe: Recipe
   seed: number
   engine: Engine
   buffers: SharedBuffers
-  without?: readonly RewriteName[]
-  profile?: string | undefined
 }
 
 /** What a whole step is made of; the lanes divide it among themselves. */

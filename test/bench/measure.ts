@@ -1,0 +1,83 @@
+/** Measurements in processes of their own, so that neither peaks of memory nor what one left behind reach the next. */
+import { execFile } from 'node:child_process'
+import { availableParallelism } from 'node:os'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import type { BenchOptions, BenchReport, TimingOptions } from '../../trainer/bench.js'
+import type { PresetName } from '../../trainer/contract.js'
+import { evenLanes, type Preset } from '../../trainer/model/presets.js'
+
+/** What the command line asks for. */
+export interface Options {
+  /** How often the variants of a section are gone through. */
+  turns: number
+  /** Counted steps of one measurement; null: what the section takes. */
+  repeats: number | null
+  presets: readonly PresetName[]
+  /** Tells what is being measured. */
+  say: (text: string) => void
+}
+
+export type Row = Readonly<Record<string, string | number | null>>
+
+/** A section's table, and what has to be said beside it. */
+export interface Result {
+  rows: Row[]
+  notes: string[]
+}
+
+export type Measurement = { kind: 'train'; options: BenchOptions } | { kind: 'steps'; options: TimingOptions }
+
+interface Times {
+  secondsPerStep: number
+  firstSeconds: number
+  peakRssBytes: number
+}
+
+const run = promisify(execFile)
+
+export function trainReport(preset: PresetName, repeats: number): Promise<BenchReport> {
+  return inChild({ kind: 'train', options: { preset, backend: 'onnxruntime', device: 'cpu', lanes: null, repeats } })
+}
+
+/** Median of the counted steps on the embedded engine; a lane a core unless said otherwise. */
+export async function stepTimes(options: Omit<TimingOptions, 'engine' | 'lanes'> & { lanes?: number }): Promise<Times> {
+  const lanes = evenLanes(options.preset, availableParallelism())
+  const measurement: Measurement = { kind: 'steps', options: { lanes, ...options, engine: { backend: 'onnxruntime', device: 'cpu' } } }
+  const { seconds, ...rest } = await inChild<Omit<Times, 'secondsPerStep'> & { seconds: number[] }>(measurement)
+  return { ...rest, secondsPerStep: median(seconds) }
+}
+
+/** Huge pages as the tuned peer has them. Errors: the child's, with what it wrote. */
+async function inChild<T>(measurement: Measurement): Promise<T> {
+  const { stdout } = await run(process.execPath, ['--import', 'tsx', join(import.meta.dirname, 'child.ts'), JSON.stringify(measurement)], {
+    env: { ...process.env, GLIBC_TUNABLES: 'glibc.malloc.hugetlb=1' }, maxBuffer: 1e8,
+  })
+  return JSON.parse(stdout.slice(stdout.lastIndexOf('\n') + 1)) as T
+}
+
+/** Measures A, B, C, then A, B, C again: what drifts on the machine reaches all alike. */
+export async function inTurns<K extends string, R>(turns: number, names: readonly K[], measure: (name: K) => Promise<R>): Promise<Record<K, R[]>> {
+  const results = Object.fromEntries(names.map(name => [name, []])) as unknown as Record<K, R[]>
+  for (let turn = 0; turn < turns; turn++) for (const name of names) results[name].push(await measure(name))
+  return results
+}
+
+/** Median over the turns of what `others` take against what `ours` took in the same turn. */
+export function medianRatio(others: readonly number[], ours: readonly number[]): number {
+  return median(others.map((other, turn) => other / (ours[turn] ?? Number.NaN)))
+}
+
+export function median(values: readonly number[]): number {
+  const sorted = values.toSorted((a, b) => a - b)
+  const half = Math.floor(sorted.length / 2)
+  return sorted.length % 2 === 1 ? sorted[half] ?? Number.NaN : ((sorted[half - 1] ?? Number.NaN) + (sorted[half] ?? Number.NaN)) / 2
+}
+
+export function megabytes(bytes: number): number {
+  return Math.round(bytes / 1e6)
+}
+
+export function imagesOf({ labeled, unlabeled }: Preset): number {
+  return labeled + unlabeled
+}
