@@ -41,7 +41,7 @@ beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'pawl-export-'))
   await train({
     labeled: await someOf('labeled', 0, 8), gate: await someOf('validation', 0, 6), promotion: [], unlabeled: [],
-    out: at('model'), preset: 'nano', method: 'ssmae', seed: 5, steps: 8, minutes: null, backend: 'onnxruntime', device: 'cpu',
+    out: at('model'), preset: 'nano', method: 'ssmae', seed: 5, steps: 8, minutes: null, backend: 'onnxruntime', device: 'cpu', engines: null,
     champion: null, lanes: 1,
   }, { signal: new AbortController().signal, onEvent: () => undefined })
   model = await readFile(at('model', 'model.onnx'))

@@ -233,7 +233,7 @@ describe('learning', () => {
     })
     await registry.start()
     const learning = new Learning({
-      config: { ...defaultConfig().rounds, ...config }, folder: join(data, 'rounds'), engines: join(data, 'engines.json'), registry, clock: systemClock, graceMs: 60_000, onEvent: () => undefined,
+      config: { ...defaultConfig().rounds, backend: 'onnxruntime', ...config }, folder: join(data, 'rounds'), engines: join(data, 'engines.json'), registry, clock: systemClock, graceMs: 60_000, onEvent: () => undefined,
       onQuarantine: async (path, reason) => { await quarantine(path, reason, join(data, 'quarantine')) },
     })
     await learning.start()
