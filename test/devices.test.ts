@@ -96,6 +96,14 @@ describe('the choice of an engine', () => {
     await expect(chooseEngine({ ...auto, backend: 'tensorflow', memory })).rejects.toThrow(/does not train here: .*--backend onnxruntime/)
   })
 
+  it('passes over an engine that takes too long, says so, and does not remember it', async () => {
+    const fresh = join(folder, 'fresh.json')
+    const wanted = [{ backend: 'onnxruntime', device: 'cpu' }] as const
+    const [cpu] = await verifiedEngines({ preset: 'nano', memory: fresh, wanted, limitMs: 50 })
+    expect(cpu).toMatchObject({ ok: false, reason: 'its self-check took longer than 0 s' })
+    expect(Object.values(JSON.parse(await readFile(fresh, 'utf8')) as object)).toEqual([[]])
+  })
+
   it('measures anew where the memory cannot be read', async () => {
     await writeFile(memory, '{ broken')
     const [cpu] = await verifiedEngines({ preset: 'nano', memory, wanted: [{ backend: 'onnxruntime', device: 'cpu' }] })

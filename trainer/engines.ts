@@ -9,8 +9,8 @@ import { fileURLToPath } from 'node:url'
 import { embedded, engines, nameOf, sameEngine, type Engine } from './backend/choose.js'
 import { trainerEnvironment, type PresetName, type Verification } from './contract.js'
 
-/** Time that one engine has for its self-check. */
-const limitMs = 10 * 60_000
+/** Time that one engine has for its self-check where nobody waits for it. */
+const patientMs = 10 * 60_000
 
 export interface Choice {
   engine: Engine
@@ -25,19 +25,21 @@ export interface Wish {
   preset: PresetName
   /** File that remembers what was verified on this machine; null: nothing is remembered. */
   memory: string | null
+  /** Milliseconds that one engine may take; one that takes longer is passed over, and tried again the next time. */
+  limitMs?: number
 }
 
 /**
  * An engine that is asked for by backend and device is taken as it is; else the fastest that passes. Where none but the embedded one
  * passes, that one is taken with the others' reasons. Errors: a backend is asked for of which nothing passes.
  */
-export async function chooseEngine({ backend, device, preset, memory }: Wish): Promise<Choice> {
+export async function chooseEngine({ backend, device, ...rest }: Wish): Promise<Choice> {
   const wanted = engines.filter(engine => (backend === 'auto' || engine.backend === backend) && (device === 'auto' || engine.device === device))
   const [only] = wanted
   if (only && (wanted.length === 1 || (backend === 'onnxruntime' && device === 'auto'))) {
     return { engine: only, reason: `${nameOf(only)} was asked for`, verifications: [] }
   }
-  const verifications = await verifiedEngines({ wanted, preset, memory })
+  const verifications = await verifiedEngines({ wanted, ...rest })
   const passing = verifications.filter(({ ok }) => ok)
   const [best] = passing.toSorted((a, b) => (b.imagesPerSecond ?? 0) - (a.imagesPerSecond ?? 0))
   if (!best && backend === 'tensorflow') {
@@ -57,23 +59,26 @@ function told({ engine, ok, reason, imagesPerSecond }: Verification): string {
  * process of its own, one after the other so that their times are true.
  */
 export async function verifiedEngines(
-  { wanted = engines, preset, memory, anew = false }: Pick<Wish, 'preset' | 'memory'> & { wanted?: readonly Engine[]; anew?: boolean },
+  { wanted = engines, preset, memory, limitMs = patientMs, anew = false }: Omit<Wish, 'backend' | 'device'> & { wanted?: readonly Engine[]; anew?: boolean },
 ): Promise<Verification[]> {
   const known = await remembered(memory, preset)
   const verifications: Verification[] = []
   for (const engine of wanted) {
     const before = known.find(verification => sameEngine(verification.engine, engine))
-    verifications.push(before && !anew ? before : await verifyInChild(engine, preset))
+    verifications.push(before && !anew ? before : await verifyInChild(engine, preset, limitMs))
   }
   if (memory !== null) {
     const others = known.filter(({ engine }) => !wanted.some(other => sameEngine(engine, other)))
-    await remember(memory, preset, [...others, ...verifications])
+    await remember(memory, preset, [...others, ...verifications.filter(({ reason }) => !reason?.startsWith(tooLong))])
   }
   return verifications
 }
 
+/** How the reason begins of an engine that was passed over for time. */
+const tooLong = 'its self-check took longer than'
+
 /** Never raises: what goes wrong is the engine's reason. */
-function verifyInChild(engine: Engine, preset: PresetName): Promise<Verification> {
+function verifyInChild(engine: Engine, preset: PresetName, limitMs: number): Promise<Verification> {
   const nothing = { engine, ok: false, lossDifference: null, gradientDifference: null, slopeDifference: null, imagesPerSecond: null }
   const program = fileURLToPath(new URL('./verify-process.js', import.meta.url))
   const start = existsSync(program) ? [program] : ['--import', 'tsx', program.replace(/\.js$/, '.ts')]
@@ -81,6 +86,10 @@ function verifyInChild(engine: Engine, preset: PresetName): Promise<Verification
     const options = { timeout: limitMs, maxBuffer: 1e7, env: { ...process.env, ...trainerEnvironment } }
     execFile(process.execPath, [...start, JSON.stringify(engine), JSON.stringify(preset)], options, (error, stdout, stderr) => {
       const line = stdout.trimEnd().split('\n').at(-1) ?? ''
+      if (error?.killed) {
+        resolve({ ...nothing, reason: `${tooLong} ${String(Math.round(limitMs / 1000))} s` })
+        return
+      }
       if (!line.startsWith('{')) {
         const [last = ''] = stderr.trimEnd().split('\n').slice(-1)
         resolve({ ...nothing, reason: `its process ended: ${error?.signal ?? String(error?.code ?? 0)} ${last}`.trim() })

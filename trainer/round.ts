@@ -25,6 +25,8 @@ export interface RoundOptions {
 
 /** Time kept back for export and evidence: a share of the minutes, and no less than these seconds. */
 const reserve = { share: 0.05, seconds: 3 }
+/** Share of the minutes that the self-check of one engine may take, where it is not remembered. */
+const verificationShare = 0.1
 /** Looks at the gate split while pseudo-labels are on. */
 const gateLooks = 12
 /** Share of the semi-supervised phase over which the weight of the pseudo-labels ramps up. */
@@ -39,7 +41,8 @@ export async function runRound(spec: RoundSpec, { signal, onEvent }: RoundOption
     await mkdir(spec.out, { recursive: true })
     enter('load')
     const data = await load(spec, recipe, { signal, onEvent })
-    const { engine, reason } = await chooseEngine({ backend: spec.backend, device: spec.device, preset: spec.preset, memory: spec.engines })
+    const limit = spec.minutes === null ? {} : { limitMs: verificationShare * spec.minutes * 60_000 }
+    const { engine, reason } = await chooseEngine({ backend: spec.backend, device: spec.device, preset: spec.preset, memory: spec.engines, ...limit })
     onEvent({ type: 'engine', ...engine, reason })
     const learner = new Learner({
       preset: presets[spec.preset], recipe, seed: spec.seed, engine, lanes: lanesOn(engine, presets[spec.preset], spec.lanes),
