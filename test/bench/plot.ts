@@ -42,6 +42,8 @@ function drawn(panel: Panel): string[] {
   const atY = (y: number) => bottom - (y / endY) * (bottom - margin.top)
   const on = (x: number): Point => [atX(x), atY(fit.intercept + fit.slope * x)]
   const largest = Math.max(...points.map(([x]) => x))
+  // A line that meets the axis below 0 begins where it comes up.
+  const from = fit.intercept < 0 && fit.slope > 0 ? -fit.intercept / fit.slope : 0
   // What grows leaves the corner at the bottom right free.
   const legend = { x: right - 206, y: bottom - 42 }
   return [
@@ -54,7 +56,7 @@ function drawn(panel: Panel): string[] {
     line([margin.left, bottom], [right, bottom], ink.axis),
     text((margin.left + right) / 2, bottom + 40, panel.x, { anchor: 'middle' }),
     text(0, 0, panel.y, { anchor: 'middle', transform: `translate(18 ${place((margin.top + bottom) / 2)}) rotate(-90)` }),
-    line(on(0), on(largest), colour, ' stroke-width="1.5" stroke-dasharray="6 4"'),
+    line(on(from), on(largest), colour, ' stroke-width="1.5" stroke-dasharray="6 4"'),
     ...points.map(([x, y]) => dot([atX(x), atY(y)], colour)),
     `<rect x="${place(legend.x - 8)}" y="${place(legend.y - 14)}" width="212" height="48" rx="4" fill="${ink.ground}" fill-opacity="0.9"/>`,
     dot([legend.x + 10, legend.y], colour),
