@@ -30,6 +30,7 @@ export type Measurement = { kind: 'train'; options: BenchOptions } | { kind: 'st
 
 interface Times {
   secondsPerStep: number
+  minSeconds: number
   firstSeconds: number
   peakRssBytes: number
 }
@@ -44,8 +45,8 @@ export function trainReport(preset: PresetName, repeats: number): Promise<BenchR
 export async function stepTimes(options: Omit<TimingOptions, 'engine' | 'lanes'> & { lanes?: number }): Promise<Times> {
   const lanes = evenLanes(options.preset, availableParallelism())
   const measurement: Measurement = { kind: 'steps', options: { lanes, ...options, engine: { backend: 'onnxruntime', device: 'cpu' } } }
-  const { seconds, ...rest } = await inChild<Omit<Times, 'secondsPerStep'> & { seconds: number[] }>(measurement)
-  return { ...rest, secondsPerStep: median(seconds) }
+  const { seconds, ...rest } = await inChild<Omit<Times, 'secondsPerStep' | 'minSeconds'> & { seconds: number[] }>(measurement)
+  return { ...rest, secondsPerStep: median(seconds), minSeconds: Math.min(...seconds) }
 }
 
 /** Huge pages as the tuned peer has them. Errors: the child's, with what it wrote. */

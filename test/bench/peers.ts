@@ -9,6 +9,8 @@ interface PeerReport {
   peer: string
   threads: number
   seconds_per_step: number
+  min_seconds: number
+  max_seconds: number
   images_per_s: number
   roofline_gflops: number
   roofline_fraction: number
@@ -18,6 +20,9 @@ interface PeerReport {
 interface Figures {
   engine: string
   secondsPerStep: number
+  /** The quickest and the slowest step. */
+  minSeconds: number
+  maxSeconds: number
   imagesPerSecond: number
   rooflineGflops: number
   rooflineFraction: number
@@ -56,8 +61,8 @@ function rowOf(preset: PresetName, runner: Runner, turns: readonly Figures[], pa
     preset,
     runner: runner === 'pawl' ? 'pawl' : `${turns[0]?.engine ?? ''}, ${runner}`,
     secondsPerStep: middle(({ secondsPerStep }) => secondsPerStep),
-    minSeconds: Math.min(...seconds(turns)),
-    maxSeconds: Math.max(...seconds(turns)),
+    minSeconds: Math.min(...turns.map(({ minSeconds }) => minSeconds)),
+    maxSeconds: Math.max(...turns.map(({ maxSeconds }) => maxSeconds)),
     imagesPerSecond: middle(({ imagesPerSecond }) => imagesPerSecond),
     timesPawl: medianRatio(seconds(turns), seconds(pawl)),
     firstSeconds: Number.isNaN(first) ? null : first,
@@ -79,6 +84,8 @@ async function theirs(peer: string, preset: PresetName, runner: Runner, repeats:
   return {
     engine: report.peer,
     secondsPerStep: report.seconds_per_step,
+    minSeconds: report.min_seconds,
+    maxSeconds: report.max_seconds,
     imagesPerSecond: report.images_per_s,
     rooflineGflops: report.roofline_gflops,
     rooflineFraction: report.roofline_fraction,

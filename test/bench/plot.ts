@@ -42,7 +42,10 @@ function drawn(panel: Panel): string[] {
   const atY = (y: number) => bottom - (y / endY) * (bottom - margin.top)
   const on = (x: number): Point => [atX(x), atY(fit.intercept + fit.slope * x)]
   const largest = Math.max(...points.map(([x]) => x))
-  const legend = { x: margin.left + 12, y: margin.top + 14 }
+  // A line that meets the axis below 0 begins where it comes up.
+  const from = fit.intercept < 0 && fit.slope > 0 ? -fit.intercept / fit.slope : 0
+  // What grows leaves the corner at the bottom right free.
+  const legend = { x: right - 206, y: bottom - 42 }
   return [
     text((margin.left + right) / 2, 26, panel.title, { anchor: 'middle', size: 14, weight: 600 }),
     ...ys.map(y => line([margin.left, atY(y)], [right, atY(y)], ink.grid)),
@@ -53,9 +56,9 @@ function drawn(panel: Panel): string[] {
     line([margin.left, bottom], [right, bottom], ink.axis),
     text((margin.left + right) / 2, bottom + 40, panel.x, { anchor: 'middle' }),
     text(0, 0, panel.y, { anchor: 'middle', transform: `translate(18 ${place((margin.top + bottom) / 2)}) rotate(-90)` }),
-    line(on(0), on(largest), colour, ' stroke-width="1.5" stroke-dasharray="6 4"'),
+    line(on(from), on(largest), colour, ' stroke-width="1.5" stroke-dasharray="6 4"'),
     ...points.map(([x, y]) => dot([atX(x), atY(y)], colour)),
-    `<rect x="${place(legend.x - 8)}" y="${place(legend.y - 14)}" width="232" height="44" rx="4" fill="${ink.ground}" fill-opacity="0.9"/>`,
+    `<rect x="${place(legend.x - 8)}" y="${place(legend.y - 14)}" width="212" height="48" rx="4" fill="${ink.ground}" fill-opacity="0.9"/>`,
     dot([legend.x + 10, legend.y], colour),
     text(legend.x + 28, legend.y + 4, panel.measured, {}),
     line([legend.x, legend.y + 18], [legend.x + 20, legend.y + 18], colour, ' stroke-width="1.5" stroke-dasharray="6 4"'),

@@ -28,6 +28,7 @@ export async function run({ turns, repeats, say }: Options): Promise<Result> {
   const rows = Object.entries(results).map(([name, times]) => ({
     step: name,
     secondsPerStep: median(seconds(name)),
+    minSeconds: Math.min(...times.map(({ minSeconds }) => minSeconds)),
     timesEverything: medianRatio(seconds(name), seconds(everything)),
     firstSeconds: median(times.map(({ firstSeconds }) => firstSeconds)),
     peakMb: megabytes(median(times.map(({ peakRssBytes }) => peakRssBytes))),
