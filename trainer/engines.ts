@@ -1,7 +1,7 @@
 /** Which engine trains: the one that is asked for, or the fastest that passes its self-check on this machine. */
 import { execFile } from 'node:child_process'
 import { existsSync, readdirSync } from 'node:fs'
-import { mkdir, readFile, writeFile } from 'node:fs/promises'
+import { mkdir, readFile, rename, writeFile } from 'node:fs/promises'
 import { createRequire } from 'node:module'
 import { cpus } from 'node:os'
 import { dirname } from 'node:path'
@@ -27,6 +27,8 @@ export interface Wish {
   memory: string | null
   /** Milliseconds that one engine may take; one that takes longer is passed over, and tried again the next time. */
   limitMs?: number
+  /** Ends a self-check that is running. */
+  signal?: AbortSignal
 }
 
 /**
@@ -59,13 +61,14 @@ function told({ engine, ok, reason, imagesPerSecond }: Verification): string {
  * process of its own, one after the other so that their times are true.
  */
 export async function verifiedEngines(
-  { wanted = engines, preset, memory, limitMs = patientMs, anew = false }: Omit<Wish, 'backend' | 'device'> & { wanted?: readonly Engine[]; anew?: boolean },
+  { wanted = engines, preset, memory, anew = false, ...limits }: Omit<Wish, 'backend' | 'device'> & { wanted?: readonly Engine[]; anew?: boolean },
 ): Promise<Verification[]> {
   const known = await remembered(memory, preset)
   const verifications: Verification[] = []
   for (const engine of wanted) {
     const before = known.find(verification => sameEngine(verification.engine, engine))
-    verifications.push(before && !anew ? before : await verifyInChild(engine, preset, limitMs))
+    verifications.push(before && !anew ? before : await verifyInChild(engine, preset, limits))
+    limits.signal?.throwIfAborted()
   }
   if (memory !== null) {
     const others = known.filter(({ engine }) => !wanted.some(other => sameEngine(engine, other)))
@@ -78,12 +81,12 @@ export async function verifiedEngines(
 const tooLong = 'its self-check took longer than'
 
 /** Never raises: what goes wrong is the engine's reason. */
-function verifyInChild(engine: Engine, preset: PresetName, limitMs: number): Promise<Verification> {
+function verifyInChild(engine: Engine, preset: PresetName, { limitMs = patientMs, signal }: Pick<Wish, 'limitMs' | 'signal'>): Promise<Verification> {
   const nothing = { engine, ok: false, lossDifference: null, gradientDifference: null, slopeDifference: null, imagesPerSecond: null }
   const program = fileURLToPath(new URL('./verify-process.js', import.meta.url))
   const start = existsSync(program) ? [program] : ['--import', 'tsx', program.replace(/\.js$/, '.ts')]
   return new Promise(resolve => {
-    const options = { timeout: limitMs, maxBuffer: 1e7, env: { ...process.env, ...trainerEnvironment } }
+    const options = { timeout: limitMs, signal, maxBuffer: 1e7, env: { ...process.env, ...trainerEnvironment } }
     execFile(process.execPath, [...start, JSON.stringify(engine), JSON.stringify(preset)], options, (error, stdout, stderr) => {
       const line = stdout.trimEnd().split('\n').at(-1) ?? ''
       if (error?.killed) {
@@ -123,26 +126,31 @@ export async function rememberFailure(memory: string, preset: PresetName, engine
 type Memory = Record<string, Verification[]>
 
 async function remembered(memory: string | null, preset: PresetName): Promise<Verification[]> {
-  return memory === null ? [] : (await readMemory(memory))[machine(preset)] ?? []
+  const found = memory === null ? [] : (await readMemory(memory))[machine(preset)]
+  return Array.isArray(found) ? found : []
 }
 
 async function remember(memory: string, preset: PresetName, verifications: Verification[]): Promise<void> {
   await mkdir(dirname(memory), { recursive: true })
-  await writeFile(memory, JSON.stringify({ ...await readMemory(memory), [machine(preset)]: verifications }, null, 2))
+  const fresh = `${memory}.${String(process.pid)}`
+  await writeFile(fresh, JSON.stringify({ ...await readMemory(memory), [machine(preset)]: verifications }, null, 2))
+  await rename(fresh, memory)
 }
 
 /** A file that cannot be read is measured anew. */
 async function readMemory(path: string): Promise<Memory> {
-  return readFile(path, 'utf8').then(text => JSON.parse(text) as Memory).catch(() => ({}))
+  return readFile(path, 'utf8').then(text => (JSON.parse(text) ?? {}) as Memory).catch(() => ({}))
 }
 
 /** What the answer depends on: the machine, its GPUs and drivers, the versions, the preset. */
 function machine(preset: PresetName): string {
   const require = createRequire(import.meta.url)
-  const version = (name: string) => (require(`${name}/package.json`) as { version: string }).version
+  const version = (name: string) => {
+    try { return (require(`${name}/package.json`) as { version: string }).version } catch { return 'none' }
+  }
   const gpus = ['/dev/dri', '/proc/driver/nvidia/gpus'].flatMap(folder => (existsSync(folder) ? readdirSync(folder) : []))
   return [
     cpus()[0]?.model, cpus().length, gpus.join(','), process.env.VK_ICD_FILENAMES, process.version, version('onnxruntime-node'),
-    version('@tensorflow/tfjs-core'), preset,
+    ...['core', 'node-gpu', 'node'].map(part => version(`@tensorflow/tfjs-${part}`)), preset,
   ].join('|')
 }

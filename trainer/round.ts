@@ -42,7 +42,8 @@ export async function runRound(spec: RoundSpec, { signal, onEvent }: RoundOption
     enter('load')
     const data = await load(spec, recipe, { signal, onEvent })
     const limit = spec.minutes === null ? {} : { limitMs: verificationShare * spec.minutes * 60_000 }
-    const { engine, reason } = await chooseEngine({ backend: spec.backend, device: spec.device, preset: spec.preset, memory: spec.engines, ...limit })
+    const { backend, device, preset, engines: memory } = spec
+    const { engine, reason } = await chooseEngine({ backend, device, preset, memory, signal, ...limit })
     onEvent({ type: 'engine', ...engine, reason })
     const learner = new Learner({
       preset: presets[spec.preset], recipe, seed: spec.seed, engine, lanes: lanesOn(engine, presets[spec.preset], spec.lanes),

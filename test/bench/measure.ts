@@ -59,7 +59,7 @@ async function inChild<T>(measurement: Measurement): Promise<T> {
 
 /** Measures A, B, C, then A, B, C again: what drifts on the machine reaches all alike. */
 export async function inTurns<K extends string, R>(turns: number, names: readonly K[], measure: (name: K) => Promise<R>): Promise<Record<K, R[]>> {
-  const results = Object.fromEntries(names.map(name => [name, []])) as unknown as Record<K, R[]>
+  const results = Object.fromEntries(names.map(name => [name, new Array<R>()])) as Record<K, R[]>
   for (let turn = 0; turn < turns; turn++) for (const name of names) results[name].push(await measure(name))
   return results
 }

@@ -31,10 +31,20 @@ export const products: KernelTable = {
   Einsum: (inputs, attributes) => {
     const values = Object.values(inputs)
     const equation = String(attributes.equation).replaceAll(' ', '')
-    const { allDims, idDims } = tf.backend_util.decodeEinsumEquation(equation, values.length)
-    tf.backend_util.checkEinsumDimSizes(allDims.length, idDims, values as unknown as tf.Tensor[])
+    // Its own errors: an output index that no input has, more than two inputs, an index twice in one.
+    tf.backend_util.decodeEinsumEquation(equation, values.length)
     const [left = '', right = ''] = equation.split('->')
-    const sizes = new Map(left.split(',').flatMap((labels, index) => Array.from(labels, (label, axis) => [label, values[index]?.shape[axis] ?? 0])))
+    const sizes = new Map<string, number>()
+    left.split(',').forEach((labels, index) => {
+      const own = values[index]?.shape ?? []
+      if (own.length !== labels.length) throw new Error(`"${labels}" names ${String(labels.length)} axes of [${own.join(', ')}]`)
+      Array.from(labels).forEach((label, axis) => {
+        const size = own[axis] ?? 0
+        const before = sizes.get(label) ?? size
+        if (before !== size) throw new Error(`expected dimension ${String(before)} at axis ${String(axis)} of input shaped [${own.join()}], got ${String(size)}`)
+        sizes.set(label, size)
+      })
+    })
     const shape = Array.from(right, label => sizes.get(label) ?? 0)
     return emitOne({ op: 'Einsum', inputs: values, attributes: { equation } }, shape)
   },
