@@ -76,6 +76,7 @@ await load('public/chained_ops/register_all_chained_ops.js')
 const only = positionals.flatMap(names => names.split(','))
 const files = (await readdir(join(dist, 'ops'), { recursive: true }))
   .filter(name => name.endsWith('_test.js') && (only.length === 0 || only.some(start => basename(name).startsWith(start)))).sort()
+if (files.length === 0) stop(`no spec file of tfjs-core begins with ${only.join(' or ')}`)
 for (const file of files) await load(join('ops', file))
 
 /** Registers a backend; its name among tfjs's. */

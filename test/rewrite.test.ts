@@ -105,6 +105,13 @@ describe('rewrites', () => {
       }), { numRuns: 20 })
   })
 
+  it('leave a stack as it lies beside a single matrix, which onnxruntime takes no other way', async () => {
+    const [stack, matrix] = [input('input0', 'float32', [3, 2, 4]), input('input1', 'float32', [4, 5])]
+    const made = emitOne({ op: 'MatMul', inputs: [transposed(stack, [1, 0, 2]), matrix] }, [2, 3, 5])
+    expect(operations(rewritten([made], { contrib: true })[0] ?? made)).toEqual(['Transpose', 'MatMul'])
+    await expectUnchanged([stack, matrix], made)
+  })
+
   it('use nothing but standard operations where an exported model asks for it', () => {
     const stack = input('input0', 'float32', [2, 3, 4])
     const made = emitOne({ op: 'MatMul', inputs: [transposed(stack, [0, 2, 1]), stack] }, [2, 4, 4])

@@ -2,7 +2,6 @@
 import * as tf from '../trainer/backend/tf.js'
 import { backend, backendName } from '../trainer/backend/backend.js'
 import { jit } from '../trainer/backend/jit.js'
-import type { Device } from '../trainer/backend/session.js'
 import { ImagePool, makeBatch } from '../trainer/data/batches.js'
 import { Random } from '../trainer/data/random.js'
 import { allocate } from '../trainer/lanes/shared.js'
@@ -26,17 +25,19 @@ export interface Training {
   losses: number[][]
   /** The student's weights [n] at the end. */
   weights: Float32Array
+  /** What they were at the start. */
+  start: Float32Array
   /** Tensors alive after each step. */
   tensors: number[]
   /** Where the weights lay after the last step. */
   resident: boolean
 }
 
-/** `where`: a backend of tfjs; for ours a device, or `shared` for the state that lanes share. */
-export async function trainOn(where: 'cpu' | 'wasm' | Device | 'shared', preset: Preset, steps: number): Promise<Training> {
-  const own = where === 'webgpu' || where === 'cuda' || where === 'shared'
+/** `where`: tfjs's own `cpu` backend, or ours on a device, or ours with the state that lanes `shared`. */
+export async function trainOn(where: 'cpu' | 'webgpu' | 'shared', preset: Preset, steps: number): Promise<Training> {
+  const own = where !== 'cpu'
   await tf.setBackend(own ? backendName : where)
-  backend.device = where === 'webgpu' || where === 'cuda' ? where : 'cpu'
+  backend.device = where === 'webgpu' ? where : 'cpu'
   const recipe = recipes.ssmae
   const table = parameterTable(preset, classCount, recipe)
   const images = preset.labeled + preset.unlabeled
@@ -50,14 +51,14 @@ export async function trainOn(where: 'cpu' | 'wasm' | Device | 'shared', preset:
   const step = jit(stepFunction(new Ssmae(preset), table, recipe, branches), { name: 'step', threads: 1 })
   const ids = Array.from({ length: images }, (_, index) => index)
   const pool = new ImagePool(pixels, preset.size ** 2 * channels)
-  const training: Training = { losses: [], weights: student, tensors: [], resident: false }
+  const training: Training = { losses: [], weights: student, start: student.slice(), tensors: [], resident: false }
   for (let count = 1; count <= steps; count++) {
     const share = {
       step: count, firstLabeled: 0, firstUnlabeled: 0, labeled: ids.slice(0, preset.labeled),
       classes: ids.slice(0, preset.labeled).map(id => id % classCount), unlabeled: ids.slice(preset.labeled),
     }
     const arrays = makeBatch({ preset, recipe, seed: 1, classCount, pool }, share, branches)
-    const control = controlOf({ threshold: 0.4, classWeights: [1, 1, 1], alignment: [1, 1, 1], unlabeledWeight: 1 })
+    const control = controlOf({ threshold: 0, classWeights: [1, 1, 1], alignment: [1, 1, 1], unlabeledWeight: 1 })
     const inputs = [batchOf(arrays, preset, recipe, classCount), control] as const
     const { gradient, losses, used, classMix } = await step(state.weights('student'), state.weights('teacher'), ...inputs)
     training.losses.push([...await losses.data()])

@@ -19,8 +19,8 @@ export interface BenchOptions {
   preset: PresetName
   backend: 'auto' | 'onnxruntime' | 'tensorflow'
   device: 'auto' | Device
-  /** Where onnxruntime writes the time of every node. */
-  profile?: string | undefined
+  /** File that remembers which engines were verified; null: nothing is remembered. */
+  memory: string | null
   /** Counted steps; the median counts. */
   repeats: number
   /** Null: one a core. */
@@ -58,11 +58,11 @@ const recipe = recipes.ssmae
 
 export async function benchTrain(options: BenchOptions): Promise<BenchReport> {
   const preset = presets[options.preset]
-  const { engine } = await chooseEngine({ backend: options.backend, device: options.device, preset: options.preset, memory: null })
+  const { engine } = await chooseEngine({ backend: options.backend, device: options.device, preset: options.preset, memory: options.memory })
   const lanes = lanesOn(engine, preset, options.lanes)
   const rooflineGflops = await roofline()
   const { parameters, seconds, firstSeconds, outside, updates } =
-    await timeSteps({ preset, engine, lanes, repeats: options.repeats, profile: options.profile })
+    await timeSteps({ preset, engine, lanes, repeats: options.repeats })
   const secondsPerStep = median(seconds)
   const flopsPerStep = flopsOfStep(preset, classCount, recipe.maskRatio)
   const gflops = flopsPerStep / secondsPerStep / 1e9

@@ -196,7 +196,7 @@ export interface ModelMetadata {
   preprocessing: 'contain-rgb-1'
 }
 
-/** What a process that trains is started with: huge pages spare it page faults. Allocators other than glibc's pass over it. */
+/** What a round's process is started with: huge pages spare it page faults. Allocators other than glibc's pass over it. */
 export const trainerEnvironment: Readonly<Record<string, string>> = { GLIBC_TUNABLES: 'glibc.malloc.hugetlb=1' }
 
 /** Messages between the agent and a trainer child process. */

@@ -1,11 +1,12 @@
 /** Which engine trains: the one that is asked for, or the fastest that passes its self-check on this machine. */
 import { execFile } from 'node:child_process'
-import { existsSync, readdirSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { mkdir, readFile, rename, writeFile } from 'node:fs/promises'
 import { createRequire } from 'node:module'
 import { cpus } from 'node:os'
 import { dirname } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { z } from 'zod'
 import { embedded, engines, nameOf, sameEngine, type Engine } from './backend/choose.js'
 import { trainerEnvironment, type PresetName, type Verification } from './contract.js'
 
@@ -32,23 +33,25 @@ export interface Wish {
 }
 
 /**
- * An engine that is asked for by backend and device is taken as it is; else the fastest that passes. Where none but the embedded one
- * passes, that one is taken with the others' reasons. Errors: a backend is asked for of which nothing passes.
+ * An engine that is asked for by backend and device is taken as it is, and so is the embedded one when only its backend is named; else the
+ * fastest that passes. Errors: a backend or a device is asked for of which nothing passes, with the reasons.
  */
 export async function chooseEngine({ backend, device, ...rest }: Wish): Promise<Choice> {
   const wanted = engines.filter(engine => (backend === 'auto' || engine.backend === backend) && (device === 'auto' || engine.device === device))
   const [only] = wanted
-  if (only && (wanted.length === 1 || (backend === 'onnxruntime' && device === 'auto'))) {
+  if (!only) throw new Error(`there is no ${backend} on ${device}; device webgpu is onnxruntime's alone`)
+  if (wanted.length === 1 || (backend === 'onnxruntime' && device === 'auto')) {
     return { engine: only, reason: `${nameOf(only)} was asked for`, verifications: [] }
   }
   const verifications = await verifiedEngines({ wanted, ...rest })
   const passing = verifications.filter(({ ok }) => ok)
   const [best] = passing.toSorted((a, b) => (b.imagesPerSecond ?? 0) - (a.imagesPerSecond ?? 0))
-  if (!best && backend === 'tensorflow') {
-    const reasons = verifications.map(({ reason }) => reason).join('; ')
-    throw new Error(`the tensorflow backend does not train here: ${reasons}. Install @tensorflow/tfjs-node-gpu (deploy/README.md), or use --backend onnxruntime`)
+  const reason = verifications.map(told).join('; ')
+  if (!best && (backend !== 'auto' || device !== 'auto')) {
+    const [what, other] = backend === 'auto' ? [`the device ${device}`, '--device auto'] : [`the ${backend} backend`, '--backend onnxruntime']
+    throw new Error(`${what} does not train here: ${reason}. Install what is missing (deploy/README.md), or use ${other}`)
   }
-  return { engine: best?.engine ?? embedded, reason: verifications.map(told).join('; '), verifications }
+  return { engine: best?.engine ?? embedded, reason, verifications }
 }
 
 /** `onnxruntime on cpu: 210 images/s`, or why not. */
@@ -64,43 +67,45 @@ export async function verifiedEngines(
   { wanted = engines, preset, memory, anew = false, ...limits }: Omit<Wish, 'backend' | 'device'> & { wanted?: readonly Engine[]; anew?: boolean },
 ): Promise<Verification[]> {
   const known = await remembered(memory, preset)
-  const verifications: Verification[] = []
+  const results: Result[] = []
   for (const engine of wanted) {
     const before = known.find(verification => sameEngine(verification.engine, engine))
-    verifications.push(before && !anew ? before : await verifyInChild(engine, preset, limits))
+    results.push(before && !anew ? { verification: before, lasting: true } : await verifyInChild(engine, preset, limits))
     limits.signal?.throwIfAborted()
   }
   if (memory !== null) {
     const others = known.filter(({ engine }) => !wanted.some(other => sameEngine(engine, other)))
-    await remember(memory, preset, [...others, ...verifications.filter(({ reason }) => !reason?.startsWith(tooLong))])
+    await remember(memory, preset, [...others, ...results.flatMap(({ verification, lasting }) => (lasting ? [verification] : []))])
   }
-  return verifications
+  return results.map(({ verification }) => verification)
 }
 
-/** How the reason begins of an engine that was passed over for time. */
-const tooLong = 'its self-check took longer than'
+interface Result {
+  verification: Verification
+  /** False for what may go otherwise the next time: no time, no memory, a busy device. */
+  lasting: boolean
+}
 
 /** Never raises: what goes wrong is the engine's reason. */
-function verifyInChild(engine: Engine, preset: PresetName, { limitMs = patientMs, signal }: Pick<Wish, 'limitMs' | 'signal'>): Promise<Verification> {
-  const nothing = { engine, ok: false, lossDifference: null, gradientDifference: null, slopeDifference: null, imagesPerSecond: null }
+function verifyInChild(engine: Engine, preset: PresetName, { limitMs = patientMs, signal }: Pick<Wish, 'limitMs' | 'signal'>): Promise<Result> {
   const program = fileURLToPath(new URL('./verify-process.js', import.meta.url))
   const start = existsSync(program) ? [program] : ['--import', 'tsx', program.replace(/\.js$/, '.ts')]
   return new Promise(resolve => {
-    const options = { timeout: limitMs, signal, maxBuffer: 1e7, env: { ...process.env, ...trainerEnvironment } }
+    const options = { timeout: limitMs, signal, killSignal: 'SIGKILL', maxBuffer: 1e7, env: { ...process.env, ...trainerEnvironment } } as const
+    const failed = (reason: string, lasting: boolean) => {
+      const nothing = { lossDifference: null, gradientDifference: null, slopeDifference: null, imagesPerSecond: null }
+      resolve({ verification: { engine, ok: false, reason, ...nothing }, lasting })
+    }
     execFile(process.execPath, [...start, JSON.stringify(engine), JSON.stringify(preset)], options, (error, stdout, stderr) => {
       const line = stdout.trimEnd().split('\n').at(-1) ?? ''
-      if (error?.killed) {
-        resolve({ ...nothing, reason: `${tooLong} ${String(Math.round(limitMs / 1000))} s` })
-        return
-      }
+      if (error?.killed) return failed(`its self-check took longer than ${String(Math.round(limitMs / 1000))} s`, false)
       if (!line.startsWith('{')) {
         const [last = ''] = stderr.trimEnd().split('\n').slice(-1)
-        resolve({ ...nothing, reason: `its process ended: ${error?.signal ?? String(error?.code ?? 0)} ${last}`.trim() })
-        return
+        return failed(`its process ended: ${error?.signal ?? String(error?.code ?? 0)} ${last}`.trim(), false)
       }
       const answer = JSON.parse(line) as Omit<Verification, 'engine' | 'reason'> | { failed: string }
-      if ('failed' in answer) resolve({ ...nothing, reason: firstLine(answer.failed) })
-      else resolve({ ...answer, engine, reason: answer.ok ? null : differencesOf(answer) })
+      if ('failed' in answer) return failed(firstLine(answer.failed), true)
+      resolve({ verification: { ...answer, engine, reason: answer.ok ? null : differencesOf(answer) }, lasting: true })
     })
   })
 }
@@ -116,41 +121,68 @@ function differencesOf({ lossDifference, gradientDifference, slopeDifference }: 
   return `computes something else: losses differ by ${shown(lossDifference)}, the gradient by ${shown(gradientDifference)}, its slope by ${shown(slopeDifference)}`
 }
 
-/** Writes down that an engine failed in a round, so that the next round takes another. */
-export async function rememberFailure(memory: string, preset: PresetName, engine: Engine, reason: string): Promise<void> {
+/**
+ * Trains with an engine on trial: where `work` fails by the engine, or takes the process down with it, the next round leaves that engine
+ * alone until `pawl doctor --verify-device` clears it. `blames` says of an error whether it speaks of the engine.
+ */
+export async function onTrial<T>(
+  { memory, preset, engine, blames }: { memory: string | null; preset: PresetName; engine: Engine; blames: (cause: unknown) => boolean },
+  work: () => Promise<T>,
+): Promise<T> {
+  if (memory === null || sameEngine(engine, embedded)) return work()
   const known = await remembered(memory, preset)
-  await remember(memory, preset, known.map(verification =>
-    (sameEngine(verification.engine, engine) ? { ...verification, ok: false, reason: `failed in a round: ${firstLine(reason)}` } : verification)))
+  const tell = (reason: string) => remember(memory, preset, known.map(verification =>
+    (sameEngine(verification.engine, engine) ? { ...verification, ok: false, reason } : verification)))
+  await tell('the last round with it ended without a word')
+  try {
+    const result = await work()
+    await remember(memory, preset, known)
+    return result
+  } catch (cause) {
+    if (blames(cause)) await tell(`failed in a round: ${firstLine(cause instanceof Error ? cause.message : String(cause))}`)
+    else await remember(memory, preset, known)
+    throw cause
+  }
 }
 
-type Memory = Record<string, Verification[]>
+const Remembered = z.record(z.string(), z.array(z.object({
+  engine: z.object({ backend: z.enum(['onnxruntime', 'tensorflow']), device: z.enum(['cpu', 'webgpu', 'cuda']) }),
+  ok: z.boolean(),
+  reason: z.string().nullable(),
+  lossDifference: z.number().nullable(),
+  gradientDifference: z.number().nullable(),
+  slopeDifference: z.number().nullable(),
+  imagesPerSecond: z.number().nullable(),
+})))
 
-async function remembered(memory: string | null, preset: PresetName): Promise<Verification[]> {
-  const found = memory === null ? [] : (await readMemory(memory))[machine(preset)]
-  return Array.isArray(found) ? found : []
+/** What the memory holds for this machine; nothing where there is none, and a file that cannot be read is measured anew. */
+export async function remembered(memory: string | null, preset: PresetName): Promise<Verification[]> {
+  return memory === null ? [] : (await readMemory(memory))[machine(preset)] ?? []
 }
 
 async function remember(memory: string, preset: PresetName, verifications: Verification[]): Promise<void> {
   await mkdir(dirname(memory), { recursive: true })
-  const fresh = `${memory}.${String(process.pid)}`
-  await writeFile(fresh, JSON.stringify({ ...await readMemory(memory), [machine(preset)]: verifications }, null, 2))
+  const fresh = `${memory}.new`
+  await writeFile(fresh, JSON.stringify({ ...await readMemory(memory), [machine(preset)]: verifications }, null, 2), { flush: true })
   await rename(fresh, memory)
 }
 
-/** A file that cannot be read is measured anew. */
-async function readMemory(path: string): Promise<Memory> {
-  return readFile(path, 'utf8').then(text => (JSON.parse(text) ?? {}) as Memory).catch(() => ({}))
+async function readMemory(path: string): Promise<z.infer<typeof Remembered>> {
+  return readFile(path, 'utf8').then(text => Remembered.parse(JSON.parse(text))).catch(() => ({}))
 }
 
-/** What the answer depends on: the machine, its GPUs and drivers, the versions, the preset. */
+/** What the answer depends on: the machine, its GPUs and NVIDIA's driver, the versions, the preset. */
 function machine(preset: PresetName): string {
   const require = createRequire(import.meta.url)
   const version = (name: string) => {
     try { return (require(`${name}/package.json`) as { version: string }).version } catch { return 'none' }
   }
   const gpus = ['/dev/dri', '/proc/driver/nvidia/gpus'].flatMap(folder => (existsSync(folder) ? readdirSync(folder) : []))
+  const driver = '/sys/module/nvidia/version'
+  const own = ['../package.json', '../../package.json'].map(path => new URL(path, import.meta.url)).find(url => existsSync(url))
   return [
-    cpus()[0]?.model, cpus().length, gpus.join(','), process.env.VK_ICD_FILENAMES, process.version, version('onnxruntime-node'),
+    own ? (JSON.parse(readFileSync(own, 'utf8')) as { version: string }).version : 'none',
+    existsSync(driver) ? readFileSync(driver, 'utf8').trim() : 'none', cpus()[0]?.model, cpus().length, gpus.join(','), process.env.VK_ICD_FILENAMES, process.version, version('onnxruntime-node'),
     ...['core', 'node-gpu', 'node'].map(part => version(`@tensorflow/tfjs-${part}`)), preset,
   ].join('|')
 }

@@ -33,13 +33,19 @@ export async function untrainedModel(preset: PresetName): Promise<Uint8Array> {
   return bench.untrainedModel(preset)
 }
 
-/** What is known of the engines that could train here; verified where it is not known, or `anew`: minutes where a device is slow. */
-export async function trainingEngines(
-  { device, ...options }: { preset: PresetName; memory: string | null; device: 'auto' | Device; anew: boolean },
+/** Verifies anew the engines of a device, or all, and remembers it: minutes where a device is slow. */
+export async function verifyTraining(
+  { device, ...options }: { preset: PresetName; memory: string; device: 'auto' | Device },
 ): Promise<Verification[]> {
   const { engines } = await import('./backend/choose.js')
   const { verifiedEngines } = await import('./engines.js')
-  return verifiedEngines({ ...options, wanted: engines.filter(engine => device === 'auto' || engine.device === device) })
+  return verifiedEngines({ ...options, anew: true, wanted: engines.filter(engine => device === 'auto' || engine.device === device) })
+}
+
+/** What the memory holds of the engines of this machine; empty where nothing was verified yet. */
+export async function knownEngines({ memory, preset }: { memory: string; preset: PresetName }): Promise<Verification[]> {
+  const { remembered } = await import('./engines.js')
+  return remembered(memory, preset)
 }
 
 /** ONNX bytes of a finished model once more, from its card and its weights. Errors: weights that are not those of the card. */

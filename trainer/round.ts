@@ -5,8 +5,7 @@ import { join } from 'node:path'
 import { ModelFile } from './backend/model-file.js'
 import { RoundError, type GateLook, type LabeledImage, type ModelCard, type PairedEvidence, type RoundEvent, type RoundFailure, type RoundPhase, type RoundResult, type RoundSpec } from './contract.js'
 import { loadImages, type Unreadable } from './data/load.js'
-import { embedded, sameEngine } from './backend/choose.js'
-import { chooseEngine, rememberFailure } from './engines.js'
+import { chooseEngine, onTrial } from './engines.js'
 import { fitTemperature, labelsOf, metricsOf, predictionsOf, probabilitiesOf, softmax } from './evidence.js'
 import { exportChecked } from './export/checked.js'
 import { readSafetensors } from './export/safetensors.js'
@@ -50,8 +49,11 @@ export async function runRound(spec: RoundSpec, { signal, onEvent }: RoundOption
       classCount: data.classes.length,
       labeled: data.labeled.pixels, labels: labelsOf(data.labeled.items, data.classes), gate: data.gate.pixels, unlabeled: data.unlabeled.pixels,
     })
-    await learner.start()
-    try {
+    // Only the engine's own failures count against it: not a full disk, an unreadable file, or a round that was stopped.
+    const blames = (cause: unknown) => !signal.aborted
+      && (cause instanceof RoundError ? cause.reason === 'export-mismatch' : !(cause instanceof RangeError) && !(cause instanceof Error && 'code' in cause))
+    const round = async () => {
+      await learner.start()
       const champion = await startFromChampion(spec, learner, data.classes)
       const trained = await teach({ spec, recipe, learner, data, fromChampion: champion?.adopted ?? false, startedAtMs, signal, onEvent })
 
@@ -93,15 +95,8 @@ export async function runRound(spec: RoundSpec, { signal, onEvent }: RoundOption
       const { evidence, unreadable } = await compare(spec, data.classes, signal)
       for (const { path, reason } of unreadable) onEvent({ type: 'quarantine', path, reason })
       return { card, evidence, quarantined: [...data.unreadable, ...unreadable] }
-    } catch (cause) {
-      // A device that is lost in a round is left alone in the next.
-      if (!signal.aborted && spec.engines && !sameEngine(engine, embedded) && !(cause instanceof RoundError)) {
-        await rememberFailure(spec.engines, spec.preset, engine, cause instanceof Error ? cause.message : String(cause))
-      }
-      throw cause
-    } finally {
-      await learner.stop()
     }
+    return await onTrial({ memory, preset, engine, blames }, () => round().finally(() => learner.stop()))
   } catch (cause) {
     throw asRoundError(cause, signal)
   }

@@ -4,6 +4,8 @@ import type { PresetName } from './contract.js'
 import { verify } from './verify.js'
 
 const [engine, preset] = process.argv.slice(2).map(argument => JSON.parse(argument) as unknown) as [Engine, PresetName]
+// Ctrl-C reaches the whole group: who started it says whether to stop.
+process.on('SIGINT', () => undefined)
 // What started it holds the other end of stdin: nobody waits for the answer of an orphan.
 process.stdin.on('end', () => process.exit(1)).resume()
 try {

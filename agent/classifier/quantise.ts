@@ -112,6 +112,8 @@ async function measure(bytes: Uint8Array, images: readonly LabeledImage[], repea
 
 /** Both models on the same images, pair by pair. */
 function compared(before: Classified, int8: Classified) {
+  const left = ({ quarantined }: Classified) => quarantined.map(({ path }) => path).join('\n')
+  if (left(before) !== left(int8)) throw new PawlError('IMAGE_UNREADABLE', `one of the two models alone could not classify ${left(int8) || left(before)}`)
   const right = ({ rows, labels }: Classified) => rows.map((row, index) => row.indexOf(Math.max(...row)) === labels[index])
   const [old, now] = [right(before), right(int8)]
   const count = (hits: readonly boolean[]) => hits.filter(Boolean).length

@@ -3,9 +3,9 @@ import { once } from 'node:events'
 import { resolve } from 'node:path'
 import sharp from 'sharp'
 import { z } from 'zod'
-import { benchTrain, presets, trainerEnvironment, untrainedModel, type PresetName } from '../../trainer/index.js'
-import { ModelFile } from '../../trainer/index.js'
+import { benchTrain, ModelFile, presets, trainerEnvironment, untrainedModel, type PresetName } from '../../trainer/index.js'
 import { openModel, timeInference } from '../classifier/evaluate.js'
+import { ownEngines } from './data.js'
 import { percent, print, type OutputOptions } from './output.js'
 
 const TrainOptions = z.object({
@@ -22,14 +22,16 @@ const defaultRepeats = { nano: 20, micro: 10, tiny: 6 } as const
 /** Runs in a process like a round's, with the environment that trainers are started with. */
 export async function benchTrainCommand(given: unknown): Promise<void> {
   const options = TrainOptions.parse(given)
-  if (Object.keys(trainerEnvironment).some(name => !(name in process.env))) {
-    const child = spawn(process.execPath, [...process.execArgv, ...process.argv.slice(1)], { stdio: 'inherit', env: { ...process.env, ...trainerEnvironment } })
+  if (Object.entries(trainerEnvironment).some(([name, value]) => process.env[name] !== value)) {
+    const env = { ...process.env, ...trainerEnvironment }
+    const child = spawn(process.execPath, [...process.execArgv, ...process.argv.slice(1)], { stdio: 'inherit', env })
+    for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => { child.kill(signal) })
     const [code] = await once(child, 'exit') as [number | null]
     process.exitCode = code ?? 1
     return
   }
   const { preset, backend, device } = options
-  const report = await benchTrain({ preset, backend, device, lanes: options.lanes ?? null, repeats: options.repeats ?? defaultRepeats[preset] })
+  const report = await benchTrain({ preset, backend, device, memory: ownEngines(), lanes: options.lanes ?? null, repeats: options.repeats ?? defaultRepeats[preset] })
   print(options, report, [
     `${preset} on ${report.backend}, ${report.device}, ${String(report.lanes)} lanes: ${report.imagesPerSecond.toFixed(1)} images/s`,
     `one step ${report.secondsPerStep.toFixed(3)} s (${report.minSeconds.toFixed(3)} to ${report.maxSeconds.toFixed(3)});`

@@ -5,7 +5,7 @@ import { connect } from 'node:net'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { z } from 'zod'
-import { trainingEngines, type Verification } from '../../trainer/index.js'
+import { knownEngines, verifyTraining, type Verification } from '../../trainer/index.js'
 import type { Config } from '../config.js'
 import { readLabels } from '../frames/labels.js'
 import { configOf, readRegistry } from './data.js'
@@ -62,7 +62,7 @@ const checks: Record<string, Check> = {
     await reach(url.hostname, port)
     return ok(`${url.hostname}:${String(port)} answers`)
   },
-  'training engines': async config => enginesFound(await trainingEngines({ preset: config.rounds.preset, memory: memoryOf(config), device: 'auto', anew: false })),
+  'training engines': async config => enginesFound(await knownEngines({ preset: config.rounds.preset, memory: memoryOf(config) })),
   ffmpeg: () => promisify(execFile)('ffmpeg', ['-version']).then(
     ({ stdout }) => ok(stdout.split('\n')[0] ?? ''), () => note('not found; none of the configured kinds of camera needs it')),
 }
@@ -101,6 +101,7 @@ function memoryOf({ data }: Config): string {
 
 /** One engine that passes is enough; what does not load is no fault of the box. */
 function enginesFound(verifications: readonly Verification[]): Omit<Finding, 'what'> {
+  if (verifications.length === 0) return note('not verified yet: the first round does it, or `pawl doctor --verify-device`')
   const text = verifications.map(verification => described(verification)).join('; ')
   return verifications.some(({ ok: passes }) => passes) ? ok(text) : problem(text)
 }
@@ -114,7 +115,7 @@ function described(verification: Verification): string {
 
 /** A table of what loads, passes, and how fast; remembered for the next rounds. Ends with 1 where nothing passes. */
 async function verifyDevice(config: Config, options: OutputOptions, device: 'auto' | 'cpu' | 'webgpu' | 'cuda'): Promise<void> {
-  const verifications = await trainingEngines({ preset: config.rounds.preset, memory: memoryOf(config), device, anew: true })
+  const verifications = await verifyTraining({ preset: config.rounds.preset, memory: memoryOf(config), device })
   const shown = (value: number | null) => (value === null ? '–' : value.toExponential(1)).padStart(9)
   print(options, { ok: verifications.some(({ ok: passes }) => passes), preset: config.rounds.preset, verifications }, [
     `one step of ${config.rounds.preset} beside the embedded engine's plainest graph:`,

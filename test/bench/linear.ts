@@ -31,7 +31,7 @@ export async function run({ turns, repeats, say }: Options): Promise<Result> {
     return stepTimes({ preset: variants.get(name)?.preset ?? presets.nano, repeats: repeats ?? 10 })
   })
   const rows = [...variants].map(([name, { preset, varied, size }]) => {
-    const times = results[name] ?? []
+    const times = results.get(name) ?? []
     return {
       varied, size, images: imagesOf(preset), depth: preset.depth,
       secondsPerStep: median(times.map(({ secondsPerStep }) => secondsPerStep)),

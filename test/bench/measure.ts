@@ -4,7 +4,7 @@ import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import type { BenchOptions, BenchReport, TimingOptions } from '../../trainer/bench.js'
-import type { PresetName } from '../../trainer/contract.js'
+import { trainerEnvironment, type PresetName } from '../../trainer/contract.js'
 import { evenLanes, type Preset } from '../../trainer/model/presets.js'
 
 /** What the command line asks for. */
@@ -38,7 +38,7 @@ interface Times {
 const run = promisify(execFile)
 
 export function trainReport(preset: PresetName, repeats: number): Promise<BenchReport> {
-  return inChild({ kind: 'train', options: { preset, backend: 'onnxruntime', device: 'cpu', lanes: null, repeats } })
+  return inChild({ kind: 'train', options: { preset, backend: 'onnxruntime', device: 'cpu', lanes: null, memory: null, repeats } })
 }
 
 /** Median of the counted steps on the embedded engine; a lane a core unless said otherwise. */
@@ -52,15 +52,15 @@ export async function stepTimes(options: Omit<TimingOptions, 'engine' | 'lanes'>
 /** Huge pages as the tuned peer has them. Errors: the child's, with what it wrote. */
 async function inChild<T>(measurement: Measurement): Promise<T> {
   const { stdout } = await run(process.execPath, ['--import', 'tsx', join(import.meta.dirname, 'child.ts'), JSON.stringify(measurement)], {
-    env: { ...process.env, GLIBC_TUNABLES: 'glibc.malloc.hugetlb=1' }, maxBuffer: 1e8,
+    env: { ...process.env, ...trainerEnvironment }, maxBuffer: 1e8,
   })
   return JSON.parse(stdout.slice(stdout.lastIndexOf('\n') + 1)) as T
 }
 
 /** Measures A, B, C, then A, B, C again: what drifts on the machine reaches all alike. */
-export async function inTurns<K extends string, R>(turns: number, names: readonly K[], measure: (name: K) => Promise<R>): Promise<Record<K, R[]>> {
-  const results = Object.fromEntries(names.map(name => [name, new Array<R>()])) as Record<K, R[]>
-  for (let turn = 0; turn < turns; turn++) for (const name of names) results[name].push(await measure(name))
+export async function inTurns<K extends string, R>(turns: number, names: readonly K[], measure: (name: K) => Promise<R>): Promise<Map<K, R[]>> {
+  const results = new Map(names.map((name): [K, R[]] => [name, []]))
+  for (let turn = 0; turn < turns; turn++) for (const name of names) results.get(name)?.push(await measure(name))
   return results
 }
 

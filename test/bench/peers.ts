@@ -48,7 +48,7 @@ export async function run({ turns, repeats, presets, say }: Options): Promise<Re
       say(`${preset}, ${runner}`)
       return peer && runner !== 'pawl' ? theirs(peer, preset, runner, counted) : ours(preset, counted)
     })
-    for (const runner of runners) if (results[runner]) rows.push(rowOf(preset, runner, results[runner], results.pawl))
+    for (const [runner, measured] of results) rows.push(rowOf(preset, runner, measured, results.get('pawl') ?? []))
   }
   return { rows, notes }
 }

@@ -24,8 +24,8 @@ export async function run({ turns, repeats, say }: Options): Promise<Result> {
     say(name)
     return stepTimes({ preset: presets.nano, repeats: repeats ?? 10, ...studies[name] })
   })
-  const seconds = (name: string) => results[name]?.map(({ secondsPerStep }) => secondsPerStep) ?? []
-  const rows = Object.entries(results).map(([name, times]) => ({
+  const seconds = (name: string) => results.get(name)?.map(({ secondsPerStep }) => secondsPerStep) ?? []
+  const rows = [...results].map(([name, times]) => ({
     step: name,
     secondsPerStep: median(seconds(name)),
     minSeconds: Math.min(...times.map(({ minSeconds }) => minSeconds)),

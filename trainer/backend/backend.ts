@@ -79,8 +79,10 @@ class OnnxRuntimeBackend extends tf.KernelBackend {
   override disposeData(dataId: object, force = false): boolean {
     const entry = this.entries.get(dataId)
     if (entry && !force && --entry.references > 0) return false
-    if (entry?.value.origin.kind === 'resident') entry.value.origin.tensor.dispose()
     this.entries.delete(dataId)
+    const tensor = entry && residentOf(entry)
+    // An operation that changes nothing hands the same value on.
+    if (tensor && ![...this.entries.values()].some(other => residentOf(other) === tensor)) tensor.dispose()
     return true
   }
 
@@ -158,6 +160,10 @@ class OnnxRuntimeBackend extends tf.KernelBackend {
     if (!entry) throw new Error('the tensor was disposed, or belongs to another backend')
     return entry
   }
+}
+
+function residentOf({ value: { origin } }: Entry) {
+  return origin.kind === 'resident' ? origin.tensor : null
 }
 
 /** The tensors on the device that a value is computed from. */

@@ -4,7 +4,7 @@
  */
 import { emit, emitOne, inOrder, sameShape, sizeOf, type Attribute, type GraphNode, type Value } from './graph.js'
 
-/** Each can be switched off by its name: `pawl bench engine` times the step without it. */
+/** Each can be switched off by its name: `npm run bench:engine -- rewrites` times the step without it. */
 export const rewriteNames = ['twins', 'transposes', 'factors', 'sums'] as const
 export type RewriteName = (typeof rewriteNames)[number]
 
@@ -30,7 +30,7 @@ const rules: Readonly<Record<Exclude<RewriteName, 'twins'>, Rule>> = { transpose
 /** The same values, recorded anew with what is not left out. */
 export function rewritten(outputs: readonly Value[], { without = [], contrib }: RewriteOptions): Value[] {
   const shared = without.includes('twins') ? [...outputs] : withoutTwins(outputs)
-  const enabled = Object.entries(rules).filter(([name]) => !without.includes(name as RewriteName)).map(([, rule]) => rule)
+  const enabled = rewriteNames.flatMap(name => (name === 'twins' || without.includes(name) ? [] : [rules[name]]))
   const uses = countUses(shared)
   const context: Context = { contrib, onlyUse: value => uses.get(value) === 1 }
   return rebuilt(shared, (node, made) => {
@@ -117,23 +117,24 @@ function transposes(node: GraphNode, value: Value, context: Context): Value | nu
     const { origin } = operand
     if (origin.kind !== 'node' || origin.node.op !== 'Transpose') continue
     const [source] = origin.node.inputs
-    const change = source && transposition(origin.node.attributes.perm, side, node.attributes, context)
+    // `FusedMatMul` takes rows in front of a stack only beside a stack of as many axes.
+    const sameRank = a.shape.length === b.shape.length
+    const change = source && transposition(origin.node.attributes.perm, side, node.attributes, context.contrib && sameRank)
     if (change) return product(side === 'A' ? [source, b] : [a, source], { ...node.attributes, ...change }, value.shape, context)
   }
   return null
 }
 
-function transposition(perm: Attribute | undefined, side: 'A' | 'B', attributes: GraphNode['attributes'], { contrib }: Context) {
-  if (!Array.isArray(perm)) return null
+function transposition(perm: Attribute | undefined, side: 'A' | 'B', attributes: GraphNode['attributes'], stacks: boolean) {
+  // The rows are moved to the front once, and last: nothing can be laid onto that.
+  if (!Array.isArray(perm) || attributes[`transBatch${side}`] === 1) return null
   const order = perm as readonly number[]
   const last = order.length - 1
-  // Onto an operand that is turned already, only the plain swap can be laid.
-  const turned = attributes[`trans${side}`] === 1 || attributes[`transBatch${side}`] === 1
   if (order.every((axis, index) => axis === (index === last ? last - 1 : index === last - 1 ? last : index))) {
-    return attributes[`transBatch${side}`] === 1 ? null : { [`trans${side}`]: turned ? 0 : 1 }
+    return { [`trans${side}`]: attributes[`trans${side}`] === 1 ? 0 : 1 }
   }
   const rowsInFront = order.length > 2 && order.every((axis, index) => axis === (index === last ? last : index === last - 1 ? 0 : index + 1))
-  return contrib && rowsInFront && attributes[`transBatch${side}`] !== 1 ? { [`transBatch${side}`]: 1 } : null
+  return stacks && rowsInFront ? { [`transBatch${side}`]: 1 } : null
 }
 
 /** A constant factor on a product, or on one of its operands, becomes the product's own `alpha`. */

@@ -15,8 +15,6 @@ export interface SessionStudy {
   without?: readonly RewriteName[]
   /** False: onnxruntime runs the graph as it is lowered, with nothing folded or fused. */
   graphOptimisation?: boolean
-  /** Where onnxruntime writes the time of every node; the file gets the moment appended to its name. */
-  profile?: string | undefined
 }
 
 export interface SessionOptions extends SessionStudy {
@@ -59,7 +57,7 @@ export class Session {
 
   /** `stay` keeps large results on the device. Errors: what onnxruntime says of the graph or of the device. */
   static async compile(inputs: readonly Value[], outputs: readonly Value[], options: SessionOptions, stay = false): Promise<Session> {
-    const { device, threads, optimise, without, graphOptimisation = true, name, profile } = options
+    const { device, threads, optimise, without, graphOptimisation = true, name } = options
     const named = (prefix: string) => (value: Value, index: number): NamedValue => ({ name: `${prefix}${String(index)}`, value })
     const values = optimise ? rewritten(outputs, { without: without ?? [], contrib: devicesWithContrib.includes(device) }) : outputs
     const graph = { inputs: inputs.map(named('input')), outputs: values.map(named('output')) }
@@ -81,7 +79,6 @@ export class Session {
       graphOptimizationLevel: optimise && graphOptimisation ? 'all' : 'disabled',
       logSeverityLevel: 3,
       ...(device === 'webgpu' ? { preferredOutputLocation: Object.fromEntries(graph.outputs.map(output => [output.name, location(output.value)])) } : {}),
-      ...(profile ? { enableProfiling: true, profileFilePrefix: profile } : {}),
     })
     const typesOf = (all: readonly Value[]) => all.map(({ type, shape }) => ({ type, shape }))
     return new Session(session, typesOf(inputs), typesOf(outputs), nodes)

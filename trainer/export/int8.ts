@@ -40,7 +40,8 @@ interface QuantisedMatrix {
 /** Symmetric, each column by its own largest weight; a column of zeros stays one. */
 function quantisedColumns({ shape, origin }: Value): QuantisedMatrix {
   const [rows = 0, columns = 0] = shape
-  const data = origin.kind === 'constant' && origin.data instanceof Float32Array ? origin.data : new Float32Array(rows * columns)
+  if (origin.kind !== 'constant' || !(origin.data instanceof Float32Array)) throw new Error(`weights [${String(rows)}, ${String(columns)}] that are no float32 constant cannot be quantised`)
+  const { data } = origin
   const largest = new Float32Array(columns)
   data.forEach((value, index) => { largest[index % columns] = Math.max(largest[index % columns] ?? 0, Math.abs(value)) })
   const scales = largest.map(value => (value > 0 ? value / levels : 1))

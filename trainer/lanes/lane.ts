@@ -174,9 +174,9 @@ export class Lane {
     const key = JSON.stringify(branches)
     let step = this.steps.get(key)
     if (!step) {
-      const { recipe, threads = 1, without = [], graphOptimisation = true, profile } = this.setup
+      const { recipe, threads = 1, without = [], graphOptimisation = true } = this.setup
       step = jit<Parameters<StepFunction>, ReturnType<StepFunction>>(
-        stepFunction(this.model, this.table, recipe, branches), { name: 'step', threads, reuse: true, without, graphOptimisation, profile })
+        stepFunction(this.model, this.table, recipe, branches), { name: 'step', threads, reuse: true, without, graphOptimisation })
       this.steps.set(key, step)
     }
     return step

@@ -119,6 +119,9 @@ function part<T>(items: readonly T[], index: number, count: number): { start: nu
 class LaneWorker {
   readonly ready: Promise<unknown>
   private readonly worker: Worker
+  private busy: Promise<unknown> | null = null
+  /** Why the thread takes no more tasks. */
+  private dead: Error | null = null
   private pending: { resolve: (value: unknown) => void; reject: (reason: Error) => void } | null = null
 
   constructor(setup: LaneSetup) {
@@ -134,21 +137,27 @@ class LaneWorker {
     this.ready = this.answer()
   }
 
+  /** Errors: the lane's own, or that its thread has ended. */
   ask(task: LaneTask): Promise<unknown> {
+    if (this.dead) return Promise.reject(this.dead)
     this.worker.postMessage(task)
     return this.answer()
   }
 
+  /** Lets a task that is under way end, where another lane's failure ended the step. */
   async stop(): Promise<void> {
+    await this.busy?.catch(() => undefined)
     await this.ask({ kind: 'release' }).catch(() => undefined)
     await this.worker.terminate()
   }
 
   private answer(): Promise<unknown> {
-    return new Promise((resolve, reject) => { this.pending = { resolve, reject } })
+    this.busy = new Promise((resolve, reject) => { this.pending = { resolve, reject } })
+    return this.busy
   }
 
   private fail(error: Error): void {
+    this.dead ??= error
     this.pending?.reject(error)
     this.pending = null
   }
