@@ -31,7 +31,8 @@ export async function benchTrainCommand(given: unknown): Promise<void> {
     return
   }
   const { preset, backend, device } = options
-  const report = await benchTrain({ preset, backend, device, memory: ownEngines(), lanes: options.lanes ?? null, repeats: options.repeats ?? defaultRepeats[preset] })
+  const { lanes = null, repeats = defaultRepeats[preset] } = options
+  const report = await benchTrain({ preset, backend, device, memory: ownEngines(), lanes, repeats })
   print(options, report, [
     `${preset} on ${report.backend}, ${report.device}, ${String(report.lanes)} lanes: ${report.imagesPerSecond.toFixed(1)} images/s`,
     `one step ${report.secondsPerStep.toFixed(3)} s (${report.minSeconds.toFixed(3)} to ${report.maxSeconds.toFixed(3)});`
