@@ -44,10 +44,14 @@ function stop(reason: string): never {
   process.exit(2)
 }
 
-/** The specs import seedrandom as a namespace, which Node gives no names of its own. */
-const namesOfSeedrandom = `export async function resolve(specifier, context, next) {
+/** What Node does not resolve by itself: the specs leave out file endings, and import seedrandom as a namespace with names of its own. */
+const specResolver = `export async function resolve(specifier, context, next) {
+  if (!context.parentURL?.includes('/tfjs-core/dist/')) return next(specifier, context)
+  if (specifier.startsWith('.') && !specifier.endsWith('.js')) {
+    try { return await next(specifier + '.js', context) } catch { return next(specifier + '/index.js', context) }
+  }
   const resolved = await next(specifier, context)
-  if (specifier !== 'seedrandom' || !context.parentURL?.includes('/tfjs-core/dist/')) return resolved
+  if (specifier !== 'seedrandom') return resolved
   const source = 'import random from ' + JSON.stringify(resolved.url) + '; export const alea = random.alea; export default random'
   return { url: 'data:text/javascript,' + encodeURIComponent(source), shortCircuit: true }
 }`
@@ -55,8 +59,8 @@ const namesOfSeedrandom = `export async function resolve(specifier, context, nex
 const require = createRequire(import.meta.url)
 // The specs' harness asks for jasmine by `require`, and for jasmine's functions as globals.
 Object.assign(globalThis, { require })
-register('data:text/javascript,' + encodeURIComponent(namesOfSeedrandom), import.meta.url)
-// From here on the loader knows the names: not before may anything of tfjs be loaded. The console says what tfjs has to say.
+register('data:text/javascript,' + encodeURIComponent(specResolver), import.meta.url)
+// From here on the loader knows the way: not before may anything of tfjs be loaded. The console says what tfjs has to say.
 if (options.json) console.warn = () => undefined
 const tf = await import('../trainer/backend/tf.js')
 // Specs that draw draw the same at every run.

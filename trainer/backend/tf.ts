@@ -1,21 +1,9 @@
 /**
  * tfjs-core with its gradients, the one way that the trainer imports it.
  *
- * The package's entry does not register gradients; the file that does is an ES module without file endings in its
- * imports, which Node does not resolve by itself. The resolver below adds them, for that folder alone. Both copies
- * of tfjs-core share one engine and one registry, which tfjs keeps on the global object.
+ * The package's entry does not register gradients, and the file that does cannot be imported by Node as it is (an ES module without file
+ * endings): the build bundles it. The bundle's own copy of the operations shares engine and registry with the entry, which
+ * keeps them on the global object; the entry comes first, so that its engine is the one.
  */
-import { register } from 'node:module'
-
-const resolver = `export async function resolve(specifier, context, next) {
-  const inside = context.parentURL?.includes('/@tensorflow/tfjs-core/dist/')
-  if (!inside || !specifier.startsWith('.') || specifier.endsWith('.js')) return next(specifier, context)
-  try { return await next(specifier + '.js', context) } catch { return next(specifier + '/index.js', context) }
-}`
-
-register('data:text/javascript,' + encodeURIComponent(resolver), import.meta.url)
-
-const gradients = '@tensorflow/tfjs-core/dist/register_all_gradients.js'
-await import(gradients)
-
 export * from '@tensorflow/tfjs-core'
+import '#tfjs-core-gradients'
