@@ -1,8 +1,9 @@
 /** `pawl bench train`: the full training step, all branches on, beside this machine's SGEMM. */
 import { availableParallelism } from 'node:os'
+import { setTimeout } from 'node:timers/promises'
 import * as tf from './backend/tf.js'
 import { embedded, useEngine, type Engine } from './backend/choose.js'
-import { jit } from './backend/jit.js'
+import { jit, type Jitted } from './backend/jit.js'
 import type { Device } from './backend/session.js'
 import type { PresetName } from './contract.js'
 import { Random } from './data/random.js'
@@ -54,15 +55,17 @@ export interface BenchReport {
 
 const classCount = 10
 const warmUp = 3
+const rooflineSize = 1024
 const recipe = recipes.ssmae
 
 export async function benchTrain(options: BenchOptions): Promise<BenchReport> {
   const preset = presets[options.preset]
   const { engine } = await chooseEngine({ backend: options.backend, device: options.device, preset: options.preset, memory: options.memory })
   const lanes = lanesOn(engine, preset, options.lanes)
-  const rooflineGflops = await roofline()
+  const roofline = await Roofline.start()
   const { parameters, seconds, firstSeconds, outside, updates } =
-    await timeSteps({ preset, engine, lanes, repeats: options.repeats })
+    await timeSteps({ preset, engine, lanes, repeats: options.repeats, afterStep: () => roofline.sample() })
+  const rooflineGflops = await roofline.stop()
   const secondsPerStep = median(seconds)
   const flopsPerStep = flopsOfStep(preset, classCount, recipe.maskRatio)
   const gflops = flopsPerStep / secondsPerStep / 1e9
@@ -92,10 +95,12 @@ export interface TimingOptions extends LaneStudy {
   lanes: number
   /** Counted steps. */
   repeats: number
+  /** Awaited after every counted step, outside of its time. */
+  afterStep?: () => Promise<void>
 }
 
 /** Times of full training steps on random images, all branches on; the first steps, which compile, are not counted but told. */
-export async function timeSteps({ preset, engine, lanes: count, repeats, ...study }: TimingOptions) {
+export async function timeSteps({ preset, engine, lanes: count, repeats, afterStep, ...study }: TimingOptions) {
   const table = parameterTable(preset, classCount, recipe)
   const images = 4 * (preset.labeled + preset.unlabeled)
   const buffers = allocate(table, count, images * preset.size ** 2 * channels)
@@ -133,6 +138,7 @@ export async function timeSteps({ preset, engine, lanes: count, repeats, ...stud
       times.updates.push((end - updating) / (end - start))
       times.outside.push((updating - start - gradients.sessionMs) / (end - start))
       if (!Number.isFinite(gradients.labeled + update.sessionMs)) throw new Error('the losses of the timed step are not numbers')
+      await afterStep?.()
     }
   } finally {
     await lanes.stop()
@@ -150,21 +156,49 @@ export async function untrainedModel(name: PresetName): Promise<Uint8Array> {
   return exportClassifier(presets[name], weights, classes, 1)
 }
 
-/** Product of two square matrices by the same engine with a thread a core, GFLOP/s, median of 20. */
-async function roofline(): Promise<number> {
-  await useEngine(embedded)
-  const size = 1024
-  const [a, b] = [0, 1].map(() => tf.tensor2d(new Float32Array(size * size).fill(0.5), [size, size]))
-  const product = jit<[tf.Tensor2D, tf.Tensor2D], tf.Tensor2D>((x, y) => tf.matMul(x, y), { name: 'roofline', threads: availableParallelism() })
-  const seconds: number[] = []
-  for (let run = 0; run < 25; run++) {
-    const before = product.sessionMs()
-    tf.dispose(await product(a as tf.Tensor2D, b as tf.Tensor2D))
-    if (run >= 5) seconds.push((product.sessionMs() - before) / 1000)
+/**
+ * This machine's SGEMM: products [1024, 1024] · [1024, 1024] by the embedded engine with a thread a core. Sampled between the steps that it
+ * is compared with, because a shared machine is not equally fast at all times.
+ */
+class Roofline {
+  private readonly product: Jitted<[tf.Tensor2D, tf.Tensor2D], tf.Tensor2D>
+  private readonly sides: [tf.Tensor2D, tf.Tensor2D]
+  private readonly seconds: number[] = []
+
+  private constructor(product: Jitted<[tf.Tensor2D, tf.Tensor2D], tf.Tensor2D>, sides: [tf.Tensor2D, tf.Tensor2D]) {
+    this.product = product
+    this.sides = sides
   }
-  await product.release()
-  tf.dispose([a, b] as tf.Tensor[])
-  return 2 * size ** 3 / median(seconds) / 1e9
+
+  static async start(): Promise<Roofline> {
+    await useEngine(embedded)
+    const side = () => tf.tensor2d(new Float32Array(rooflineSize ** 2).fill(0.5), [rooflineSize, rooflineSize])
+    const product = jit<[tf.Tensor2D, tf.Tensor2D], tf.Tensor2D>((a, b) => tf.matMul(a, b), { name: 'roofline', threads: availableParallelism() })
+    const roofline = new Roofline(product, [side(), side()])
+    for (let run = 0; run < 5; run++) await roofline.run()
+    return roofline
+  }
+
+  async sample(): Promise<void> {
+    // The first finds the caches full of the step.
+    await this.run()
+    for (let run = 0; run < 4; run++) this.seconds.push(await this.run())
+    // onnxruntime's threads look for more work for some ten milliseconds, which must not fall into the next step.
+    await setTimeout(150)
+  }
+
+  /** GFLOP/s, median of the samples. */
+  async stop(): Promise<number> {
+    await this.product.release()
+    tf.dispose(this.sides)
+    return 2 * rooflineSize ** 3 / median(this.seconds) / 1e9
+  }
+
+  private async run(): Promise<number> {
+    const before = this.product.sessionMs()
+    tf.dispose(await this.product(...this.sides))
+    return (this.product.sessionMs() - before) / 1000
+  }
 }
 
 function median(values: readonly number[]): number {

@@ -57,28 +57,19 @@ export interface BatchMaker {
   pool: ImagePool
 }
 
-/** Arrays of a branch that is off are empty. */
-export function makeBatch({ preset, recipe, seed, classCount, pool }: BatchMaker, share: Share, branches: Branches): BatchArrays {
+/** Arrays of a branch that is off are empty. `into`: arrays of a share of the same size and branches, to be written over. */
+export function makeBatch(maker: BatchMaker, share: Share, branches: Branches, into?: BatchArrays): BatchArrays {
+  const { preset, recipe, seed, classCount, pool } = maker
   const [tokens, pixels] = [tokensOf(preset), patchPixelsOf(preset)]
   const image = tokens * pixels
   const kept = keptOf(preset, recipe.maskRatio)
-  const [labeledCount, unlabeledCount] = [share.labeled.length, share.unlabeled.length]
-  const masked = branches.reconstruct ? labeledCount + unlabeledCount : 0
-  const [classified, paired] = [branches.labeled ? labeledCount : 0, branches.unlabeled ? unlabeledCount : 0]
-  const arrays: BatchArrays = {
-    labeled: new Float32Array(classified * image),
-    targets: new Float32Array(classified * classCount),
-    weak: new Float32Array(paired * image),
-    strong: new Float32Array(paired * image),
-    visible: new Float32Array(masked * kept * pixels),
-    keepIds: new Int32Array(masked * kept),
-    hidden: new Float32Array(masked * (tokens - kept) * pixels),
-    dropIds: new Int32Array(masked * (tokens - kept)),
-  }
+  const labeledCount = share.labeled.length
+  const arrays = into ?? arraysFor(maker, share, branches)
   const random = (purpose: keyof typeof draws, slot: number) => Random.of(seed, share.step, draws[purpose], slot)
   const slice = (array: Float32Array, index: number) => array.subarray(index * image, (index + 1) * image)
 
   const sizes = { tokens, pixels, kept }
+  const passing = new Float32Array(image)
   share.labeled.forEach((id, index) => {
     const slot = share.firstLabeled + index
     if (branches.labeled) {
@@ -86,9 +77,8 @@ export function makeBatch({ preset, recipe, seed, classCount, pool }: BatchMaker
       writeTarget(arrays.targets.subarray(index * classCount, (index + 1) * classCount), share.classes[index] ?? 0, recipe.labelSmoothing)
     }
     if (branches.reconstruct) {
-      const view = new Float32Array(image)
-      writeView(pool.at(id), preset, weakView, random('reconstructed', slot), view)
-      hide(arrays, index, view, random('mask', slot), sizes)
+      writeView(pool.at(id), preset, weakView, random('reconstructed', slot), passing)
+      hide(arrays, index, passing, random('mask', slot), sizes)
     }
   })
   if (branches.labeled && recipe.mixup > 0) {
@@ -96,13 +86,30 @@ export function makeBatch({ preset, recipe, seed, classCount, pool }: BatchMaker
   }
   share.unlabeled.forEach((id, index) => {
     const slot = share.firstUnlabeled + index
-    const weak = branches.unlabeled ? slice(arrays.weak, index) : new Float32Array(image)
+    const weak = branches.unlabeled ? slice(arrays.weak, index) : passing
     writeView(pool.at(id), preset, weakView, random('weak', slot), weak)
     if (branches.unlabeled) writeView(pool.at(id), preset, strongView, random('strong', slot), slice(arrays.strong, index))
     // Masks of unlabeled images draw from their own numbers, beyond those of the labeled ones.
     if (branches.reconstruct) hide(arrays, labeledCount + index, weak, random('mask', preset.labeled + slot), sizes)
   })
   return arrays
+}
+
+function arraysFor({ preset, recipe, classCount }: BatchMaker, { labeled, unlabeled }: Share, branches: Branches): BatchArrays {
+  const [tokens, pixels] = [tokensOf(preset), patchPixelsOf(preset)]
+  const kept = keptOf(preset, recipe.maskRatio)
+  const masked = branches.reconstruct ? labeled.length + unlabeled.length : 0
+  const [classified, paired] = [branches.labeled ? labeled.length : 0, branches.unlabeled ? unlabeled.length : 0]
+  return {
+    labeled: new Float32Array(classified * tokens * pixels),
+    targets: new Float32Array(classified * classCount),
+    weak: new Float32Array(paired * tokens * pixels),
+    strong: new Float32Array(paired * tokens * pixels),
+    visible: new Float32Array(masked * kept * pixels),
+    keepIds: new Int32Array(masked * kept),
+    hidden: new Float32Array(masked * (tokens - kept) * pixels),
+    dropIds: new Int32Array(masked * (tokens - kept)),
+  }
 }
 
 function writeTarget(target: Float32Array, label: number, smoothing: number): void {

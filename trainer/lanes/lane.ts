@@ -8,7 +8,7 @@ import { sharesMemory, useEngine, type Engine } from '../backend/choose.js'
 import { jit, type Jitted } from '../backend/jit.js'
 import type { SessionStudy } from '../backend/session.js'
 import { writeView, plainView, weakView } from '../data/augment.js'
-import { ImagePool, makeBatch, type Share } from '../data/batches.js'
+import { ImagePool, makeBatch, type BatchArrays, type Share } from '../data/batches.js'
 import { Random } from '../data/random.js'
 import { parameterTable, type ParameterTable } from '../model/parameters.js'
 import { patchPixelsOf, tokensOf, type Preset } from '../model/presets.js'
@@ -79,6 +79,8 @@ export class Lane {
   private readonly model: Ssmae
   private readonly pool: ImagePool
   private readonly state: LaneState
+  /** Written over from step to step: fresh memory would cost as much as what is written to it. */
+  private readonly batches = new Map<string, BatchArrays>()
   private readonly steps = new Map<string, Jitted<Parameters<StepFunction>, ReturnType<StepFunction>>>()
   private readonly predictStep: Jitted<Parameters<PredictFunction>, ReturnType<PredictFunction>>
 
@@ -103,10 +105,12 @@ export class Lane {
     const before = step.sessionMs()
     const parts = this.onHost ? partsOf(task.share, tokensOf(this.preset), this.setup.tokensPerPart ?? tokensPerPart) : [task.share]
     const share = 1 / parts.length
+    const key = JSON.stringify([task.branches, parts[0]?.labeled.length, parts[0]?.unlabeled.length])
     const { recipe, seed, classCount } = this.setup
     const total = { reconstruction: 0, labeled: 0, unlabeled: 0, used: 0, classMix: new Array<number>(classCount).fill(0) }
     for (const part of parts) {
-      const arrays = makeBatch({ preset: this.preset, recipe, seed, classCount, pool: this.pool }, part, task.branches)
+      const arrays = makeBatch({ preset: this.preset, recipe, seed, classCount, pool: this.pool }, part, task.branches, this.batches.get(key))
+      this.batches.set(key, arrays)
       const inputs = [batchOf(arrays, this.preset, recipe, classCount), controlOf(task)] as const
       const [student, teacher] = [this.state.weights('student'), task.branches.unlabeled ? this.state.weights('teacher') : null]
       const { gradient, losses, used, classMix } = await step(student, teacher ?? student, ...inputs)
