@@ -1,6 +1,6 @@
 /**
  * The training engine beside others and beside itself:
- * `npm run bench:engine [-- peers,rewrites,wasm,linear] [--turns 3] [--repeats N] [--presets nano,tiny] [--json]`.
+ * `npm run bench:engine [-- peers,rewrites,wasm,linear,numerics] [--turns 3] [--repeats N] [--presets nano,tiny] [--json]`.
  *
  * Prints a table a section, or with `--json` one line a row; what is being measured goes to stderr. For PyTorch's rows
  * PAWL_TORCH_PEER names its program; OPENBLAS_CORETYPE reaches it. Ends with 2 when the command line is not understood.
@@ -16,6 +16,7 @@ const sections: Readonly<Record<string, () => Promise<{ run: (options: Options) 
   rewrites: () => import('./bench/rewrites.js'),
   wasm: () => import('./bench/wasm.js'),
   linear: () => import('./bench/linear.js'),
+  numerics: () => import('./bench/numerics.js'),
 }
 
 const { values, positionals } = parseArgs({

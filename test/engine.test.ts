@@ -8,7 +8,7 @@ import * as tf from '../trainer/backend/tf.js'
 import { backendName, registerOnnxRuntimeBackend } from '../trainer/backend/backend.js'
 import { jit } from '../trainer/backend/jit.js'
 import { Random } from '../trainer/data/random.js'
-import { attention, block, layerNorm, squaredRelu } from '../trainer/model/layers.js'
+import { attention, block, crossEntropy, gelu, layerNorm, squaredRelu } from '../trainer/model/layers.js'
 import { histograms } from '../trainer/model/histograms.js'
 import { initialise, parameterTable } from '../trainer/model/parameters.js'
 import { keptOf, patchPixelsOf, tokensOf } from '../trainer/model/presets.js'
@@ -84,8 +84,10 @@ describe('gradients', () => {
   const layers: Record<string, { fn: (x: tf.Tensor2D) => tf.Tensor; shape: [number, number] }> = {
     layerNorm: { fn: layerNorm, shape: [3, 8] },
     squaredRelu: { fn: squaredRelu, shape: [3, 8] },
+    gelu: { fn: gelu, shape: [3, 8] },
+    crossEntropy: { fn: x => tf.expandDims(crossEntropy(x, tf.softmax(draw([3, 8], 9)) as tf.Tensor2D), 1), shape: [3, 8] },
     attention: { fn: x => attention(blockWeights(), 'b.attention', x, 3, 2), shape: [6, 8] },
-    block: { fn: x => block(blockWeights(), 'b', x, 3, 2), shape: [6, 8] },
+    block: { fn: x => block(blockWeights(), 'b', x, { tokens: 3, heads: 2, activation: 'squared-relu' }), shape: [6, 8] },
   }
   function blockWeights(): Tensors {
     const parts = ['query', 'key', 'value', 'projection'].map((name, index) => [`b.attention.${name}.weight`, draw([8, 8], 20 + index)])
@@ -121,7 +123,7 @@ describe('gradients', () => {
     // Beside its zeros, so that every weight matters.
     const random = Random.of(2)
     flat.forEach((value, index) => { flat[index] = value + random.around(0.05) })
-    const step = stepFunction(new Ssmae(small), table, recipe, { reconstruct: true, labeled: true, unlabeled: true })
+    const step = stepFunction(new Ssmae(small, recipe), table, recipe, { reconstruct: true, labeled: true, unlabeled: true })
     await expectSame(() => {
       const weights = tf.tensor1d(flat)
       const { gradient, losses, used, classMix } = step(weights, weights, smallBatch(recipe.maskRatio), smallControl())

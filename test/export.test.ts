@@ -8,7 +8,7 @@ import { quantiseModel, type QuantiseOptions } from '../agent/classifier/quantis
 import { bundled } from '../agent/config.js'
 import { problemOf } from '../agent/registry/model-files.js'
 import { ModelCardSchema } from '../agent/schemas.js'
-import { decodeImage, ModelFile, presets, rebuiltModel, train, type LabeledImage } from '../trainer/index.js'
+import { decodeImage, ModelFile, presets, rebuiltModel, train, type LabeledImage, type MethodName } from '../trainer/index.js'
 import { readSafetensors, writeSafetensors } from '../trainer/export/safetensors.js'
 import { parameterTable } from '../trainer/model/parameters.js'
 import { summaryOf } from './onnx-summary.js'
@@ -39,14 +39,18 @@ const worstOf = (a: Float32Array, b: Float32Array) => Math.max(...a.map((value, 
 
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'pawl-export-'))
-  await train({
-    labeled: await someOf('labeled', 0, 8), gate: await someOf('validation', 0, 6), promotion: [], unlabeled: [],
-    out: at('model'), preset: 'nano', method: 'ssmae', seed: 5, steps: 8, minutes: null, backend: 'onnxruntime', device: 'cpu', engines: null,
-    champion: null, lanes: 1,
-  }, { signal: new AbortController().signal, onEvent: () => undefined })
+  await trainTo(at('model'), 'ssmae')
   model = await readFile(at('model', 'model.onnx'))
   images = await Promise.all((await someOf('validation', 6, 5)).map(({ path }) => decodeImage(path, 28)))
 })
+
+async function trainTo(out: string, method: MethodName): Promise<void> {
+  await train({
+    labeled: await someOf('labeled', 0, 8), gate: await someOf('validation', 0, 6), promotion: [], unlabeled: [],
+    out, preset: 'nano', method, seed: 5, steps: 8, minutes: null, backend: 'onnxruntime', device: 'cpu', engines: null,
+    champion: null, lanes: 1,
+  }, { signal: new AbortController().signal, onEvent: () => undefined })
+}
 
 afterAll(() => rm(folder, { recursive: true, force: true }))
 
@@ -85,7 +89,15 @@ describe('the int8 model', () => {
   it('is made from the card and the weights, which give the float model again to the byte', async () => {
     expect(Buffer.compare(await rebuiltModel({ ...await files(at('model')), int8: false }), model)).toBe(0)
     const { card, weights } = await files(at('model'))
+    await expect(rebuiltModel({ card: { ...card, recipe: { activation: 'swish' } }, weights, int8: false })).rejects.toThrow('"swish", expected one of squared-relu, gelu')
     await expect(rebuiltModel({ card: { ...card, preset: 'micro' }, weights, int8: true })).rejects.toThrow(/"embedding.weight" is \[48, 128\].*micro.*\[192, 192\]/)
+  })
+
+  it('knows the activation from the card: the paper\'s recipe has GELU', async () => {
+    await trainTo(at('paper'), 'paper')
+    const paper = await readFile(at('paper', 'model.onnx'))
+    expect([summaryOf(paper).operations.Erf, summaryOf(model).operations.Erf]).toEqual([presets.nano.depth, undefined])
+    expect(Buffer.compare(await rebuiltModel({ ...await files(at('paper')), int8: false }), paper)).toBe(0)
   })
 
   it('has every product with weights in int8, in less than two fifths of the bytes, and is of standard operations too', () => {

@@ -7,7 +7,7 @@ import { jit, type TensorTree } from '../trainer/backend/jit.js'
 import { rewriteNames, rewritten } from '../trainer/backend/rewrite.js'
 import { Session } from '../trainer/backend/session.js'
 import * as tf from '../trainer/backend/tf.js'
-import { block } from '../trainer/model/layers.js'
+import { activations, block, type Activation } from '../trainer/model/layers.js'
 import { draw } from './both-backends.js'
 
 registerOnnxRuntimeBackend()
@@ -119,13 +119,15 @@ describe('rewrites', () => {
     expect(inOrder([value]).every(({ domain }) => domain === '')).toBe(true)
   })
 
-  it.each([...rewriteNames, 'all'] as const)('a transformer block and its gradient come out the same without %s', async left => {
+  const kinds = Object.keys(activations) as Activation[]
+  const cases = [...rewriteNames, 'all' as const].flatMap(left => kinds.map(activation => ({ left, activation })))
+  it.each(cases)('a transformer block with $activation and its gradient come out the same without $left', async ({ left, activation }) => {
     const names = ['attention.query', 'attention.key', 'attention.value', 'attention.projection']
     const weights = () => ({
       ...Object.fromEntries(names.map((name, index) => [`b.${name}.weight`, draw([8, 8], index)])),
       'b.mlp.expand.weight': draw([8, 32], 40), 'b.mlp.contract.weight': draw([32, 8], 42),
     })
-    const loss = (given: Record<string, tf.Tensor>, x: tf.Tensor) => tf.sum(tf.square(block(given, 'b', x as tf.Tensor2D, 3, 2)))
+    const loss = (given: Record<string, tf.Tensor>, x: tf.Tensor) => tf.sum(tf.square(block(given, 'b', x as tf.Tensor2D, { tokens: 3, heads: 2, activation })))
     const slopes = (given: Record<string, tf.Tensor>, x: tf.Tensor): TensorTree => {
       const keys = Object.keys(given)
       const named = (values: tf.Tensor[]) => Object.fromEntries(values.map((value, index) => [keys[index] ?? '', value]))

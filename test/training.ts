@@ -48,7 +48,7 @@ export async function trainOn(where: 'cpu' | 'webgpu' | 'shared', preset: Preset
   initialise(table, student, random)
   new Float32Array(buffers.state.teacher).set(student)
   const state = where === 'shared' ? new SharedState(table, buffers, 0, 1) : new DeviceState(table, buffers)
-  const step = jit(stepFunction(new Ssmae(preset), table, recipe, branches), { name: 'step', threads: 1 })
+  const step = jit(stepFunction(new Ssmae(preset, recipe), table, recipe, branches), { name: 'step', threads: 1 })
   const ids = Array.from({ length: images }, (_, index) => index)
   const pool = new ImagePool(pixels, preset.size ** 2 * channels)
   const training: Training = { losses: [], weights: student, start: student.slice(), tensors: [], resident: false }

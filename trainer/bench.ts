@@ -14,6 +14,7 @@ import { chooseEngine } from './engines.js'
 import { exportClassifier } from './export/onnx.js'
 import { initialise, parameterTable } from './model/parameters.js'
 import { channels, flopsOfStep, presets, type Preset } from './model/presets.js'
+import { Ssmae } from './model/ssmae.js'
 import { recipes } from './recipe.js'
 
 export interface BenchOptions {
@@ -153,7 +154,7 @@ export async function untrainedModel(name: PresetName): Promise<Uint8Array> {
   initialise(table, flat, Random.of(0))
   const weights = Object.fromEntries(table.specs.map(spec => [spec.name, tf.tensor(flat.subarray(spec.offset, spec.offset + spec.size), spec.shape)]))
   const classes = Array.from({ length: classCount }, (_, index) => `class-${String(index)}`)
-  return exportClassifier(presets[name], weights, classes, 1)
+  return exportClassifier(new Ssmae(presets[name], recipe), weights, classes, 1)
 }
 
 /**

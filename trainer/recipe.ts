@@ -1,6 +1,7 @@
 /** How a round learns: every ingredient a named switch, and the recipes that have a name. */
 import type { MethodName } from './contract.js'
 import type { GateKind } from './gate/pseudo-label-gate.js'
+import { activations, type Activation } from './model/layers.js'
 
 export interface Recipe {
   /** Masked reconstruction beside classification. */
@@ -13,6 +14,8 @@ export interface Recipe {
   phases: { reconstruct: number; finetune: number; semiSupervised: number }
   /** A linear classifier on gradient histograms beside the transformer, fitted to the labels first. */
   shortcut: boolean
+  /** What stands between the two products of a transformer block. */
+  activation: Activation
   /** When pseudo-labels count. */
   gate: GateKind
   /** Loss on the strong view instead of the weak one. */
@@ -39,6 +42,7 @@ const ssmae: Recipe = {
   normalisedTarget: false,
   phases: { reconstruct: 0.4, finetune: 0.3, semiSupervised: 0.3 },
   shortcut: true,
+  activation: 'squared-relu',
   gate: 'precision',
   strongAugmentation: true,
   alignment: true,
@@ -61,6 +65,7 @@ export const recipes: Readonly<Record<MethodName, Recipe>> = {
   paper: {
     ...ssmae,
     shortcut: false,
+    activation: 'gelu',
     gate: 'paper',
     phases: { reconstruct: 0, finetune: 0.1, semiSupervised: 0.9 },
     alignment: false,
@@ -69,4 +74,11 @@ export const recipes: Readonly<Record<MethodName, Recipe>> = {
     layerDecay: 1,
     learningRate: 1e-4,
   },
+}
+
+/** The activation of a model by the recipe on its card; cards that do not name one are older than the choice. Errors: an unknown one. */
+export function activationOf(recipe: Readonly<Record<string, unknown>>): Activation {
+  const { activation = 'squared-relu' } = recipe
+  if (typeof activation === 'string' && activation in activations) return activation as Activation
+  throw new Error(`the card's activation is ${JSON.stringify(activation)}, expected one of ${Object.keys(activations).join(', ')}`)
 }

@@ -13,8 +13,9 @@ import { closedGate, lookThroughGate, type GateDecision } from './gate/pseudo-la
 import { Learner } from './learner.js'
 import { lanesOn } from './lanes/lanes.js'
 import { presets } from './model/presets.js'
+import { Ssmae } from './model/ssmae.js'
 import { Pace, rateAt, type Phase } from './pace.js'
-import { recipes, type Recipe } from './recipe.js'
+import { activationOf, recipes, type Recipe } from './recipe.js'
 import { fitShortcut } from './shortcut.js'
 
 export interface RoundOptions {
@@ -62,8 +63,8 @@ export async function runRound(spec: RoundSpec, { signal, onEvent }: RoundOption
       const gateLabels = labelsOf(data.gate.items, data.classes)
       const temperature = fitTemperature(logits, gateLabels)
       const files = await exportChecked({
-        folder: spec.out, preset: presets[spec.preset], table: learner.table, weights: await learner.result(), classes: data.classes, temperature,
-        examples: data.labeled.pixels.slice(0, 8), engine,
+        folder: spec.out, ssmae: new Ssmae(presets[spec.preset], recipe), table: learner.table, weights: await learner.result(),
+        classes: data.classes, temperature, examples: data.labeled.pixels.slice(0, 8), engine,
       })
       const card: ModelCard = {
         format: 'pawl-model-card/1',
@@ -131,7 +132,9 @@ async function startFromChampion(spec: RoundSpec, learner: Learner, classes: rea
   const file = await readFile(join(folder, 'model.onnx'))
   const own = (await ModelFile.open(file)).metadata
   const tensors = readSafetensors(await readFile(join(folder, 'weights.safetensors')))
+  const { recipe } = JSON.parse(await readFile(join(folder, 'card.json'), 'utf8')) as Pick<ModelCard, 'recipe'>
   const fits = own.classes.join('\n') === classes.join('\n')
+    && activationOf(recipe) === recipes[spec.method].activation
     && learner.table.specs.every(({ name, size }) => tensors.get(name)?.data.length === size)
   if (fits) {
     const flat = new Float32Array(learner.table.size)

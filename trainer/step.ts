@@ -1,7 +1,7 @@
 /** One training step as a pure function: weights and a batch in, gradients and losses out. */
 import * as tf from './backend/tf.js'
 import type { BatchArrays } from './data/batches.js'
-import type { Weights } from './model/layers.js'
+import { crossEntropy, type Weights } from './model/layers.js'
 import type { ParameterTable } from './model/parameters.js'
 import { keptOf, patchPixelsOf, tokensOf, type Preset } from './model/presets.js'
 import type { MaskedPatches, Ssmae } from './model/ssmae.js'
@@ -160,10 +160,8 @@ function classificationLosses(
   const [first] = views
   if (!first) return [null, null]
   const { logits } = model.classify(weights, views.length > 1 ? tf.concat(views, 0) : first)
-  const logProbabilities: tf.Tensor2D = tf.logSoftmax(logits)
   const labeledCount = branches.labeled ? batch.labeled.shape[0] : 0
-  const entropy = (targets: tf.Tensor2D, start: number): tf.Tensor1D =>
-    tf.neg(tf.sum(tf.mul(tf.slice(logProbabilities, [start, 0], targets.shape), targets), 1)) as tf.Tensor1D
+  const entropy = (targets: tf.Tensor2D, start: number): tf.Tensor1D => crossEntropy(tf.slice(logits, [start, 0], targets.shape), targets)
   return [
     branches.labeled ? tf.mean(entropy(batch.targets, 0)) : null,
     pseudo ? tf.mean(tf.mul(entropy(pseudo.targets, labeledCount), pseudo.weights)) : null,

@@ -75,7 +75,7 @@ async function measured(engine: Engine, name: PresetName, without: readonly Rewr
     controlOf({ threshold: 0, classWeights: ones, alignment: ones, unlabeledWeight: 1 }),
   ] as const
   const teacher = tf.tensor1d(weights.slice())
-  const step = jit(stepFunction(new Ssmae(preset), table, recipe, branches), { name: 'verify', threads: 1, without })
+  const step = jit(stepFunction(new Ssmae(preset, recipe), table, recipe, branches), { name: 'verify', threads: 1, without })
   const run = async (student: Float32Array) => {
     const start = performance.now()
     const flat = tf.tensor1d(student)

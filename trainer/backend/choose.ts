@@ -34,6 +34,14 @@ export function sharesMemory({ backend, device }: Engine): boolean {
   return backend === 'onnxruntime' && device === 'cpu'
 }
 
+/**
+ * Whether results can stay on the engine's device from step to step. onnxruntime-node brings those of CUDA to the host: there a state on the
+ * host lets two vectors of weights and one gradient travel a step, and not the optimiser's state as well.
+ */
+export function keepsState(engine: Engine): boolean {
+  return engine.backend === 'tensorflow' || engine.device === 'webgpu'
+}
+
 /** Makes tfjs compute on an engine in this thread; each thread has an engine of its own. Errors: why the engine does not start. */
 export async function useEngine({ backend, device }: Engine): Promise<void> {
   if (backend === 'tensorflow') await loadTensorflow(device)

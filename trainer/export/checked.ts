@@ -10,14 +10,14 @@ import { RoundError, type ModelCard } from '../contract.js'
 import { plainView, writeView } from '../data/augment.js'
 import { Random } from '../data/random.js'
 import type { ParameterTable } from '../model/parameters.js'
-import { patchPixelsOf, tokensOf, type Preset } from '../model/presets.js'
-import { Ssmae } from '../model/ssmae.js'
+import { patchPixelsOf, tokensOf } from '../model/presets.js'
+import type { Ssmae } from '../model/ssmae.js'
 import { exportClassifier } from './onnx.js'
 import { writeSafetensors } from './safetensors.js'
 
 export interface ExportOptions {
   folder: string
-  preset: Preset
+  ssmae: Ssmae
   table: ParameterTable
   /** All weights, flat. */
   weights: Float32Array
@@ -34,16 +34,16 @@ const tolerance = 1e-3
 
 /** Errors: RoundError `export-mismatch` when the exported model disagrees with the trainer. */
 export async function exportChecked(options: ExportOptions): Promise<ModelCard['files']> {
-  const { folder, preset, table, classes, temperature, examples } = options
+  const { folder, ssmae, table, classes, temperature, examples } = options
   const flat = options.weights.slice()
   const weightsOf = () => Object.fromEntries(table.specs.map(({ name, offset, size, shape }) =>
     [name, tf.tensor(flat.subarray(offset, offset + size), shape)]))
 
   await useEngine(options.engine)
-  const reference = await forward(preset, weightsOf(), examples)
+  const reference = await forward(ssmae, weightsOf(), examples)
   await useEngine(embedded)
   const baked = weightsOf()
-  const onnx = exportClassifier(preset, baked, classes, temperature)
+  const onnx = exportClassifier(ssmae, baked, classes, temperature)
   tf.dispose(baked)
   const model = await ModelFile.open(onnx)
   // One by one and all together: the batch is free, and must not matter.
@@ -62,14 +62,15 @@ export async function exportChecked(options: ExportOptions): Promise<ModelCard['
   }
 }
 
-async function forward(preset: Preset, weights: Record<string, tf.Tensor>, examples: readonly Uint8Array[]): Promise<number[]> {
+async function forward(ssmae: Ssmae, weights: Record<string, tf.Tensor>, examples: readonly Uint8Array[]): Promise<number[]> {
+  const { preset } = ssmae
   const [tokens, pixels] = [tokensOf(preset), patchPixelsOf(preset)]
   const patches = new Float32Array(examples.length * tokens * pixels)
   examples.forEach((image, index) => {
     writeView(image, preset, plainView, Random.of(0), patches.subarray(index * tokens * pixels, (index + 1) * tokens * pixels))
   })
   const classify = jit<[Record<string, tf.Tensor>, tf.Tensor3D], tf.Tensor2D>(
-    (given, batch) => new Ssmae(preset).classify(given, batch).logits, { name: 'reference', threads: 1 })
+    (given, batch) => ssmae.classify(given, batch).logits, { name: 'reference', threads: 1 })
   const logits = await classify(weights, tf.tensor3d(patches, [examples.length, tokens, pixels]))
   const values = [...await logits.data<'float32'>()]
   await classify.release()

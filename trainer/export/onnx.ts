@@ -8,8 +8,8 @@ import { lower } from '../backend/lower.js'
 import { rewritten } from '../backend/rewrite.js'
 import { pixelDeviation, pixelMean } from '../data/augment.js'
 import type { Weights } from '../model/layers.js'
-import { channels, type Preset } from '../model/presets.js'
-import { Ssmae } from '../model/ssmae.js'
+import { channels } from '../model/presets.js'
+import type { Ssmae } from '../model/ssmae.js'
 import { withInt8Products } from './int8.js'
 import { writeMetadata } from './metadata.js'
 
@@ -22,9 +22,9 @@ const batch = 7919
  * The current tfjs backend must be `onnxruntime`.
  */
 export function exportClassifier(
-  preset: Preset, weights: Weights, classes: readonly string[], temperature: number, { int8 = false } = {},
+  ssmae: Ssmae, weights: Weights, classes: readonly string[], temperature: number, { int8 = false } = {},
 ): Uint8Array {
-  const { size, patch } = preset
+  const { size, patch } = ssmae.preset
   const side = size / patch
   const image = input('image', 'uint8', [batch, size, size, channels])
   const pixels = emitOne({ op: 'Sub', inputs: [cast(image, 'float32'), float32(pixelMean)] }, image.shape)
@@ -36,7 +36,7 @@ export function exportClassifier(
 
   const { outputs } = trace('classifier', () => {
     const tensor = tf.engine().makeTensorFromTensorInfo(backend.adopt(patches)) as tf.Tensor3D
-    const { logits, embedding } = new Ssmae(preset).classify(weights, tensor)
+    const { logits, embedding } = ssmae.classify(weights, tensor)
     return [logits, tf.softmax(tf.div(logits, temperature)), embedding]
   })
   const recorded = int8 ? withInt8Products(outputs, Object.values(weights).map(tensor => backend.graphValue(tensor))) : outputs

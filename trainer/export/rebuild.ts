@@ -4,11 +4,13 @@ import { embedded, useEngine } from '../backend/choose.js'
 import type { ModelCard } from '../contract.js'
 import { parameterTable } from '../model/parameters.js'
 import { presets } from '../model/presets.js'
+import { Ssmae } from '../model/ssmae.js'
+import { activationOf } from '../recipe.js'
 import { exportClassifier } from './onnx.js'
 import { readSafetensors } from './safetensors.js'
 
 export interface RebuildOptions {
-  card: Pick<ModelCard, 'preset' | 'classes' | 'temperature'>
+  card: Pick<ModelCard, 'preset' | 'classes' | 'temperature' | 'recipe'>
   /** weights.safetensors, its bytes. */
   weights: Uint8Array
   /** Quantises the products with weights. */
@@ -16,7 +18,7 @@ export interface RebuildOptions {
 }
 
 /** ONNX bytes of the classifier. Errors: weights that are cut off, or are not those of the card's preset and classes. */
-export async function rebuiltModel({ card: { preset, classes, temperature }, weights, int8 }: RebuildOptions): Promise<Uint8Array> {
+export async function rebuiltModel({ card: { preset, classes, temperature, recipe }, weights, int8 }: RebuildOptions): Promise<Uint8Array> {
   const given = readSafetensors(weights)
   const { specs } = parameterTable(presets[preset], classes.length, { shortcut: given.has('shortcut.weight') })
   await useEngine(embedded)
@@ -28,7 +30,7 @@ export async function rebuiltModel({ card: { preset, classes, temperature }, wei
     return [name, tf.tensor(found.data, shape)]
   }))
   try {
-    return exportClassifier(presets[preset], tensors, classes, temperature, { int8 })
+    return exportClassifier(new Ssmae(presets[preset], { activation: activationOf(recipe) }), tensors, classes, temperature, { int8 })
   } finally {
     tf.dispose(tensors)
   }

@@ -4,7 +4,7 @@
  * beat two threads inside each operation, because nothing small has to be split and waited for.
  */
 import * as tf from '../backend/tf.js'
-import { sharesMemory, useEngine, type Engine } from '../backend/choose.js'
+import { keepsState, sharesMemory, useEngine, type Engine } from '../backend/choose.js'
 import { jit, type Jitted } from '../backend/jit.js'
 import type { SessionStudy } from '../backend/session.js'
 import { writeView, plainView, weakView } from '../data/augment.js'
@@ -88,9 +88,11 @@ export class Lane {
     this.setup = setup
     this.preset = setup.preset
     this.table = parameterTable(this.preset, setup.classCount, setup.recipe)
-    this.model = new Ssmae(this.preset)
+    this.model = new Ssmae(this.preset, setup.recipe)
     this.pool = new ImagePool(new Uint8Array(setup.buffers.images), this.preset.size ** 2 * 3)
-    this.state = this.onHost ? new SharedState(this.table, setup.buffers, setup.index, setup.count) : new DeviceState(this.table, setup.buffers)
+    this.state = keepsState(setup.engine)
+      ? new DeviceState(this.table, setup.buffers)
+      : new SharedState(this.table, setup.buffers, setup.index, setup.count)
     this.predictStep = jit<Parameters<PredictFunction>, tf.Tensor2D>(
       (weights, patches) => this.model.classify(unpacked(this.table, weights), patches).logits, { name: 'predict', threads: 1 })
   }

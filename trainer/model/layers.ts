@@ -71,6 +71,33 @@ export function squaredRelu(x: tf.Tensor2D): tf.Tensor2D {
 }
 
 /**
+ * GELU, x · Φ(x) with Φ = (1 + erf(x / √2)) / 2 (Hendrycks & Gimpel, 2016). Its slope is Φ(x) + x · φ(x), with φ the density of the
+ * normal distribution; Φ is kept from the forward pass.
+ */
+export function gelu(x: tf.Tensor2D): tf.Tensor2D {
+  return composite([x], input => {
+    const below = tf.mul(tf.add(tf.erf(tf.mul(input as tf.Tensor, Math.SQRT1_2)), 1), 0.5)
+    return { value: tf.mul(input as tf.Tensor, below), saved: [input as tf.Tensor, below] }
+  }, (dy, saved) => {
+    const [input, below] = saved as [tf.Tensor, tf.Tensor]
+    const density = tf.mul(tf.exp(tf.mul(tf.square(input), -0.5)), 1 / Math.sqrt(2 * Math.PI))
+    return tf.mul(dy, tf.add(below, tf.mul(input, density)))
+  }) as tf.Tensor2D
+}
+
+/** What stands between the two products of a block. */
+export const activations = { 'squared-relu': squaredRelu, gelu } as const
+export type Activation = keyof typeof activations
+
+/** Cross-entropy [B] of logits [B, C] with targets [B, C] whose rows sum to 1; its gradient is softmax(logits) − targets, the targets get none. */
+export function crossEntropy(logits: tf.Tensor2D, targets: tf.Tensor2D): tf.Tensor1D {
+  return composite([logits], given => {
+    const logProbabilities: tf.Tensor2D = tf.logSoftmax(given as tf.Tensor2D)
+    return { value: tf.neg(tf.sum(tf.mul(logProbabilities, targets), 1)), saved: [logProbabilities] }
+  }, (dy, [logProbabilities]) => tf.mul(tf.expandDims(dy, 1), tf.sub(tf.exp(logProbabilities as tf.Tensor), targets))) as tf.Tensor1D
+}
+
+/**
  * softmax(q kᵀ / √E) v for each image and head; all [N, B, H, E]. The gradient keeps the probabilities p and the result o:
  * dv = pᵀ do; ds = p · (do vᵀ − Σ do · o); dq = ds k / √E; dk = dsᵀ q / √E. The sum over E stands for the one over N that
  * softmax asks for (FlashAttention, section 3.1), and is shorter.
@@ -107,10 +134,17 @@ export function attention(weights: Weights, name: string, x: tf.Tensor2D, tokens
   return project('projection', looked)
 }
 
+export interface BlockShape {
+  /** Tokens of an image, N. */
+  tokens: number
+  heads: number
+  activation: Activation
+}
+
 /** A pre-norm transformer block on x [N·B, D]; its products have no bias (PaLM, section 2). */
-export function block(weights: Weights, name: string, x: tf.Tensor2D, tokens: number, heads: number): tf.Tensor2D {
+export function block(weights: Weights, name: string, x: tf.Tensor2D, { tokens, heads, activation }: BlockShape): tf.Tensor2D {
   const attended = tf.add<tf.Tensor2D>(x, attention(weights, `${name}.attention`, layerNorm(x), tokens, heads))
   const [expand, contract] = ['expand', 'contract'].map(part => weight(weights, `${name}.mlp.${part}.weight`)) as [tf.Tensor2D, tf.Tensor2D]
   const expanded: tf.Tensor2D = tf.matMul(layerNorm(attended), expand)
-  return tf.add<tf.Tensor2D>(attended, tf.matMul(squaredRelu(expanded), contract))
+  return tf.add<tf.Tensor2D>(attended, tf.matMul(activations[activation](expanded), contract))
 }

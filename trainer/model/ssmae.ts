@@ -1,6 +1,6 @@
 /** SSMAE: one encoder, read by a classifier and by a reconstruction decoder (arXiv 2601.20072, section 3). */
 import * as tf from '../backend/tf.js'
-import { block, layerNorm, linear, weight, type Weights } from './layers.js'
+import { block, layerNorm, linear, weight, type Activation, type Weights } from './layers.js'
 import { histograms } from './histograms.js'
 import { positions } from './parameters.js'
 import { patchPixelsOf, tokensOf, type Preset } from './presets.js'
@@ -18,10 +18,12 @@ export interface MaskedPatches {
 }
 
 export class Ssmae {
-  private readonly preset: Preset
+  readonly preset: Preset
+  private readonly activation: Activation
 
-  constructor(preset: Preset) {
+  constructor(preset: Preset, { activation }: { activation: Activation }) {
     this.preset = preset
+    this.activation = activation
   }
 
   /** Patches [B, N, P] → class logits [B, C], and the mean token that they are read from [B, D]. */
@@ -39,7 +41,7 @@ export class Ssmae {
   /** Predicted pixels of the hidden patches [B, N − K, P]. */
   reconstruct(weights: Weights, { visible, keepIds, dropIds }: Omit<MaskedPatches, 'hidden'>): tf.Tensor3D {
     const { width, decoderWidth, decoderDepth, decoderHeads } = this.preset
-    const tokens = tokensOf(this.preset)
+    const [tokens, activation] = [tokensOf(this.preset), this.activation]
     const [batch, kept] = visible.shape
     const placesFor = (size: number, ids: tf.Tensor2D) =>
       tf.gather(tf.tensor2d(positions(this.preset, size), [tokens, size]), ids) as tf.Tensor
@@ -49,19 +51,19 @@ export class Ssmae {
     const asked = tf.add(weight(weights, 'decoder.mask'), byToken(placesFor(decoderWidth, dropIds)))
     // Attention does not care about order, so nothing is put back to its place: visible first, hidden after.
     let x: tf.Tensor2D = tf.reshape(tf.concat([known, asked], 0), [tokens * batch, decoderWidth])
-    for (let index = 0; index < decoderDepth; index++) x = block(weights, `decoder.${String(index)}`, x, tokens, decoderHeads)
+    for (let index = 0; index < decoderDepth; index++) x = block(weights, `decoder.${String(index)}`, x, { tokens, heads: decoderHeads, activation })
     const hidden: tf.Tensor2D = tf.slice(layerNorm(x), [kept * batch, 0], [(tokens - kept) * batch, decoderWidth])
     return byToken(tf.reshape(linear(weights, 'decoder.pixels', hidden), [tokens - kept, batch, patchPixelsOf(this.preset)]))
   }
 
   /** Patches [B, K, P] at places that broadcast to [B, K, D] → normalised tokens [K·B, D]. */
   private encode(weights: Weights, patches: tf.Tensor3D, places: tf.Tensor): tf.Tensor2D {
-    const { width, depth, heads } = this.preset
+    const [{ width, depth, heads }, activation] = [this.preset, this.activation]
     const [batch, tokens, pixels] = patches.shape
     const flat: tf.Tensor2D = tf.reshape(patches, [batch * tokens, pixels])
     const embedded: tf.Tensor3D = tf.reshape(linear(weights, 'embedding', flat), [batch, tokens, width])
     let x: tf.Tensor2D = tf.reshape(byToken(tf.add(embedded, places)), [tokens * batch, width])
-    for (let index = 0; index < depth; index++) x = block(weights, `encoder.${String(index)}`, x, tokens, heads)
+    for (let index = 0; index < depth; index++) x = block(weights, `encoder.${String(index)}`, x, { tokens, heads, activation })
     return layerNorm(x)
   }
 }
