@@ -3,7 +3,7 @@ import { execFile } from 'node:child_process'
 import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
-import type { BenchOptions, BenchReport, TimingOptions } from '../../trainer/bench.js'
+import type { BenchReport, TimingOptions } from '../../trainer/bench.js'
 import { trainerEnvironment, type PresetName } from '../../trainer/contract.js'
 import { evenLanes, type Preset } from '../../trainer/model/presets.js'
 
@@ -26,8 +26,6 @@ export interface Result {
   notes: string[]
 }
 
-export type Measurement = { kind: 'train'; options: BenchOptions } | { kind: 'steps'; options: TimingOptions }
-
 interface Times {
   secondsPerStep: number
   minSeconds: number
@@ -36,25 +34,28 @@ interface Times {
 }
 
 const run = promisify(execFile)
+/** Huge pages as the tuned peer has them. */
+const environment = { env: { ...process.env, ...trainerEnvironment }, maxBuffer: 1e8 }
 
-export function trainReport(preset: PresetName, repeats: number): Promise<BenchReport> {
-  return inChild({ kind: 'train', options: { preset, backend: 'onnxruntime', device: 'cpu', lanes: null, memory: null, repeats } })
+/** What `pawl bench train` says, from the program that users run. */
+export async function trainReport(preset: PresetName, repeats: number): Promise<BenchReport> {
+  const program = join(import.meta.dirname, '../../dist/agent/main.js')
+  const wanted = ['--preset', preset, '--repeats', String(repeats), '--backend', 'onnxruntime', '--device', 'cpu', '--json']
+  return JSON.parse(lastLine(await run(process.execPath, [program, 'bench', 'train', ...wanted], environment))) as BenchReport
 }
 
 /** Median of the counted steps on the embedded engine; a lane a core unless said otherwise. */
 export async function stepTimes(options: Omit<TimingOptions, 'engine' | 'lanes'> & { lanes?: number }): Promise<Times> {
   const lanes = evenLanes(options.preset, availableParallelism())
-  const measurement: Measurement = { kind: 'steps', options: { lanes, ...options, engine: { backend: 'onnxruntime', device: 'cpu' } } }
-  const { seconds, ...rest } = await inChild<Omit<Times, 'secondsPerStep' | 'minSeconds'> & { seconds: number[] }>(measurement)
+  const timing: TimingOptions = { lanes, ...options, engine: { backend: 'onnxruntime', device: 'cpu' } }
+  const child = ['--import', 'tsx', join(import.meta.dirname, 'child.ts'), JSON.stringify(timing)]
+  const { seconds, ...rest } =
+    JSON.parse(lastLine(await run(process.execPath, child, environment))) as Omit<Times, 'secondsPerStep' | 'minSeconds'> & { seconds: number[] }
   return { ...rest, secondsPerStep: median(seconds), minSeconds: Math.min(...seconds) }
 }
 
-/** Huge pages as the tuned peer has them. Errors: the child's, with what it wrote. */
-async function inChild<T>(measurement: Measurement): Promise<T> {
-  const { stdout } = await run(process.execPath, ['--import', 'tsx', join(import.meta.dirname, 'child.ts'), JSON.stringify(measurement)], {
-    env: { ...process.env, ...trainerEnvironment }, maxBuffer: 1e8,
-  })
-  return JSON.parse(stdout.slice(stdout.lastIndexOf('\n') + 1)) as T
+function lastLine({ stdout }: { stdout: string }): string {
+  return stdout.trimEnd().split('\n').at(-1) ?? ''
 }
 
 /** Measures A, B, C, then A, B, C again: what drifts on the machine reaches all alike. */
