@@ -166,6 +166,10 @@ export type RoundEvent =
   /** What trains, and why that. */
   | { type: 'engine'; backend: string; device: string; reason: string }
   | { type: 'gate'; look: GateLook }
+  /** The round was interrupted before and goes on after this step. */
+  | { type: 'resumed'; step: number }
+  /** The state could not be written down: the round goes on, but would start anew after an interruption. */
+  | { type: 'checkpoint-failed'; step: number; reason: string }
   | { type: 'quarantine'; path: string; reason: string }
 
 export interface RoundResult {

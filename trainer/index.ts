@@ -1,8 +1,9 @@
 /** The trainer's only door. What is light is exported as it is; the training engine loads when it is first asked for. */
 import type { BenchOptions, BenchReport } from './bench.js'
 import type { Device } from './backend/session.js'
-import type { PresetName, RoundEvent, RoundResult, RoundSpec, Verification } from './contract.js'
+import type { PresetName, RoundResult, RoundSpec, Verification } from './contract.js'
 import type { RebuildOptions } from './export/rebuild.js'
+import type { RoundOptions } from './round.js'
 
 export * from './contract.js'
 export type { BenchOptions, BenchReport } from './bench.js'
@@ -16,13 +17,8 @@ export { Random } from './data/random.js'
 /** The program that runs one round in a child process, speaking `TrainerRequest` and `TrainerReply`. */
 export const trainerProcess = new URL('./process.js', import.meta.url)
 
-export interface TrainOptions {
-  signal: AbortSignal
-  onEvent: (event: RoundEvent) => void
-}
-
-/** One round in this process. Errors: `RoundError` with a stable reason. */
-export async function train(spec: RoundSpec, options: TrainOptions): Promise<RoundResult> {
+/** One round in this process; one that was interrupted goes on. Errors: `RoundError` with a stable reason. */
+export async function train(spec: RoundSpec, options: RoundOptions): Promise<RoundResult> {
   const { runRound } = await import('./round.js')
   return runRound(spec, options)
 }

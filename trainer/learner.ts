@@ -1,8 +1,9 @@
 /** A training state and what moves it: steps, looks at the gate split, and nothing else. */
 import type { Engine } from './backend/choose.js'
+import type { LearnerState } from './checkpoint.js'
 import { softmax } from './evidence.js'
 import { Lanes } from './lanes/lanes.js'
-import { allocate, type SharedBuffers } from './lanes/shared.js'
+import { allocate, mapParts, type SharedBuffers } from './lanes/shared.js'
 import { Random } from './data/random.js'
 import { initialise, parameterTable, type ParameterTable } from './model/parameters.js'
 import { channels, type Preset } from './model/presets.js'
@@ -65,11 +66,10 @@ export class Learner {
     initialise(this.table, this.student, Random.of(options.seed, 1))
     this.teacher.set(this.student)
     this.lanes = new Lanes({ ...options, buffers: this.buffers })
-    const shuffled = (first: number, count: number, key: number) =>
-      new Shuffled(Array.from({ length: count }, (_, index) => first + index), Random.of(options.seed, key))
+    const { seed, labeled, gate, unlabeled } = options
     this.order = {
-      labeled: shuffled(0, options.labeled.length, 2),
-      unlabeled: shuffled(options.labeled.length + options.gate.length, options.unlabeled.length, 3),
+      labeled: new Shuffled({ first: 0, count: labeled.length, keys: [seed, 2] }),
+      unlabeled: new Shuffled({ first: labeled.length + gate.length, count: unlabeled.length, keys: [seed, 3] }),
     }
     this.prior = Array.from({ length: options.classCount }, (_, label) =>
       (options.labels.filter(other => other === label).length + 1) / (options.labels.length + options.classCount))
@@ -94,6 +94,24 @@ export class Learner {
   async adopt(weights: Float32Array): Promise<void> {
     this.student.set(weights)
     this.teacher.set(weights)
+    await this.lanes.load()
+  }
+
+  /** All that decides what the steps to come will do; the vectors are valid until the next step. */
+  async snapshot(): Promise<LearnerState> {
+    await this.lanes.publish()
+    const { steps, classMix, order: { labeled, unlabeled } } = this
+    const vectors = mapParts(part => new Float32Array(this.buffers.state[part]))
+    return { vectors, steps, taken: { labeled: labeled.taken, unlabeled: unlabeled.taken }, classMix }
+  }
+
+  /** Goes on from there. */
+  async restore({ vectors, steps, taken, classMix }: LearnerState): Promise<void> {
+    mapParts(part => { new Float32Array(this.buffers.state[part]).set(vectors[part]) })
+    this.steps = steps
+    this.classMix = classMix
+    this.order.labeled.taken = taken.labeled
+    this.order.unlabeled.taken = taken.unlabeled
     await this.lanes.load()
   }
 
@@ -188,22 +206,25 @@ export class Learner {
   }
 }
 
-/** The given items without end, each pass in a new order. */
+/** Whole numbers without end, each pass over them in a new order; `taken` alone says where it stands. */
 class Shuffled {
-  private readonly items: readonly number[]
-  private readonly random: Random
-  private waiting: number[] = []
+  taken = 0
+  private readonly options: { first: number; count: number; keys: readonly number[] }
+  private pass: { number: number; order: Int32Array } | null = null
 
-  constructor(items: readonly number[], random: Random) {
-    this.items = items
-    this.random = random
+  /** `count` numbers from `first` on; none give none. */
+  constructor(options: { first: number; count: number; keys: readonly number[] }) {
+    this.options = options
   }
 
-  take(count: number): number[] {
-    if (this.items.length === 0) return []
-    while (this.waiting.length < count) {
-      for (const place of this.random.permutation(this.items.length)) this.waiting.push(this.items[place] ?? 0)
-    }
-    return this.waiting.splice(0, count)
+  take(wanted: number): number[] {
+    return this.options.count === 0 ? [] : Array.from({ length: wanted }, () => this.next())
+  }
+
+  private next(): number {
+    const { first, count, keys } = this.options
+    const number = Math.floor(this.taken / count)
+    if (this.pass?.number !== number) this.pass = { number, order: Random.of(...keys, number).permutation(count) }
+    return first + (this.pass.order[this.taken++ % count] ?? 0)
   }
 }

@@ -6,7 +6,7 @@ export interface Phase {
   share: number
 }
 
-export type Budget = { steps: number } | { endsAtMs: number }
+export type Budget = { steps: number } | { wholeMs: number }
 
 export class Pace {
   private readonly budget: Budget
@@ -14,11 +14,12 @@ export class Pace {
   private readonly nowMs: () => number
   private readonly startedAtMs: number
 
-  constructor({ budget, phases, nowMs }: { budget: Budget; phases: readonly Phase[]; nowMs: () => number }) {
+  /** `spentMs`: what an interrupted training had taken before. */
+  constructor({ budget, phases, nowMs, spentMs }: { budget: Budget; phases: readonly Phase[]; nowMs: () => number; spentMs: number }) {
     this.budget = budget
     this.phases = phases.filter(phase => phase.share > 0)
     this.nowMs = nowMs
-    this.startedAtMs = nowMs()
+    this.startedAtMs = nowMs() - spentMs
   }
 
   /** The phases that take place, in order, with where each begins and ends in the whole (0 to 1). */
@@ -32,15 +33,20 @@ export class Pace {
     })
   }
 
+  /** Milliseconds of training so far. */
+  get spentMs(): number {
+    return this.nowMs() - this.startedAtMs
+  }
+
   /** Share of the training that is done after `steps` steps, 0 to 1. */
   fraction(steps: number): number {
     if ('steps' in this.budget) return Math.min(1, steps / this.budget.steps)
-    const whole = this.budget.endsAtMs - this.startedAtMs
-    return whole <= 0 ? 1 : Math.min(1, (this.nowMs() - this.startedAtMs) / whole)
+    const { wholeMs } = this.budget
+    return wholeMs <= 0 ? 1 : Math.min(1, this.spentMs / wholeMs)
   }
 
   secondsLeft(steps: number): number {
-    const elapsed = (this.nowMs() - this.startedAtMs) / 1000
+    const elapsed = this.spentMs / 1000
     const fraction = this.fraction(steps)
     return fraction > 0 ? (elapsed * (1 - fraction)) / fraction : Number.NaN
   }

@@ -2,38 +2,37 @@
 import { createHash } from 'node:crypto'
 import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import type { Engine } from './backend/choose.js'
 import { ModelFile } from './backend/model-file.js'
-import { RoundError, type GateLook, type LabeledImage, type ModelCard, type PairedEvidence, type RoundEvent, type RoundFailure, type RoundPhase, type RoundResult, type RoundSpec } from './contract.js'
+import { RoundError, type LabeledImage, type ModelCard, type PairedEvidence, type RoundEvent, type RoundFailure, type RoundPhase, type RoundResult, type RoundSpec } from './contract.js'
 import { loadImages, type Unreadable } from './data/load.js'
+import { Checkpoints } from './checkpoint.js'
 import { chooseEngine, onTrial } from './engines.js'
 import { fitTemperature, labelsOf, metricsOf, predictionsOf, probabilitiesOf, softmax } from './evidence.js'
 import { exportChecked } from './export/checked.js'
 import { readSafetensors } from './export/safetensors.js'
-import { closedGate, lookThroughGate, type GateDecision } from './gate/pseudo-label-gate.js'
 import { Learner } from './learner.js'
 import { lanesOn } from './lanes/lanes.js'
 import { presets } from './model/presets.js'
 import { Ssmae } from './model/ssmae.js'
-import { Pace, rateAt, type Phase } from './pace.js'
 import { activationOf, recipes, type Recipe } from './recipe.js'
-import { fitShortcut } from './shortcut.js'
+import { teach } from './teach.js'
 
 export interface RoundOptions {
   signal: AbortSignal
   onEvent: (event: RoundEvent) => void
+  /** Milliseconds from one checkpoint to the next; what lies between is learned again after an interruption. */
+  checkpointMs?: number
 }
 
-/** Time kept back for export and evidence: a share of the minutes, and no less than these seconds. */
-const reserve = { share: 0.05, seconds: 3 }
 /** Share of the minutes that the self-check of one engine may take, where it is not remembered. */
 const verificationShare = 0.1
-/** Looks at the gate split while pseudo-labels are on. */
-const gateLooks = 12
-/** Share of the semi-supervised phase over which the weight of the pseudo-labels ramps up. */
-const ramp = 0.3
 
-/** Errors: `RoundError`, whose reason says why there is no model. */
-export async function runRound(spec: RoundSpec, { signal, onEvent }: RoundOptions): Promise<RoundResult> {
+/**
+ * A round that was interrupted goes on from its last checkpoint in `spec.out`, when spec, data and engine are the same. Errors: `RoundError`,
+ * whose reason says why there is no model.
+ */
+export async function runRound(spec: RoundSpec, { signal, onEvent, checkpointMs = 60_000 }: RoundOptions): Promise<RoundResult> {
   const startedAtMs = performance.now()
   const recipe = recipes[spec.method]
   const enter = (phase: RoundPhase) => { onEvent({ type: 'phase', phase }) }
@@ -56,7 +55,9 @@ export async function runRound(spec: RoundSpec, { signal, onEvent }: RoundOption
     const round = async () => {
       await learner.start()
       const champion = await startFromChampion(spec, learner, data.classes)
-      const trained = await teach({ spec, recipe, learner, data, fromChampion: champion?.adopted ?? false, startedAtMs, signal, onEvent })
+      const checkpoints = new Checkpoints({ folder: spec.out, round: identityOf(spec, { recipe, engine, data, champion: champion?.sha256 ?? null }) })
+      const fromChampion = champion?.adopted ?? false
+      const trained = await teach({ spec, recipe, learner, data, fromChampion, startedAtMs, checkpoints, checkpointMs, signal, onEvent })
 
       enter('export')
       const logits = await learner.logitsOfGate()
@@ -76,7 +77,7 @@ export async function runRound(spec: RoundSpec, { signal, onEvent }: RoundOption
         classes: data.classes,
         parameters: learner.table.size,
         steps: trained.steps,
-        seconds: (performance.now() - startedAtMs) / 1000,
+        seconds: (performance.now() - startedAtMs + trained.spentBeforeMs) / 1000,
         imagesPerSecond: trained.imagesPerSecond,
         ...engine,
         data: {
@@ -91,6 +92,7 @@ export async function runRound(spec: RoundSpec, { signal, onEvent }: RoundOption
         files,
       }
       await writeFile(join(spec.out, 'card.json'), JSON.stringify(card, null, 2) + '\n')
+      await checkpoints.remove()
 
       enter('evidence')
       const { evidence, unreadable } = await compare(spec, data.classes, signal)
@@ -103,7 +105,8 @@ export async function runRound(spec: RoundSpec, { signal, onEvent }: RoundOption
   }
 }
 
-type RoundData = Awaited<ReturnType<typeof load>>
+/** The decoded images of a round, with those that could not be read. */
+export type RoundData = Awaited<ReturnType<typeof load>>
 
 async function load(spec: RoundSpec, recipe: Recipe, { signal, onEvent }: RoundOptions) {
   const { size } = presets[spec.preset]
@@ -144,93 +147,14 @@ async function startFromChampion(spec: RoundSpec, learner: Learner, classes: rea
   return { version, sha256: createHash('sha256').update(file).digest('hex'), adopted: fits }
 }
 
-interface Teaching {
-  spec: RoundSpec
-  recipe: Recipe
-  learner: Learner
-  data: RoundData
-  /** The champion's weights were taken over, its shortcut with them. */
-  fromChampion: boolean
-  startedAtMs: number
-  signal: AbortSignal
-  onEvent: (event: RoundEvent) => void
-}
-
-async function teach({ spec, recipe, learner, data, fromChampion, startedAtMs, signal, onEvent }: Teaching) {
-  // A first round may begin before the camera has seen much: then there are only labels to learn from.
-  const frames = data.unlabeled.items.length >= presets[spec.preset].labeled
-  const phases: Phase[] = [
-    { name: 'reconstruct', share: frames ? recipe.phases.reconstruct : 0 },
-    { name: 'finetune', share: frames ? recipe.phases.finetune : 1 },
-    { name: 'semi-supervised', share: frames ? recipe.phases.semiSupervised : 0 },
-  ]
-  const pace = new Pace({ budget: budgetOf(spec, startedAtMs), phases, nowMs: () => performance.now() })
-  const gateLabels = labelsOf(data.gate.items, data.classes)
-  const looks: GateLook[] = []
-  let decision: GateDecision | null = null
-  let [steps, used, fitted] = [0, 0, fromChampion]
-  const beganAtMs = performance.now()
-  const labelsBegin = pace.plan.find(({ phase }) => phase.name !== 'reconstruct')?.begins ?? 0
-  const imagesPerStep = presets[spec.preset].labeled + (data.unlabeled.items.length ? presets[spec.preset].unlabeled : 0)
-  const imagesPerSecond = () => (steps * imagesPerStep) / ((performance.now() - beganAtMs) / 1000)
-
-  for (const { phase, begins, ends } of pace.plan) {
-    onEvent({ type: 'phase', phase: phase.name })
-    const labels = phase.name !== 'reconstruct'
-    if (labels && recipe.shortcut && !fitted) {
-      fitted = true
-      await learner.set('shortcut', await fitShortcut(data.labeled.pixels, labelsOf(data.labeled.items, data.classes), data.classes.length, presets[spec.preset]))
-    }
-    // Labels and pseudo-labels share one schedule of the learning rate; reconstruction has its own.
-    const [rateBegins, rateEnds] = labels ? [labelsBegin, 1] : [begins, ends]
-    let nextLook = begins
-    for (let done = pace.fraction(steps); done < ends; done = pace.fraction(steps)) {
-      signal.throwIfAborted()
-      if (phase.name === 'semi-supervised' && recipe.gate !== 'never' && done >= nextLook) {
-        nextLook = done + (ends - begins) / gateLooks
-        const { probabilities } = await learner.judge()
-        decision = lookThroughGate(recipe.gate, decision?.next ?? closedGate,
-          { step: steps, classes: data.classes, probabilities, labels: gateLabels })
-        looks.push(decision.look)
-        onEvent({ type: 'gate', look: decision.look })
-      }
-      const threshold = decision?.look.threshold ?? null
-      const within = (done - begins) / (ends - begins)
-      const report = await learner.step({
-        branches: { reconstruct: recipe.reconstruction, labeled: labels },
-        permission: decision && threshold !== null ? { threshold, classWeights: decision.classWeights } : null,
-        unlabeledWeight: Math.min(1, within / ramp),
-        learningRate: recipe.learningRate * rateAt((done - rateBegins) / (rateEnds - rateBegins)),
-        layerDecay: labels ? recipe.layerDecay : 1,
-      })
-      steps++
-      used += report.used
-      onEvent({
-        type: 'progress', phase: phase.name, step: steps, steps: pace.expectedSteps(steps), fraction: pace.fraction(steps),
-        secondsLeft: pace.secondsLeft(steps), losses: report,
-        imagesPerSecond: imagesPerSecond(),
-      })
-    }
-  }
-  const last = looks.findLast(look => look.open)
-  return {
-    steps,
-    imagesPerSecond: imagesPerSecond(),
-    looks,
-    pseudoLabels: {
-      used: Math.round(used),
-      gateOpenings: looks.filter((look, index) => look.open && !looks[index - 1]?.open).length,
-      lastThreshold: last?.threshold ?? null,
-      precisionLowerBound: last?.precisionLowerBound ?? 0,
-    },
-  }
-}
-
-function budgetOf(spec: RoundSpec, startedAtMs: number) {
-  if (spec.steps !== null) return { steps: spec.steps }
-  const wholeMs = (spec.minutes ?? Number.NaN) * 60_000
-  if (!(wholeMs > 0)) throw new RoundError('out-of-time', 'a round needs a number of steps or of minutes above 0')
-  return { endsAtMs: startedAtMs + wholeMs - Math.max(reserve.seconds * 1000, reserve.share * wholeMs) }
+/** What tells this round from every other: a checkpoint is of use to the same computation only. */
+function identityOf(
+  { method, preset, seed, steps, minutes, lanes }: RoundSpec,
+  { recipe, engine, data, champion }: { recipe: Recipe; engine: Engine; data: RoundData; champion: string | null },
+): string {
+  const labels = [data.labeled, data.gate].map(({ items }) => labelsOf(items, data.classes))
+  const decides = { method, recipe, preset, seed, steps, minutes, lanes, engine, champion, classes: data.classes, labels }
+  return createHash('sha256').update(JSON.stringify(decides)).update(dataHash(data.labeled.pixels, data.gate.pixels, data.unlabeled.pixels)).digest('hex')
 }
 
 /** Both models, as the files that would serve, on the promotion split: opened here, and only here. */

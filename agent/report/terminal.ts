@@ -116,6 +116,12 @@ export class Terminal {
         return
       }
       case 'progress': return this.progress(round, event)
+      case 'resumed':
+        this.say(`round ${String(round)} was interrupted: it goes on after step ${String(event.step)}`, 'yellow')
+        return
+      case 'checkpoint-failed':
+        this.say(`round ${String(round)}: the state after step ${String(event.step)} could not be kept (${event.reason}); an interruption would cost the round`, 'yellow')
+        return
       case 'quarantine': return
     }
   }

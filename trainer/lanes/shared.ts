@@ -14,10 +14,14 @@ export interface SharedBuffers {
   images: SharedArrayBuffer
 }
 
+export function mapParts<T>(of: (part: StatePart) => T): Record<StatePart, T> {
+  return { student: of('student'), teacher: of('teacher'), momentum: of('momentum'), variance: of('variance') }
+}
+
 export function allocate(table: ParameterTable, lanes: number, imageBytes: number): SharedBuffers {
   const vector = () => new SharedArrayBuffer(table.size * Float32Array.BYTES_PER_ELEMENT)
   return {
-    state: { student: vector(), teacher: vector(), momentum: vector(), variance: vector() },
+    state: mapParts(vector),
     gradients: Array.from({ length: lanes }, vector),
     images: new SharedArrayBuffer(imageBytes),
   }

@@ -3,7 +3,7 @@ import * as tf from '../backend/tf.js'
 import { jit, type Jitted } from '../backend/jit.js'
 import type { ParameterTable } from '../model/parameters.js'
 import { betas, update, updateInPlace, type OptimiserState, type UpdateInputs, type UpdateTask, type WeightRange } from '../optim/adamw.js'
-import { stateParts, type SharedBuffers, type StatePart } from './shared.js'
+import { mapParts, stateParts, type SharedBuffers, type StatePart } from './shared.js'
 
 export interface LaneUpdate extends UpdateTask {
   /** Learning rate of a layer against the one above it; 1: the same everywhere. */
@@ -173,8 +173,4 @@ function rangesOf({ specs }: ParameterTable, layerDecay: number, from: number, t
     const [start, end] = [Math.max(offset, from), Math.min(offset + size, to)]
     return start < end ? [{ start, end, rate: layerDecay ** (top - layer), decays }] : []
   })
-}
-
-function mapParts<T>(of: (part: StatePart) => T): Record<StatePart, T> {
-  return { student: of('student'), teacher: of('teacher'), momentum: of('momentum'), variance: of('variance') }
 }

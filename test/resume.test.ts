@@ -1,0 +1,111 @@
+/** A round that is interrupted, by a power cut or by being told to, ends as it would have ended. */
+import { spawn } from 'node:child_process'
+import { mkdir, mkdtemp, readdir, rm, truncate } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { bundled } from '../agent/config.js'
+import { train, type RoundEvent, type RoundSpec } from '../trainer/index.js'
+
+const classes = ['bag', 'dress', 'trouser']
+const steps = 12
+let folder = ''
+let spec: RoundSpec
+/** What the round comes to when nothing happens to it. */
+let expected: Record<string, string>
+
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'pawl-resume-'))
+  const some = async (part: 'labeled' | 'validation', count: number) => (await Promise.all(classes.map(async label =>
+    (await readdir(join(bundled(part), label))).sort().slice(0, count).map(name => ({ path: join(bundled(part), label, name), label }))))).flat()
+  const frames = (await readdir(bundled('unlabeled'))).sort().slice(0, 50).map(name => join(bundled('unlabeled'), name))
+  spec = {
+    labeled: await some('labeled', 6), gate: await some('validation', 4), promotion: [], unlabeled: frames, out: join(folder, 'whole'),
+    // Ungated, so that all branches and the teacher's class mix are on when it is cut off late.
+    preset: 'nano', method: 'ssmae-ungated', seed: 3, steps, minutes: null, backend: 'onnxruntime', device: 'cpu', engines: null, champion: null, lanes: 2,
+  }
+  expected = { ...(await run('whole')).card.files }
+})
+
+afterAll(() => rm(folder, { recursive: true, force: true }))
+
+function run(
+  name: string, changes: Partial<RoundSpec> = {}, onEvent: (event: RoundEvent) => void = () => undefined, signal = new AbortController().signal,
+) {
+  return train({ ...spec, out: join(folder, name), ...changes }, { signal, onEvent, checkpointMs: 0 })
+}
+
+/** Starts the round in a process of its own and kills it once it has told of so many steps. */
+async function killedAfter(step: number, name: string): Promise<void> {
+  const child = spawn(process.execPath, ['--import', 'tsx', join(import.meta.dirname, 'resume-child.ts'), JSON.stringify({ ...spec, out: join(folder, name) })], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  })
+  let output = ''
+  child.stdout.on('data', (bytes: Buffer) => {
+    output += bytes.toString()
+    if (output.split('\n').includes(String(step))) child.kill('SIGKILL')
+  })
+  const killedBy = await new Promise(resolve => child.once('exit', (_, signal) => { resolve(signal) }))
+  expect(killedBy).toBe('SIGKILL')
+}
+
+const resumedAt = async (name: string, changes: Partial<RoundSpec> = {}) => {
+  const events: RoundEvent[] = []
+  const { card } = await run(name, changes, event => { events.push(event) })
+  expect(card.steps).toBe(changes.steps ?? steps)
+  const first = events.find(event => event.type === 'progress')
+  return { card, at: events.find(event => event.type === 'resumed')?.step ?? null, firstStep: first?.step, phases: events.flatMap(event => (event.type === 'phase' ? [event.phase] : [])) }
+}
+
+describe('a round that is interrupted', () => {
+  it.each([[2, 'reconstruct'], [6, 'finetune'], [10, 'semi-supervised']] as const)('by kill -9 after step %i (%s) gives the same weights to the byte', async (step, phase) => {
+    const name = `killed-${String(step)}`
+    await killedAfter(step, name)
+    const { card, at, firstStep, phases } = await resumedAt(name)
+    // The step that the signal came in is lost at most.
+    expect([step - 1, step, step + 1]).toContain(at)
+    expect(firstStep).toBe((at ?? 0) + 1)
+    expect(phases[1]).toBe(phase)
+    expect(card.files).toEqual(expected)
+    expect(await readdir(join(folder, name))).toEqual(['card.json', 'model.onnx', 'weights.safetensors'])
+  }, 60_000)
+
+  it('because it is told to stop goes on where it stopped', async () => {
+    const controller = new AbortController()
+    const stopped = run('stopped', {}, event => { if (event.type === 'progress' && event.step === 7) controller.abort() }, controller.signal)
+    await expect(stopped).rejects.toMatchObject({ reason: 'stopped' })
+    const { card, at } = await resumedAt('stopped')
+    expect([at, card.files]).toEqual([7, expected])
+  }, 60_000)
+
+  it('starts anew where the checkpoint is another round\'s, or is damaged', async () => {
+    await killedAfter(2, 'other')
+    expect((await resumedAt('other', { seed: 4, steps: 3 })).at).toBe(null)
+    await killedAfter(2, 'damaged')
+    await truncate(join(folder, 'damaged', 'checkpoint.safetensors'), 1_000_000)
+    const { card, at } = await resumedAt('damaged')
+    expect([at, card.files]).toEqual([null, expected])
+  }, 90_000)
+
+  it('has used no more of its minutes than it was given, and uses the rest', async () => {
+    const controller = new AbortController()
+    const minutes = { steps: null, minutes: 0.3 }
+    const stopped = run('minutes', minutes, event => { if (event.type === 'progress' && event.fraction > 0.5) controller.abort() }, controller.signal)
+    await expect(stopped).rejects.toMatchObject({ reason: 'stopped' })
+    const fractions: number[] = []
+    const { card } = await run('minutes', minutes, event => { if (event.type === 'progress') fractions.push(event.fraction) })
+    expect(fractions[0]).toBeGreaterThan(0.5)
+    expect(fractions.at(-1)).toBe(1)
+    expect(card.seconds).toBeGreaterThan(0.8 * 18)
+    expect(card.seconds).toBeLessThan(1.5 * 18)
+  }, 90_000)
+
+  it('goes on without a checkpoint where the disk takes none, and says so', async () => {
+    await mkdir(join(folder, 'full', 'checkpoint.safetensors.new'), { recursive: true })
+    const problems: RoundEvent[] = []
+    const { card } = await run('full', {}, event => { if (event.type === 'checkpoint-failed') problems.push(event) })
+    expect(card.files).toEqual(expected)
+    expect(problems).toHaveLength(steps)
+    expect(problems[0]).toMatchObject({ step: 1, reason: expect.stringContaining('EISDIR') as string })
+  }, 60_000)
+})

@@ -1,0 +1,140 @@
+/** The training of a round, step by step: reconstruct ► finetune ► semi-supervised, with its looks at the gate and its checkpoints. */
+import type { Checkpoints, Progress } from './checkpoint.js'
+import { RoundError, type RoundEvent, type RoundSpec } from './contract.js'
+import { labelsOf } from './evidence.js'
+import { closedGate, lookThroughGate } from './gate/pseudo-label-gate.js'
+import type { Learner } from './learner.js'
+import { presets } from './model/presets.js'
+import { Pace, rateAt, type Phase } from './pace.js'
+import type { Recipe } from './recipe.js'
+import type { RoundData } from './round.js'
+import { fitShortcut } from './shortcut.js'
+
+/** Time kept back for export and evidence: a share of the minutes, and no less than these seconds. */
+const reserve = { share: 0.05, seconds: 3 }
+/** Looks at the gate split while pseudo-labels are on. */
+const gateLooks = 12
+/** Share of the semi-supervised phase over which the weight of the pseudo-labels ramps up. */
+const ramp = 0.3
+
+export interface Teaching {
+  spec: RoundSpec
+  recipe: Recipe
+  learner: Learner
+  data: RoundData
+  /** The champion's weights were taken over, its shortcut with them. */
+  fromChampion: boolean
+  startedAtMs: number
+  checkpoints: Checkpoints
+  checkpointMs: number
+  signal: AbortSignal
+  onEvent: (event: RoundEvent) => void
+}
+
+/**
+ * Trains through the phases of the recipe, in steps or in minutes, and keeps a checkpoint of it. Errors: RangeError when a loss is no number,
+ * RoundError `out-of-time` for a round without a budget, what `signal` was aborted with.
+ */
+export async function teach({ spec, recipe, learner, data, fromChampion, startedAtMs, checkpoints, checkpointMs, signal, onEvent }: Teaching) {
+  // A first round may begin before the camera has seen much: then there are only labels to learn from.
+  const frames = data.unlabeled.items.length >= presets[spec.preset].labeled
+  const phases: Phase[] = [
+    { name: 'reconstruct', share: frames ? recipe.phases.reconstruct : 0 },
+    { name: 'finetune', share: frames ? recipe.phases.finetune : 1 },
+    { name: 'semi-supervised', share: frames ? recipe.phases.semiSupervised : 0 },
+  ]
+  const progress: Progress = {
+    steps: 0, used: 0, spentMs: 0, wholeMs: wholeMsOf(spec, startedAtMs), fitted: fromChampion, nextLook: 0, looks: [], decision: null,
+  }
+  const former = await checkpoints.read()
+  if (former) {
+    Object.assign(progress, former.progress)
+    await learner.restore(former.learner)
+    onEvent({ type: 'resumed', step: progress.steps })
+  }
+  const before = { steps: progress.steps, spentMs: progress.spentMs }
+  const nowMs = () => performance.now()
+  const pace = new Pace({ budget: budgetOf(spec, progress), phases, nowMs, spentMs: before.spentMs })
+  const gateLabels = labelsOf(data.gate.items, data.classes)
+  const labelsBegin = pace.plan.find(({ phase }) => phase.name !== 'reconstruct')?.begins ?? 0
+  const imagesPerStep = presets[spec.preset].labeled + (data.unlabeled.items.length ? presets[spec.preset].unlabeled : 0)
+  const imagesPerSecond = () => ((progress.steps - before.steps) * imagesPerStep * 1000) / (pace.spentMs - before.spentMs)
+  let keptAtMs = nowMs()
+  const keep = async () => {
+    keptAtMs = nowMs()
+    await checkpoints.write({ progress: { ...progress, spentMs: pace.spentMs }, learner: await learner.snapshot() }).catch((cause: unknown) => {
+      onEvent({ type: 'checkpoint-failed', step: progress.steps, reason: cause instanceof Error ? cause.message : String(cause) })
+    })
+  }
+
+  for (const { phase, begins, ends } of pace.plan) {
+    if (pace.fraction(progress.steps) >= ends && former) continue
+    onEvent({ type: 'phase', phase: phase.name })
+    const labels = phase.name !== 'reconstruct'
+    if (labels && recipe.shortcut && !progress.fitted) {
+      progress.fitted = true
+      await learner.set('shortcut', await fitShortcut(data.labeled.pixels, labelsOf(data.labeled.items, data.classes), data.classes.length, presets[spec.preset]))
+    }
+    // Labels and pseudo-labels share one schedule of the learning rate; reconstruction has its own.
+    const [rateBegins, rateEnds] = labels ? [labelsBegin, 1] : [begins, ends]
+    for (let done = pace.fraction(progress.steps); done < ends; done = pace.fraction(progress.steps)) {
+      if (signal.aborted) {
+        await keep()
+        signal.throwIfAborted()
+      }
+      if (phase.name === 'semi-supervised' && recipe.gate !== 'never' && done >= progress.nextLook) {
+        progress.nextLook = done + (ends - begins) / gateLooks
+        const { probabilities } = await learner.judge()
+        progress.decision = lookThroughGate(recipe.gate, progress.decision?.next ?? closedGate,
+          { step: progress.steps, classes: data.classes, probabilities, labels: gateLabels })
+        progress.looks.push(progress.decision.look)
+        onEvent({ type: 'gate', look: progress.decision.look })
+      }
+      const { decision } = progress
+      const threshold = decision?.look.threshold ?? null
+      const within = (done - begins) / (ends - begins)
+      const report = await learner.step({
+        branches: { reconstruct: recipe.reconstruction, labeled: labels },
+        permission: decision && threshold !== null ? { threshold, classWeights: decision.classWeights } : null,
+        unlabeledWeight: Math.min(1, within / ramp),
+        learningRate: recipe.learningRate * rateAt((done - rateBegins) / (rateEnds - rateBegins)),
+        layerDecay: labels ? recipe.layerDecay : 1,
+      })
+      progress.steps++
+      progress.used += report.used
+      onEvent({
+        type: 'progress', phase: phase.name, step: progress.steps, steps: pace.expectedSteps(progress.steps), fraction: pace.fraction(progress.steps),
+        secondsLeft: pace.secondsLeft(progress.steps), losses: report,
+        imagesPerSecond: imagesPerSecond(),
+      })
+      if (nowMs() - keptAtMs >= checkpointMs) await keep()
+    }
+  }
+  const { steps, used, looks } = progress
+  const last = looks.findLast(look => look.open)
+  return {
+    steps,
+    imagesPerSecond: imagesPerSecond(),
+    /** What the round had taken before it was interrupted. */
+    spentBeforeMs: before.spentMs,
+    looks,
+    pseudoLabels: {
+      used: Math.round(used),
+      gateOpenings: looks.filter((look, index) => look.open && !looks[index - 1]?.open).length,
+      lastThreshold: last?.threshold ?? null,
+      precisionLowerBound: last?.precisionLowerBound ?? 0,
+    },
+  }
+}
+
+/** Milliseconds left for training in a round of minutes; null for one of steps. */
+function wholeMsOf(spec: RoundSpec, startedAtMs: number): number | null {
+  if (spec.steps !== null) return null
+  const wholeMs = (spec.minutes ?? Number.NaN) * 60_000
+  if (!(wholeMs > 0)) throw new RoundError('out-of-time', 'a round needs a number of steps or of minutes above 0')
+  return wholeMs - Math.max(reserve.seconds * 1000, reserve.share * wholeMs) - (performance.now() - startedAtMs)
+}
+
+function budgetOf({ steps }: RoundSpec, { wholeMs }: Progress) {
+  return steps === null ? { wholeMs: wholeMs ?? 0 } : { steps }
+}
