@@ -238,7 +238,7 @@ export class Agent {
       },
     })
     this.schedule = schedule
-    schedule.start({ hasModel: this.registry.active() !== null })
+    schedule.start({ hasModel: this.registry.active() !== null, interrupted: this.learning.interrupted })
     this.started.push(() => schedule.stop())
   }
 
@@ -254,8 +254,8 @@ export class Agent {
       return
     }
     await registry.setLastRun(roundJob)
-    const { decision, challenger } = await this.learning.run({ ...labels, unlabeled }, this.controller.signal, round => {
-      this.publish({ type: 'round-started', round, trigger, labeled: labels.labeled.length, unlabeled: unlabeled.length })
+    const { decision, challenger } = await this.learning.run({ ...labels, unlabeled }, this.controller.signal, begin => {
+      this.publish({ type: 'round-started', trigger, ...begin })
     })
     const proven = challenger && decision.promoted ? await this.serving.promote(challenger) : null
     const outcome = proven?.decision ?? decision

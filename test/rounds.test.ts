@@ -9,6 +9,7 @@ import { systemClock } from '../agent/lib/clock.js'
 import { createLogger } from '../agent/lib/logger.js'
 import { Registry } from '../agent/registry/registry.js'
 import { Learning, type RoundData } from '../agent/rounds/learning.js'
+import { beginUnfinished, findUnfinished } from '../agent/rounds/unfinished.js'
 import { runInChild, type RoundOutcome } from '../agent/rounds/round.js'
 import { Schedule, type ScheduleOptions, type Trigger } from '../agent/rounds/schedule.js'
 import type { RoundEvent, RoundSpec } from '../trainer/contract.js'
@@ -41,21 +42,27 @@ describe('schedule', () => {
 
   it('starts a round at once where there is no model, and none where there is one', () => {
     const [without, having] = [scheduled(), scheduled()]
-    without.schedule.start({ hasModel: false })
-    having.schedule.start({ hasModel: true })
+    without.schedule.start({ hasModel: false, interrupted: false })
+    having.schedule.start({ hasModel: true, interrupted: false })
     expect([without.begun, having.begun]).toEqual([['first'], []])
+  })
+
+  it('takes up an interrupted round before anything else', () => {
+    const { schedule, begun } = scheduled({ lastRoundAtMs: 1 })
+    schedule.start({ hasModel: false, interrupted: true })
+    expect(begun).toEqual(['interrupted'])
   })
 
   it('starts rounds at the times of the expression', async () => {
     const { schedule, begun } = scheduled({ expression: '* * * * * *' })
-    schedule.start({ hasModel: true })
+    schedule.start({ hasModel: true, interrupted: false })
     await vi.waitFor(() => { expect(begun).toEqual(['schedule']) }, { timeout: 5000 })
   })
 
   it('starts a round at enough new frames since the last one began, also those that came while it ran', async () => {
     const { schedule, begun, end } = scheduled({ newFrames: 3 })
     const frames = (count: number) => { for (let frame = 0; frame < count; frame++) schedule.frameStored() }
-    schedule.start({ hasModel: true })
+    schedule.start({ hasModel: true, interrupted: false })
     frames(2)
     expect(begun).toEqual([])
     frames(4)
@@ -105,14 +112,14 @@ describe('schedule', () => {
   for (const [when, expression, lastRoundAtMs, nowMs, missed] of absences) {
     it(`${missed ? 'makes up for the missed round' : 'starts nothing'} when ${when}`, () => {
       const { schedule, begun } = scheduled({ expression, lastRoundAtMs, clock: { nowMs: () => nowMs, monotonicMs: () => 0 } })
-      schedule.start({ hasModel: true })
+      schedule.start({ hasModel: true, interrupted: false })
       expect(begun).toEqual(missed ? ['missed'] : [])
     })
   }
 
   it('waits for the running round when it is stopped, and starts none after', async () => {
     const { schedule, begun, finish } = scheduled({ newFrames: 1 })
-    schedule.start({ hasModel: false })
+    schedule.start({ hasModel: false, interrupted: false })
     let stopped = false
     const stopping = schedule.stop().then(() => { stopped = true })
     await new Promise(resolve => setTimeout(resolve, 20))
@@ -212,6 +219,9 @@ describe('learning', () => {
   let data = ''
   /** Promotion sets in the order in which they were counted, and which attempt each was. */
   let counted: [string, number][] = []
+  /** What rounds tell, and what is done about it at once. */
+  let events: RoundEvent[] = []
+  let onEvent: (event: RoundEvent) => void = () => undefined
 
   class CountingRegistry extends Registry {
     override async countAttempt(promotionSet: string): Promise<number> {
@@ -233,7 +243,8 @@ describe('learning', () => {
     })
     await registry.start()
     const learning = new Learning({
-      config: { ...defaultConfig().rounds, backend: 'onnxruntime', ...config }, folder: join(data, 'rounds'), engines: join(data, 'engines.json'), registry, clock: systemClock, graceMs: 60_000, onEvent: () => undefined,
+      config: { ...defaultConfig().rounds, backend: 'onnxruntime', ...config }, folder: join(data, 'rounds'), engines: join(data, 'engines.json'), registry, clock: systemClock, graceMs: 60_000,
+      onEvent: (_, event) => { events.push(event); onEvent(event) },
       onQuarantine: async (path, reason) => { await quarantine(path, reason, join(data, 'quarantine')) },
     })
     await learning.start()
@@ -252,10 +263,62 @@ describe('learning', () => {
     expect(await leftovers()).toEqual([])
   })
 
+  describe('a round that is interrupted', () => {
+    /** A round on real images that is stopped after some steps, as by the end of the agent. */
+    async function interruptedRound() {
+      const { learning, registry } = await open({ firstMinutes: 0.3, lanes: 1 })
+      const { labeled, gate, promotion } = await readLabels(bundled('labeled'), bundled('validation'))
+      const round = { labeled, gate, promotion, unlabeled: [] }
+      const controller = new AbortController()
+      events = []
+      onEvent = event => { if (event.type === 'progress' && event.fraction > 0.4) controller.abort() }
+      const { decision } = await learning.run(round, controller.signal, () => undefined)
+      expect([decision.reason, registry.decisions()]).toEqual(['stopped', []])
+      onEvent = () => undefined
+      await registry.stop()
+      return round
+    }
+
+    it('is taken up by the next start: the same number, from its checkpoint on, whatever the labels are by then', async () => {
+      const { labeled } = await interruptedRound()
+      const { learning, registry } = await open({ firstMinutes: 0.3, lanes: 1 })
+      expect(learning.interrupted).toBe(true)
+      const begun: unknown[] = []
+      const { decision } = await learning.run(nothing, running(), begin => { begun.push(begin) })
+      expect(begun).toEqual([{ round: 1, labeled: labeled.length, unlabeled: 0 }])
+      expect(decision).toMatchObject({ round: 1, promoted: true, reason: 'first-model' })
+      expect(events.flatMap(event => (event.type === 'resumed' ? [event.step > 0] : []))).toEqual([true])
+      expect([learning.interrupted, await leftovers()]).toEqual([false, []])
+      expect((await learning.run(nothing, running(), () => undefined)).decision.round).toBe(2)
+      await registry.stop()
+    }, 60_000)
+
+    it('is given up when another model serves by then', async () => {
+      await interruptedRound()
+      const { learning, registry } = await open()
+      registry.active = () => ({ version: 7, folder: 'models/7-x' }) as ReturnType<Registry['active']>
+      expect((await learning.run(nothing, running(), () => undefined)).decision.round).toBe(2)
+      expect(await leftovers()).toEqual([])
+      await registry.stop()
+    }, 60_000)
+
+    it('is given up after three interruptions, lest it be what ends the agent', async () => {
+      const found: (number | undefined)[] = []
+      const { registry } = await open()
+      await registry.stop()
+      const out = join(data, 'rounds', '5')
+      for (const interruptions of [0, 1, 2, 3]) {
+        await beginUnfinished({ round: 5, interruptions, spec: { ...specOf('x'), out } })
+        found.push((await findUnfinished(join(data, 'rounds')))?.round)
+      }
+      expect([found, await leftovers()]).toEqual([[5, 5, 5, undefined], []])
+    })
+  })
+
   it('puts a refusal on record with its reason, and leaves nothing else', async () => {
     const { learning, registry } = await open()
     const begun: number[] = []
-    const { decision, challenger } = await learning.run(nothing, running(), round => { begun.push(round) })
+    const { decision, challenger } = await learning.run(nothing, running(), ({ round }) => { begun.push(round) })
     expect(decision).toMatchObject({ round: 1, promoted: false, reason: 'labels', champion: null, challenger: null, comparison: null })
     expect(decision.explanation).toContain('at least two classes')
     expect([challenger, begun, await leftovers()]).toEqual([null, [1], []])

@@ -8,6 +8,7 @@ import type { ModelVersion } from '../events.js'
 import type { Clock } from '../lib/clock.js'
 import { accuracyOf, decide, type PromotionRecord, type Verdict } from './promotion.js'
 import { runInChild, type RoundOutcome } from './round.js'
+import { beginUnfinished, findUnfinished, type UnfinishedRound } from './unfinished.js'
 
 /** What a round needs of the registry. */
 export interface RoundRegistry {
@@ -49,26 +50,42 @@ export interface RoundEnd {
 /** What is known of a decision before it falls. */
 type Facts = Pick<PromotionRecord, 'round' | 'decidedAtMs' | 'champion'>
 
+/** What a round learns from, told as it begins. */
+export interface RoundBegin {
+  round: number
+  labeled: number
+  unlabeled: number
+}
+
 export class Learning {
   private readonly options: LearningOptions
+  private unfinished: UnfinishedRound | null = null
 
   constructor(options: LearningOptions) {
     this.options = options
   }
 
-  /** Removes what an interrupted round left behind. */
+  /** Finds the round that was interrupted and removes what others left behind. */
   async start(): Promise<void> {
-    await rm(this.options.folder, { recursive: true, force: true })
-    await mkdir(this.options.folder, { recursive: true })
+    const { folder } = this.options
+    await mkdir(folder, { recursive: true })
+    this.unfinished = await findUnfinished(folder)
   }
 
-  /** Runs a round to its end; `began` hears its number before it starts. Never leaves a half-finished model. */
-  async run(data: RoundData, signal: AbortSignal, began: (round: number) => void): Promise<RoundEnd> {
+  /** Whether a round waits to be taken up again. */
+  get interrupted(): boolean {
+    return this.unfinished !== null
+  }
+
+  /**
+   * Runs a round to its end, `data` in hand, or first the one that was interrupted; `began` hears of it before it starts. Never leaves a
+   * half-finished model.
+   */
+  async run(data: RoundData, signal: AbortSignal, began: (begin: RoundBegin) => void): Promise<RoundEnd> {
     const { registry, config, clock, onEvent, onQuarantine } = this.options
-    const round = await registry.beginRound()
     const champion = registry.active()
-    const spec = this.specOf(data, champion, round)
-    began(round)
+    const { round, spec } = await this.begin(data, champion)
+    began({ round, labeled: spec.labeled.length, unlabeled: spec.unlabeled.length })
     const unreadable: Extract<RoundEvent, { type: 'quarantine' }>[] = []
     const outcome = await runInChild(spec, {
       graceMs: this.options.graceMs ?? 60_000,
@@ -80,11 +97,13 @@ export class Learning {
       },
     })
     const facts = { round, decidedAtMs: clock.nowMs(), champion: champion?.version ?? null }
+    // The end of the agent is not the end of the round: it goes on from its checkpoint after the next start.
+    if (!outcome.ok && outcome.reason === 'stopped') return { decision: { ...facts, ...refusal(outcome) }, challenger: null }
     try {
       for (const { path, reason } of unreadable) await onQuarantine(path, reason)
       if (outcome.ok) return await this.judge(outcome.result, spec, facts)
       const decision = { ...facts, ...refusal(outcome) }
-      if (outcome.reason !== 'stopped') await registry.recordDecision(decision)
+      await registry.recordDecision(decision)
       return { decision, challenger: null }
     } catch (cause) {
       // A full disk, say: the round has an end all the same, and the champion stays.
@@ -94,6 +113,20 @@ export class Learning {
     } finally {
       await rm(spec.out, { recursive: true, force: true })
     }
+  }
+
+  private async begin(data: RoundData, champion: ModelVersion | null): Promise<UnfinishedRound> {
+    const former = this.unfinished
+    this.unfinished = null
+    // A challenger is trained for the champion of its time.
+    const goesOn = former?.spec.champion?.version === champion?.version ? former : null
+    if (former && !goesOn) await rm(former.spec.out, { recursive: true, force: true })
+    const round = goesOn?.round ?? await this.options.registry.beginRound()
+    const begun = goesOn
+      ? { ...goesOn, interruptions: goesOn.interruptions + 1 }
+      : { round, spec: this.specOf(data, champion, round), interruptions: 0 }
+    await beginUnfinished(begun)
+    return begun
   }
 
   private async judge({ card, evidence }: RoundResult, spec: RoundSpec, facts: Facts): Promise<RoundEnd> {

@@ -2,7 +2,7 @@
 import { parse, schedule as cron, type ScheduledTask } from 'node-cron'
 import type { Clock } from '../lib/clock.js'
 
-export type Trigger = 'first' | 'schedule' | 'missed' | 'frames' | 'command'
+export type Trigger = 'first' | 'interrupted' | 'schedule' | 'missed' | 'frames' | 'command'
 
 const minuteMs = 60_000
 /** How far back a missed run is looked for: a month, so that the start of a box never waits for it. */
@@ -34,11 +34,12 @@ export class Schedule {
     return this.running !== null
   }
 
-  /** Starts to follow the schedule. A run that was due while the box was down is made up for at once. */
-  start({ hasModel }: { hasModel: boolean }): void {
+  /** Starts to follow the schedule. A round that was interrupted, or a run that was due while the box was down, is made up for at once. */
+  start({ hasModel, interrupted }: { hasModel: boolean; interrupted: boolean }): void {
     const { expression, clock, lastRoundAtMs } = this.options
     this.task = cron(expression, () => { this.trigger('schedule') }, { noOverlap: true, name: 'round' })
-    if (!hasModel) this.trigger('first')
+    if (interrupted) this.trigger('interrupted')
+    else if (!hasModel) this.trigger('first')
     else if (lastRoundAtMs !== null && wasDue(this.task, expression, lastRoundAtMs, clock.nowMs())) this.trigger('missed')
   }
 
