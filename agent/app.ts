@@ -169,7 +169,8 @@ export class Agent {
     await registry.start()
     this.started.push(() => registry.stop())
     await frames.start()
-    await this.learning.start()
+    const givenUp = await this.learning.start()
+    if (givenUp) this.problem('TRAINING_FAILED', `round ${String(givenUp.round)}, which was interrupted, is given up: ${givenUp.reason}`)
     try {
       await this.labels.start()
     } catch (cause) {

@@ -121,6 +121,14 @@ describe('the choice of an engine', () => {
     expect((await chooseEngine({ ...auto, memory })).engine.device).toBe('webgpu')
   })
 
+  it('clears an engine that a power cut left without a word once it has trained a round, but none that computes something else', async () => {
+    for (const [reason, device] of [['the last round with it ended without a word', 'webgpu'], ['computes something else', 'cpu']] as const) {
+      await rewrite(verification => (verification.engine.device === 'webgpu' ? { ...fastGpu(verification), ok: false, reason } : verification))
+      await onTrial({ ...trial, blames: () => true }, () => Promise.resolve())
+      expect((await chooseEngine({ ...auto, memory })).engine.device).toBe(device)
+    }
+  })
+
   it('takes what is asked for by name without a check, and refuses a backend of which nothing passes', async () => {
     expect((await chooseEngine({ ...auto, backend: 'onnxruntime', device: 'webgpu', memory: null })).engine.device).toBe('webgpu')
     expect((await chooseEngine({ ...auto, backend: 'onnxruntime', memory: null })).engine.device).toBe('cpu')

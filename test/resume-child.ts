@@ -1,4 +1,4 @@
-/** One round with a checkpoint after every step, for tests that kill it: the spec as JSON in the first argument. Prints each step once it is kept. */
+/** One round with a checkpoint after every step, for tests that kill it: the spec as JSON in the first argument. Prints a step, then keeps it. */
 import { train, type RoundSpec } from '../trainer/index.js'
 
 await train(JSON.parse(process.argv[2] ?? '') as RoundSpec, {

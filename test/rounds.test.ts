@@ -222,6 +222,8 @@ describe('learning', () => {
   /** What rounds tell, and what is done about it at once. */
   let events: RoundEvent[] = []
   let onEvent: (event: RoundEvent) => void = () => undefined
+  /** The interrupted round that the last start gave up, and why. */
+  let givenUp: { round: number; reason: string } | null = null
 
   class CountingRegistry extends Registry {
     override async countAttempt(promotionSet: string): Promise<number> {
@@ -247,7 +249,7 @@ describe('learning', () => {
       onEvent: (_, event) => { events.push(event); onEvent(event) },
       onQuarantine: async (path, reason) => { await quarantine(path, reason, join(data, 'quarantine')) },
     })
-    await learning.start()
+    givenUp = await learning.start()
     return { learning, registry }
   }
 
@@ -288,30 +290,34 @@ describe('learning', () => {
       expect(begun).toEqual([{ round: 1, labeled: labeled.length, unlabeled: 0 }])
       expect(decision).toMatchObject({ round: 1, promoted: true, reason: 'first-model' })
       expect(events.flatMap(event => (event.type === 'resumed' ? [event.step > 0] : []))).toEqual([true])
+      const [model = ''] = await readdir(join(data, 'models'))
+      expect(await readdir(join(data, 'models', model))).toEqual(['card.json', 'model.onnx', 'weights.safetensors'])
       expect([learning.interrupted, await leftovers()]).toEqual([false, []])
       expect((await learning.run(nothing, running(), () => undefined)).decision.round).toBe(2)
       await registry.stop()
     }, 60_000)
 
-    it('is given up when another model serves by then', async () => {
+    it('is given up, and the reason told, when the configuration is another by then', async () => {
       await interruptedRound()
-      const { learning, registry } = await open()
-      registry.active = () => ({ version: 7, folder: 'models/7-x' }) as ReturnType<Registry['active']>
+      const { learning, registry } = await open({ firstMinutes: 0.4, lanes: 1 })
+      expect([learning.interrupted, givenUp]).toEqual([false, { round: 1, reason: expect.stringContaining('configuration') as string }])
       expect((await learning.run(nothing, running(), () => undefined)).decision.round).toBe(2)
       expect(await leftovers()).toEqual([])
       await registry.stop()
     }, 60_000)
 
-    it('is given up after three interruptions, lest it be what ends the agent', async () => {
-      const found: (number | undefined)[] = []
+    it('is given up after the third interruption, lest it be what ends the agent, and when a label of it was moved', async () => {
       const { registry } = await open()
       await registry.stop()
       const out = join(data, 'rounds', '5')
-      for (const interruptions of [0, 1, 2, 3]) {
-        await beginUnfinished({ round: 5, interruptions, spec: { ...specOf('x'), out } })
-        found.push((await findUnfinished(join(data, 'rounds')))?.round)
+      const found = async (attempts: number, labeled: RoundSpec['labeled'] = []) => {
+        await beginUnfinished({ round: 5, attempts, spec: { ...specOf('x'), labeled, gate: [], promotion: [], out } })
+        const { unfinished, givenUp: lost } = await findUnfinished(join(data, 'rounds'))
+        return unfinished?.round ?? lost?.reason
       }
-      expect([found, await leftovers()]).toEqual([[5, 5, 5, undefined], []])
+      expect([await found(1), await found(2), await found(3)]).toEqual([5, 5, expect.stringContaining('3 times')])
+      expect(await found(1, [{ path: '/nowhere/a.png', label: 'a' }])).toContain('/nowhere/a.png')
+      expect(await leftovers()).toEqual([])
     })
   })
 

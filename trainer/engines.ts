@@ -121,6 +121,8 @@ function differencesOf({ lossDifference, gradientDifference, slopeDifference }: 
   return `computes something else: losses differ by ${shown(lossDifference)}, the gradient by ${shown(gradientDifference)}, its slope by ${shown(slopeDifference)}`
 }
 
+const silentEnd = 'the last round with it ended without a word'
+
 /**
  * Trains with an engine on trial: where `work` fails by the engine, or takes the process down with it, the next round leaves that engine
  * alone until `pawl doctor --verify-device` clears it. `blames` says of an error whether it speaks of the engine.
@@ -133,14 +135,17 @@ export async function onTrial<T>(
   const known = await remembered(memory, preset)
   const tell = (reason: string) => remember(memory, preset, known.map(verification =>
     (sameEngine(verification.engine, engine) ? { ...verification, ok: false, reason } : verification)))
-  await tell('the last round with it ended without a word')
+  // Also of what a power cut left: the round that went on with the engine afterwards speaks for it.
+  const clear = () => remember(memory, preset, known.map(verification =>
+    (sameEngine(verification.engine, engine) && verification.reason === silentEnd ? { ...verification, ok: true, reason: null } : verification)))
+  await tell(silentEnd)
   try {
     const result = await work()
-    await remember(memory, preset, known)
+    await clear()
     return result
   } catch (cause) {
     if (blames(cause)) await tell(`failed in a round: ${firstLine(cause instanceof Error ? cause.message : String(cause))}`)
-    else await remember(memory, preset, known)
+    else await clear()
     throw cause
   }
 }

@@ -51,8 +51,8 @@ export class Learner {
   private readonly order: { labeled: Shuffled; unlabeled: Shuffled }
   private readonly prior: number[]
   private classMix: number[]
-  /** Updates so far. */
-  private steps = 0
+  /** Steps taken. */
+  private updates = 0
 
   constructor(options: LearnerOptions) {
     this.options = options
@@ -100,15 +100,15 @@ export class Learner {
   /** All that decides what the steps to come will do; the vectors are valid until the next step. */
   async snapshot(): Promise<LearnerState> {
     await this.lanes.publish()
-    const { steps, classMix, order: { labeled, unlabeled } } = this
+    const { updates, classMix, order: { labeled, unlabeled } } = this
     const vectors = mapParts(part => new Float32Array(this.buffers.state[part]))
-    return { vectors, steps, taken: { labeled: labeled.taken, unlabeled: unlabeled.taken }, classMix }
+    return { vectors, updates, taken: { labeled: labeled.taken, unlabeled: unlabeled.taken }, classMix }
   }
 
-  /** Goes on from there. */
-  async restore({ vectors, steps, taken, classMix }: LearnerState): Promise<void> {
+  /** Goes on from a snapshot of a learner of the same options; of the unlabeled images some may be gone. */
+  async restore({ vectors, updates, taken, classMix }: LearnerState): Promise<void> {
     mapParts(part => { new Float32Array(this.buffers.state[part]).set(vectors[part]) })
-    this.steps = steps
+    this.updates = updates
     this.classMix = classMix
     this.order.labeled.taken = taken.labeled
     this.order.unlabeled.taken = taken.unlabeled
@@ -140,7 +140,7 @@ export class Learner {
     const branches: Branches = { ...options.branches, unlabeled: permission !== null && this.options.unlabeled.length > 0 }
     const labeled = this.order.labeled.take(this.preset.labeled)
     const report = await this.lanes.gradients({
-      step: this.steps,
+      step: this.updates,
       labeled,
       classes: labeled.map(id => this.options.labels[id] ?? 0),
       unlabeled: branches.unlabeled || branches.reconstruct ? this.order.unlabeled.take(this.preset.unlabeled) : [],
@@ -154,12 +154,12 @@ export class Learner {
     if (branches.unlabeled) {
       this.classMix = this.classMix.map((share, label) => share + ((classMix[label] ?? 0) - share) / classMixMemory)
     }
-    this.steps++
+    this.updates++
     await this.lanes.update({
-      count: this.steps,
+      count: this.updates,
       learningRate: options.learningRate,
       weightDecay: recipe.weightDecay,
-      teacherDecay: Math.min(1 - 1 / (this.steps + 1), recipe.teacherDecay),
+      teacherDecay: Math.min(1 - 1 / (this.updates + 1), recipe.teacherDecay),
       layerDecay: options.layerDecay,
     })
     return { reconstruction, labeled: labeledLoss, unlabeled, used }
@@ -170,7 +170,7 @@ export class Learner {
     const first = this.options.labeled.length
     const ids = this.options.gate.map((_, index) => first + index)
     const classes = this.options.classCount
-    const flat = await this.lanes.predict({ ids, view: 'weak', key: this.steps })
+    const flat = await this.lanes.predict({ ids, view: 'weak', key: this.updates })
     const logits = ids.map((_, row) => [...flat.subarray(row * classes, (row + 1) * classes)])
     return { probabilities: logits.map(row => this.aligned(softmax(row))), logits }
   }

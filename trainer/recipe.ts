@@ -79,6 +79,6 @@ export const recipes: Readonly<Record<MethodName, Recipe>> = {
 /** The activation of a model by the recipe on its card; cards that do not name one are older than the choice. Errors: an unknown one. */
 export function activationOf(recipe: Readonly<Record<string, unknown>>): Activation {
   const { activation = 'squared-relu' } = recipe
-  if (typeof activation === 'string' && activation in activations) return activation as Activation
+  if (typeof activation === 'string' && Object.hasOwn(activations, activation)) return activation as Activation
   throw new Error(`the card's activation is ${JSON.stringify(activation)}, expected one of ${Object.keys(activations).join(', ')}`)
 }

@@ -2,17 +2,17 @@
 import { createHash } from 'node:crypto'
 import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import type { Engine } from './backend/choose.js'
 import { ModelFile } from './backend/model-file.js'
 import { RoundError, type LabeledImage, type ModelCard, type PairedEvidence, type RoundEvent, type RoundFailure, type RoundPhase, type RoundResult, type RoundSpec } from './contract.js'
 import { loadImages, type Unreadable } from './data/load.js'
-import { Checkpoints } from './checkpoint.js'
+import { checkpointFormat, Checkpoints } from './checkpoint.js'
 import { chooseEngine, onTrial } from './engines.js'
 import { fitTemperature, labelsOf, metricsOf, predictionsOf, probabilitiesOf, softmax } from './evidence.js'
 import { exportChecked } from './export/checked.js'
 import { readSafetensors } from './export/safetensors.js'
 import { Learner } from './learner.js'
 import { lanesOn } from './lanes/lanes.js'
+import { parameterTable, type ParameterTable } from './model/parameters.js'
 import { presets } from './model/presets.js'
 import { Ssmae } from './model/ssmae.js'
 import { activationOf, recipes, type Recipe } from './recipe.js'
@@ -29,8 +29,8 @@ export interface RoundOptions {
 const verificationShare = 0.1
 
 /**
- * A round that was interrupted goes on from its last checkpoint in `spec.out`, when spec, data and engine are the same. Errors: `RoundError`,
- * whose reason says why there is no model.
+ * A round that was interrupted goes on from its last checkpoint in `spec.out`, to the same weights where frames, engine and lanes are the
+ * same. Errors: `RoundError`, whose reason says why there is no model.
  */
 export async function runRound(spec: RoundSpec, { signal, onEvent, checkpointMs = 60_000 }: RoundOptions): Promise<RoundResult> {
   const startedAtMs = performance.now()
@@ -42,7 +42,13 @@ export async function runRound(spec: RoundSpec, { signal, onEvent, checkpointMs 
     const data = await load(spec, recipe, { signal, onEvent })
     const limit = spec.minutes === null ? {} : { limitMs: verificationShare * spec.minutes * 60_000 }
     const { backend, device, preset, engines: memory } = spec
-    const { engine, reason } = await chooseEngine({ backend, device, preset, memory, signal, ...limit })
+    const champion = await championOf(spec)
+    const table = parameterTable(presets[preset], data.classes.length, recipe)
+    const checkpoints = new Checkpoints({ folder: spec.out, round: identityOf(spec, { recipe, data, champion, table }) })
+    const former = await checkpoints.read()
+    const { engine, reason } = former
+      ? { engine: former.engine, reason: 'it trained this round before it was interrupted' }
+      : await chooseEngine({ backend, device, preset, memory, signal, ...limit })
     onEvent({ type: 'engine', ...engine, reason })
     const learner = new Learner({
       preset: presets[spec.preset], recipe, seed: spec.seed, engine, lanes: lanesOn(engine, presets[spec.preset], spec.lanes),
@@ -54,10 +60,11 @@ export async function runRound(spec: RoundSpec, { signal, onEvent, checkpointMs 
       && (cause instanceof RoundError ? cause.reason === 'export-mismatch' : !(cause instanceof RangeError) && !(cause instanceof Error && 'code' in cause))
     const round = async () => {
       await learner.start()
-      const champion = await startFromChampion(spec, learner, data.classes)
-      const checkpoints = new Checkpoints({ folder: spec.out, round: identityOf(spec, { recipe, engine, data, champion: champion?.sha256 ?? null }) })
-      const fromChampion = champion?.adopted ?? false
-      const trained = await teach({ spec, recipe, learner, data, fromChampion, startedAtMs, checkpoints, checkpointMs, signal, onEvent })
+      const weights = champion && weightsFrom(champion, { recipe, table, classes: data.classes })
+      if (weights) await learner.adopt(weights)
+      const trained = await teach({
+        spec, recipe, engine, learner, data, fromChampion: weights !== null, startedAtMs, checkpoints, former, checkpointMs, signal, onEvent,
+      })
 
       enter('export')
       const logits = await learner.logitsOfGate()
@@ -92,11 +99,11 @@ export async function runRound(spec: RoundSpec, { signal, onEvent, checkpointMs 
         files,
       }
       await writeFile(join(spec.out, 'card.json'), JSON.stringify(card, null, 2) + '\n')
-      await checkpoints.remove()
 
       enter('evidence')
       const { evidence, unreadable } = await compare(spec, data.classes, signal)
       for (const { path, reason } of unreadable) onEvent({ type: 'quarantine', path, reason })
+      await checkpoints.remove()
       return { card, evidence, quarantined: [...data.unreadable, ...unreadable] }
     }
     return await onTrial({ memory, preset, engine, blames }, () => round().finally(() => learner.stop()))
@@ -106,7 +113,7 @@ export async function runRound(spec: RoundSpec, { signal, onEvent, checkpointMs 
 }
 
 /** The decoded images of a round, with those that could not be read. */
-export type RoundData = Awaited<ReturnType<typeof load>>
+export type RoundImages = Awaited<ReturnType<typeof load>>
 
 async function load(spec: RoundSpec, recipe: Recipe, { signal, onEvent }: RoundOptions) {
   const { size } = presets[spec.preset]
@@ -128,33 +135,56 @@ async function load(spec: RoundSpec, recipe: Recipe, { signal, onEvent }: RoundO
   return { classes, labeled, gate, unlabeled, unreadable }
 }
 
-/** Takes over the champion's weights where classes and model are the same; else the round starts from scratch. */
-async function startFromChampion(spec: RoundSpec, learner: Learner, classes: readonly string[]) {
-  if (!spec.champion) return null
-  const { version, folder } = spec.champion
-  const file = await readFile(join(folder, 'model.onnx'))
-  const own = (await ModelFile.open(file)).metadata
-  const tensors = readSafetensors(await readFile(join(folder, 'weights.safetensors')))
-  const { recipe } = JSON.parse(await readFile(join(folder, 'card.json'), 'utf8')) as Pick<ModelCard, 'recipe'>
-  const fits = own.classes.join('\n') === classes.join('\n')
-    && activationOf(recipe) === recipes[spec.method].activation
-    && learner.table.specs.every(({ name, size }) => tensors.get(name)?.data.length === size)
-  if (fits) {
-    const flat = new Float32Array(learner.table.size)
-    for (const { name, offset } of learner.table.specs) flat.set(tensors.get(name)?.data ?? [], offset)
-    await learner.adopt(flat)
-  }
-  return { version, sha256: createHash('sha256').update(file).digest('hex'), adopted: fits }
+interface Champion {
+  version: number
+  sha256: string
+  classes: readonly string[]
+  /** As on its card; null where the card cannot be read. */
+  recipe: Record<string, unknown> | null
+  tensors: ReturnType<typeof readSafetensors>
 }
 
-/** What tells this round from every other: a checkpoint is of use to the same computation only. */
+async function championOf({ champion }: RoundSpec): Promise<Champion | null> {
+  if (!champion) return null
+  const { version, folder } = champion
+  const file = await readFile(join(folder, 'model.onnx'))
+  const card = await readFile(join(folder, 'card.json'), 'utf8').then(text => JSON.parse(text) as Pick<ModelCard, 'recipe'>).catch(() => null)
+  return {
+    version,
+    sha256: createHash('sha256').update(file).digest('hex'),
+    classes: (await ModelFile.open(file)).metadata.classes,
+    recipe: card?.recipe ?? null,
+    tensors: readSafetensors(await readFile(join(folder, 'weights.safetensors'))),
+  }
+}
+
+/** The champion's weights [n] where classes and model are the same; null: the round starts from scratch. */
+function weightsFrom(
+  champion: Champion, { recipe, table, classes }: { recipe: Recipe; table: ParameterTable; classes: readonly string[] },
+): Float32Array | null {
+  const fits = champion.classes.join('\n') === classes.join('\n')
+    && champion.recipe !== null && activationOf(champion.recipe) === recipe.activation
+    && table.specs.every(({ name, size }) => champion.tensors.get(name)?.data.length === size)
+  if (!fits) return null
+  const flat = new Float32Array(table.size)
+  for (const { name, offset } of table.specs) flat.set(champion.tensors.get(name)?.data ?? [], offset)
+  return flat
+}
+
+/**
+ * What tells this round from every other: only its own checkpoint is of use to it. Frames may have gone from the store since, and the box may
+ * have other cores; labels and validation must be the same, lest one that was learned from judges.
+ */
 function identityOf(
-  { method, preset, seed, steps, minutes, lanes }: RoundSpec,
-  { recipe, engine, data, champion }: { recipe: Recipe; engine: Engine; data: RoundData; champion: string | null },
+  { method, preset, seed, steps, minutes, backend, device }: RoundSpec,
+  { recipe, data, champion, table }: { recipe: Recipe; data: RoundImages; champion: Champion | null; table: ParameterTable },
 ): string {
   const labels = [data.labeled, data.gate].map(({ items }) => labelsOf(items, data.classes))
-  const decides = { method, recipe, preset, seed, steps, minutes, lanes, engine, champion, classes: data.classes, labels }
-  return createHash('sha256').update(JSON.stringify(decides)).update(dataHash(data.labeled.pixels, data.gate.pixels, data.unlabeled.pixels)).digest('hex')
+  const decides = {
+    checkpointFormat, method, recipe, preset, seed, steps, minutes, backend, device, labels,
+    classes: data.classes, weights: table.specs, champion: champion?.sha256 ?? null,
+  }
+  return createHash('sha256').update(JSON.stringify(decides)).update(dataHash(data.labeled.pixels, data.gate.pixels)).digest('hex')
 }
 
 /** Both models, as the files that would serve, on the promotion split: opened here, and only here. */

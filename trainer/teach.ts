@@ -1,5 +1,6 @@
 /** The training of a round, step by step: reconstruct ► finetune ► semi-supervised, with its looks at the gate and its checkpoints. */
-import type { Checkpoints, Progress } from './checkpoint.js'
+import type { Engine } from './backend/choose.js'
+import type { Checkpoint, Checkpoints, Progress } from './checkpoint.js'
 import { RoundError, type RoundEvent, type RoundSpec } from './contract.js'
 import { labelsOf } from './evidence.js'
 import { closedGate, lookThroughGate } from './gate/pseudo-label-gate.js'
@@ -7,7 +8,7 @@ import type { Learner } from './learner.js'
 import { presets } from './model/presets.js'
 import { Pace, rateAt, type Phase } from './pace.js'
 import type { Recipe } from './recipe.js'
-import type { RoundData } from './round.js'
+import type { RoundImages } from './round.js'
 import { fitShortcut } from './shortcut.js'
 
 /** Time kept back for export and evidence: a share of the minutes, and no less than these seconds. */
@@ -20,22 +21,26 @@ const ramp = 0.3
 export interface Teaching {
   spec: RoundSpec
   recipe: Recipe
+  engine: Engine
   learner: Learner
-  data: RoundData
+  data: RoundImages
   /** The champion's weights were taken over, its shortcut with them. */
   fromChampion: boolean
   startedAtMs: number
   checkpoints: Checkpoints
+  /** Where the round was interrupted; null: it begins. */
+  former: Checkpoint | null
   checkpointMs: number
   signal: AbortSignal
   onEvent: (event: RoundEvent) => void
 }
 
 /**
- * Trains through the phases of the recipe, in steps or in minutes, and keeps a checkpoint of it. Errors: RangeError when a loss is no number,
- * RoundError `out-of-time` for a round without a budget, what `signal` was aborted with.
+ * Trains through the phases of the recipe, in steps or in minutes, and keeps checkpoints. Gives what the card tells of it.
+ * Errors: RangeError when a loss is no number, RoundError `out-of-time` for a round without a budget, what `signal` was aborted with.
  */
-export async function teach({ spec, recipe, learner, data, fromChampion, startedAtMs, checkpoints, checkpointMs, signal, onEvent }: Teaching) {
+export async function teach(teaching: Teaching) {
+  const { spec, recipe, engine, learner, data, fromChampion, startedAtMs, checkpoints, former, checkpointMs, signal, onEvent } = teaching
   // A first round may begin before the camera has seen much: then there are only labels to learn from.
   const frames = data.unlabeled.items.length >= presets[spec.preset].labeled
   const phases: Phase[] = [
@@ -46,30 +51,29 @@ export async function teach({ spec, recipe, learner, data, fromChampion, started
   const progress: Progress = {
     steps: 0, used: 0, spentMs: 0, wholeMs: wholeMsOf(spec, startedAtMs), fitted: fromChampion, nextLook: 0, looks: [], decision: null,
   }
-  const former = await checkpoints.read()
   if (former) {
     Object.assign(progress, former.progress)
     await learner.restore(former.learner)
     onEvent({ type: 'resumed', step: progress.steps })
   }
-  const before = { steps: progress.steps, spentMs: progress.spentMs }
+  const spentBeforeMs = progress.spentMs
   const nowMs = () => performance.now()
-  const pace = new Pace({ budget: budgetOf(spec, progress), phases, nowMs, spentMs: before.spentMs })
+  const pace = new Pace({ budget: budgetOf(spec, progress), phases, nowMs, spentMs: spentBeforeMs })
   const gateLabels = labelsOf(data.gate.items, data.classes)
   const labelsBegin = pace.plan.find(({ phase }) => phase.name !== 'reconstruct')?.begins ?? 0
   const imagesPerStep = presets[spec.preset].labeled + (data.unlabeled.items.length ? presets[spec.preset].unlabeled : 0)
-  const imagesPerSecond = () => ((progress.steps - before.steps) * imagesPerStep * 1000) / (pace.spentMs - before.spentMs)
+  const imagesPerSecond = () => (progress.steps * imagesPerStep * 1000) / pace.spentMs
   let keptAtMs = nowMs()
   const keep = async () => {
     keptAtMs = nowMs()
-    await checkpoints.write({ progress: { ...progress, spentMs: pace.spentMs }, learner: await learner.snapshot() }).catch((cause: unknown) => {
+    const state = { engine, progress: { ...progress, spentMs: pace.spentMs }, learner: await learner.snapshot() }
+    await checkpoints.write(state).catch((cause: unknown) => {
       onEvent({ type: 'checkpoint-failed', step: progress.steps, reason: cause instanceof Error ? cause.message : String(cause) })
     })
   }
 
   for (const { phase, begins, ends } of pace.plan) {
-    if (pace.fraction(progress.steps) >= ends && former) continue
-    onEvent({ type: 'phase', phase: phase.name })
+    if (pace.fraction(progress.steps) < ends) onEvent({ type: 'phase', phase: phase.name })
     const labels = phase.name !== 'reconstruct'
     if (labels && recipe.shortcut && !progress.fitted) {
       progress.fitted = true
@@ -116,7 +120,7 @@ export async function teach({ spec, recipe, learner, data, fromChampion, started
     steps,
     imagesPerSecond: imagesPerSecond(),
     /** What the round had taken before it was interrupted. */
-    spentBeforeMs: before.spentMs,
+    spentBeforeMs,
     looks,
     pseudoLabels: {
       used: Math.round(used),

@@ -63,7 +63,8 @@ export class Terminal {
       case 'round-ended': {
         this.endBar()
         const { decision } = event
-        this.say(`round ${String(decision.round)}: ${decision.promoted ? 'promoted' : 'refused'} (${decision.reason}): ${decision.explanation}`, decision.promoted ? 'green' : 'yellow')
+        const outcome = decision.promoted ? 'promoted' : decision.reason === 'stopped' ? 'stopped' : `refused (${decision.reason})`
+        this.say(`round ${String(decision.round)}: ${outcome}: ${decision.explanation}`, decision.promoted ? 'green' : 'yellow')
         return
       }
       case 'round-refused-to-start':

@@ -2,13 +2,14 @@
 import { createHash } from 'node:crypto'
 import { mkdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
+import { isDeepStrictEqual } from 'node:util'
 import { Random, type LabeledImage, type RoundEvent, type RoundResult, type RoundSpec } from '../../trainer/index.js'
 import type { Config } from '../config.js'
 import type { ModelVersion } from '../events.js'
 import type { Clock } from '../lib/clock.js'
 import { accuracyOf, decide, type PromotionRecord, type Verdict } from './promotion.js'
 import { runInChild, type RoundOutcome } from './round.js'
-import { beginUnfinished, findUnfinished, type UnfinishedRound } from './unfinished.js'
+import { beginUnfinished, endUnfinished, findUnfinished, type Found, type UnfinishedRound } from './unfinished.js'
 
 /** What a round needs of the registry. */
 export interface RoundRegistry {
@@ -65,11 +66,20 @@ export class Learning {
     this.options = options
   }
 
-  /** Finds the round that was interrupted and removes what others left behind. */
-  async start(): Promise<void> {
-    const { folder } = this.options
+  /** Finds the round that was interrupted and removes what others left behind; gives one that is not taken up, and why. */
+  async start(): Promise<Found['givenUp']> {
+    const { folder, registry } = this.options
     await mkdir(folder, { recursive: true })
-    this.unfinished = await findUnfinished(folder)
+    const { unfinished, givenUp } = await findUnfinished(folder)
+    if (!unfinished) return givenUp
+    const { round, spec } = unfinished
+    // A challenger is trained for the champion of its time, and by the configuration of now.
+    if (isDeepStrictEqual(spec, this.specOf(spec, registry.active(), round))) {
+      this.unfinished = unfinished
+      return null
+    }
+    await rm(spec.out, { recursive: true, force: true })
+    return { round, reason: 'the configuration or the model in service has changed since' }
   }
 
   /** Whether a round waits to be taken up again. */
@@ -84,7 +94,7 @@ export class Learning {
   async run(data: RoundData, signal: AbortSignal, began: (begin: RoundBegin) => void): Promise<RoundEnd> {
     const { registry, config, clock, onEvent, onQuarantine } = this.options
     const champion = registry.active()
-    const { round, spec } = await this.begin(data, champion)
+    const { round, spec, attempts } = await this.begin(data, champion)
     began({ round, labeled: spec.labeled.length, unlabeled: spec.unlabeled.length })
     const unreadable: Extract<RoundEvent, { type: 'quarantine' }>[] = []
     const outcome = await runInChild(spec, {
@@ -97,8 +107,11 @@ export class Learning {
       },
     })
     const facts = { round, decidedAtMs: clock.nowMs(), champion: champion?.version ?? null }
-    // The end of the agent is not the end of the round: it goes on from its checkpoint after the next start.
-    if (!outcome.ok && outcome.reason === 'stopped') return { decision: { ...facts, ...refusal(outcome) }, challenger: null }
+    if (!outcome.ok && outcome.reason === 'stopped') {
+      // The end of the agent is not the end of the round, nor the round's fault.
+      await beginUnfinished({ round, spec, attempts: attempts - 1 }).catch(() => undefined)
+      return { decision: { ...facts, ...refusal(outcome), explanation: 'the round goes on from its checkpoint after the next start' }, challenger: null }
+    }
     try {
       for (const { path, reason } of unreadable) await onQuarantine(path, reason)
       if (outcome.ok) return await this.judge(outcome.result, spec, facts)
@@ -118,13 +131,8 @@ export class Learning {
   private async begin(data: RoundData, champion: ModelVersion | null): Promise<UnfinishedRound> {
     const former = this.unfinished
     this.unfinished = null
-    // A challenger is trained for the champion of its time.
-    const goesOn = former?.spec.champion?.version === champion?.version ? former : null
-    if (former && !goesOn) await rm(former.spec.out, { recursive: true, force: true })
-    const round = goesOn?.round ?? await this.options.registry.beginRound()
-    const begun = goesOn
-      ? { ...goesOn, interruptions: goesOn.interruptions + 1 }
-      : { round, spec: this.specOf(data, champion, round), interruptions: 0 }
+    const round = former?.round ?? await this.options.registry.beginRound()
+    const begun = { round, spec: former?.spec ?? this.specOf(data, champion, round), attempts: (former?.attempts ?? 0) + 1 }
     await beginUnfinished(begun)
     return begun
   }
@@ -139,14 +147,15 @@ export class Learning {
       ...facts, ...verdict, challenger: version,
       accuracyChampion: accuracyOf(evidence, evidence.champion), accuracyChallenger: accuracyOf(evidence, evidence.challenger),
     })
+    await endUnfinished(spec)
     const challenger = await registry.register({ folder: spec.out, card, decision: decisionFor })
     return { decision: decisionFor(challenger.version), challenger }
   }
 
-  private specOf(data: RoundData, champion: ModelVersion | null, round: number): RoundSpec {
+  private specOf({ labeled, unlabeled, gate, promotion }: RoundData, champion: ModelVersion | null, round: number): RoundSpec {
     const { config, folder, engines, registry } = this.options
     return {
-      ...data,
+      labeled, unlabeled, gate, promotion,
       out: join(folder, String(round)),
       preset: config.preset,
       method: config.method,

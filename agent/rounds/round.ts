@@ -21,8 +21,8 @@ export interface RoundRunOptions {
 /** Nice value of the trainer: it takes what the rest leaves. */
 const lowPriority = 10
 const memoryPollMs = 1000
-/** From the request to stop to the kill. */
-const stopMs = 1500
+/** From the request to stop to the kill: the last step must end, and its checkpoint reach the disk. */
+const stopMs = 4000
 
 /** Never raises: a round that fails is an outcome. */
 export async function runInChild(spec: RoundSpec, options: RoundRunOptions): Promise<RoundOutcome> {

@@ -93,8 +93,11 @@ export type Activation = keyof typeof activations
 export function crossEntropy(logits: tf.Tensor2D, targets: tf.Tensor2D): tf.Tensor1D {
   return composite([logits], given => {
     const logProbabilities: tf.Tensor2D = tf.logSoftmax(given as tf.Tensor2D)
-    return { value: tf.neg(tf.sum(tf.mul(logProbabilities, targets), 1)), saved: [logProbabilities] }
-  }, (dy, [logProbabilities]) => tf.mul(tf.expandDims(dy, 1), tf.sub(tf.exp(logProbabilities as tf.Tensor), targets))) as tf.Tensor1D
+    return { value: tf.neg(tf.sum(tf.mul(logProbabilities, targets), 1)), saved: [logProbabilities, targets] }
+  }, (dy, saved) => {
+    const [logProbabilities, wanted] = saved as [tf.Tensor, tf.Tensor]
+    return tf.mul(tf.expandDims(dy, 1), tf.sub(tf.exp(logProbabilities), wanted))
+  }) as tf.Tensor1D
 }
 
 /**
