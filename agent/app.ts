@@ -170,7 +170,7 @@ export class Agent {
     this.started.push(() => registry.stop())
     await frames.start()
     const givenUp = await this.learning.start()
-    if (givenUp) this.problem('TRAINING_FAILED', `round ${String(givenUp.round)}, which was interrupted, is given up: ${givenUp.reason}`)
+    if (givenUp) this.problem('TRAINING_FAILED', `round ${String(givenUp.round)}, which was interrupted, is given up: ${givenUp.reason}; a new one begins in its time`)
     try {
       await this.labels.start()
     } catch (cause) {

@@ -61,7 +61,7 @@ program.command('train').description('one round outside the daemon: class folder
   .requiredOption('--labeled <folder>', 'class folders of labeled images')
   .option('--unlabeled <folder>', 'images that nobody labeled, in any depth of folders')
   .option('--validation <folder>', 'class folders that judge and never teach; else a part of the labels is kept back')
-  .requiredOption('--out <folder>', 'folder for model.onnx, weights.safetensors and card.json')
+  .requiredOption('--out <folder>', 'folder for model.onnx, weights.safetensors and card.json; a training that was interrupted there goes on')
   .addOption(preset)
   .addOption(new Option('--method <name>', 'how it learns').choices(methods).default('ssmae'))
   .option('--steps <n>', 'training steps', positive)

@@ -126,8 +126,8 @@ describe('gradients', () => {
     const step = stepFunction(new Ssmae(small, recipe), table, recipe, { reconstruct: true, labeled: true, unlabeled: true })
     await expectSame(() => {
       const weights = tf.tensor1d(flat)
-      const { gradient, losses, used, classMix } = step(weights, weights, smallBatch(recipe.maskRatio), smallControl())
-      return { ...unpacked(table, gradient), losses, used, classMix }
+      const { gradient, losses, assigned, classMix } = step(weights, weights, smallBatch(recipe.maskRatio), smallControl())
+      return { ...unpacked(table, gradient), losses, assigned, classMix }
     }, 2e-3)
   })
 })
@@ -146,6 +146,7 @@ function smallBatch(maskRatio: number): Batch {
     targets: tf.tensor2d([[1, 0, 0], [0, 0.3, 0.7]]),
     weak: draw([small.unlabeled, tokens, pixels], 4) as tf.Tensor3D,
     strong: draw([small.unlabeled, tokens, pixels], 5) as tf.Tensor3D,
+    neighbours: tf.logSoftmax(draw([small.unlabeled, 3], 6)) as tf.Tensor2D,
   }
 }
 

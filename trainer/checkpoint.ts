@@ -10,7 +10,7 @@ import { stateParts, type StatePart } from './lanes/shared.js'
 
 /** How far the training of a round is. Plain data. */
 export interface Progress {
-  /** Steps taken, and pseudo-labels used in them. */
+  /** Steps taken, and pseudo-labels that counted in them. */
   steps: number
   used: number
   /** Milliseconds of training so far, and of all of it; null: the round counts steps. */

@@ -1,7 +1,8 @@
 /** What goes into a round and what comes out of it: plain data, so that it can cross a process boundary. */
 
 export type PresetName = 'nano' | 'micro' | 'tiny'
-export type MethodName = 'ssmae' | 'supervised' | 'mae-finetune' | 'ssmae-ungated' | 'paper'
+export const methods = ['ssmae', 'supervised', 'mae-finetune', 'ssmae-ungated', 'paper'] as const
+export type MethodName = (typeof methods)[number]
 
 /** An image file and the class it shows. */
 export interface LabeledImage {

@@ -51,7 +51,9 @@ export async function chooseEngine({ backend, device, ...rest }: Wish): Promise<
     const [what, other] = backend === 'auto' ? [`the device ${device}`, '--device auto'] : [`the ${backend} backend`, '--backend onnxruntime']
     throw new Error(`${what} does not train here: ${reason}. Install what is missing (deploy/README.md), or use ${other}`)
   }
-  return { engine: best?.engine ?? embedded, reason, verifications }
+  // A box that is too busy for a check in time has to train with something: with what needs no device.
+  const unproved = 'unverified, for nothing passed in time; "pawl doctor --verify-device" takes all it needs: '
+  return { engine: best?.engine ?? embedded, reason: `${best ? '' : unproved}${reason}`, verifications }
 }
 
 /** `onnxruntime on cpu: 210 images/s`, or why not. */

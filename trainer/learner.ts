@@ -29,8 +29,8 @@ export interface StepReport {
   reconstruction: number
   labeled: number
   unlabeled: number
-  /** Pseudo-labels that counted in this step. */
-  used: number
+  /** Pseudo-labels that counted in this step: place of the image among the unlabeled ones, and class. */
+  pseudoLabels: { image: number; label: number }[]
 }
 
 /** Which of the teacher's labels count. */
@@ -49,7 +49,8 @@ export class Learner {
   private readonly buffers: SharedBuffers
   private readonly lanes: Lanes
   private readonly order: { labeled: Shuffled; unlabeled: Shuffled }
-  private readonly prior: number[]
+  /** The share that each class has among the labels [C], smoothed. */
+  readonly prior: readonly number[]
   private classMix: number[]
   /** Steps taken. */
   private updates = 0
@@ -60,16 +61,17 @@ export class Learner {
     this.table = parameterTable(this.preset, options.classCount, options.recipe)
     const images = [...options.labeled, ...options.gate, ...options.unlabeled]
     const imageBytes = this.preset.size ** 2 * channels
-    this.buffers = allocate(this.table, options.lanes, images.length * imageBytes)
+    const neighbourBytes = options.recipe.neighbours ? images.length * options.classCount * Float32Array.BYTES_PER_ELEMENT : 0
+    this.buffers = allocate(this.table, options.lanes, images.length * imageBytes, neighbourBytes)
     const pixels = new Uint8Array(this.buffers.images)
     images.forEach((image, index) => { pixels.set(image, index * imageBytes) })
     initialise(this.table, this.student, Random.of(options.seed, 1))
     this.teacher.set(this.student)
     this.lanes = new Lanes({ ...options, buffers: this.buffers })
-    const { seed, labeled, gate, unlabeled } = options
+    const { seed, labeled, unlabeled } = options
     this.order = {
       labeled: new Shuffled({ first: 0, count: labeled.length, keys: [seed, 2] }),
-      unlabeled: new Shuffled({ first: labeled.length + gate.length, count: unlabeled.length, keys: [seed, 3] }),
+      unlabeled: new Shuffled({ first: this.firstUnlabeled, count: unlabeled.length, keys: [seed, 3] }),
     }
     this.prior = Array.from({ length: options.classCount }, (_, label) =>
       (options.labels.filter(other => other === label).length + 1) / (options.labels.length + options.classCount))
@@ -126,6 +128,17 @@ export class Learner {
     await this.lanes.load()
   }
 
+  /** The teacher's weights whose names begin with `prefix`, flat. */
+  get(prefix: string): Float32Array {
+    const specs = this.table.specs.filter(({ name }) => name.startsWith(prefix))
+    return this.teacher.slice(specs[0]?.offset ?? 0, (specs.at(-1)?.offset ?? 0) + (specs.at(-1)?.size ?? 0))
+  }
+
+  /** Log-probabilities of all images of the pool [images, C], flat: they have their say in every judgement from now on. */
+  hear(neighbours: Float32Array): void {
+    new Float32Array(this.buffers.neighbours).set(neighbours)
+  }
+
   /** One step: gradients of all branches, AdamW, teacher. */
   async step(options: {
     branches: { reconstruct: boolean; labeled: boolean }
@@ -139,18 +152,19 @@ export class Learner {
     const { permission } = options
     const branches: Branches = { ...options.branches, unlabeled: permission !== null && this.options.unlabeled.length > 0 }
     const labeled = this.order.labeled.take(this.preset.labeled)
+    const frames = branches.unlabeled || branches.reconstruct ? this.order.unlabeled.take(this.preset.unlabeled) : []
     const report = await this.lanes.gradients({
       step: this.updates,
       labeled,
       classes: labeled.map(id => this.options.labels[id] ?? 0),
-      unlabeled: branches.unlabeled || branches.reconstruct ? this.order.unlabeled.take(this.preset.unlabeled) : [],
+      unlabeled: frames,
       branches,
       threshold: permission?.threshold ?? 1,
       classWeights: permission?.classWeights ?? new Array<number>(classCount).fill(1),
       alignment: this.alignment,
       unlabeledWeight: options.unlabeledWeight * recipe.unlabeledWeight,
     })
-    const { reconstruction, labeled: labeledLoss, unlabeled, used, classMix } = report
+    const { reconstruction, labeled: labeledLoss, unlabeled, assigned, classMix } = report
     if (branches.unlabeled) {
       this.classMix = this.classMix.map((share, label) => share + ((classMix[label] ?? 0) - share) / classMixMemory)
     }
@@ -162,17 +176,25 @@ export class Learner {
       teacherDecay: Math.min(1 - 1 / (this.updates + 1), recipe.teacherDecay),
       layerDecay: options.layerDecay,
     })
-    return { reconstruction, labeled: labeledLoss, unlabeled, used }
+    const first = this.firstUnlabeled
+    const pseudoLabels = assigned.flatMap((label, index) => (label < 0 ? [] : [{ image: (frames[index] ?? 0) - first, label }]))
+    return { reconstruction, labeled: labeledLoss, unlabeled, pseudoLabels }
   }
 
   /** The teacher's probabilities on the gate split, through exactly the pipeline that labels the stream. */
-  async judge(): Promise<{ probabilities: number[][]; logits: number[][] }> {
+  async judge(): Promise<number[][]> {
     const first = this.options.labeled.length
     const ids = this.options.gate.map((_, index) => first + index)
     const classes = this.options.classCount
     const flat = await this.lanes.predict({ ids, view: 'weak', key: this.updates })
-    const logits = ids.map((_, row) => [...flat.subarray(row * classes, (row + 1) * classes)])
-    return { probabilities: logits.map(row => this.aligned(softmax(row))), logits }
+    return ids.map((id, row) => this.judgement(flat.subarray(row * classes, (row + 1) * classes), id))
+  }
+
+  /** What the pseudo-label of an image of the pool is taken from, given the classifier's logits [C]. */
+  judgement(logits: Float32Array, id: number): number[] {
+    const { recipe, classCount } = this.options
+    const neighbours = new Float32Array(this.buffers.neighbours).subarray(id * classCount, (id + 1) * classCount)
+    return this.aligned(softmax([...logits].map((value, label) => (recipe.neighbours ? (value + (neighbours[label] ?? 0)) / 2 : value))))
   }
 
   /** Teacher logits on the gate split as it is, without augmentation. */
@@ -182,6 +204,11 @@ export class Learner {
     const ids = this.options.gate.map((_, index) => first + index)
     const flat = await this.lanes.predict({ ids, view: 'plain', key: 0 })
     return ids.map((_, row) => [...flat.subarray(row * classes, (row + 1) * classes)])
+  }
+
+  /** Place of the first unlabeled image in the pool. */
+  get firstUnlabeled(): number {
+    return this.options.labeled.length + this.options.gate.length
   }
 
   private get student(): Float32Array {

@@ -14,10 +14,17 @@ export interface Recipe {
   phases: { reconstruct: number; finetune: number; semiSupervised: number }
   /** A linear classifier on gradient histograms beside the transformer, fitted to the labels first. */
   shortcut: boolean
+  /**
+   * The nearest neighbours of an image have a say in its pseudo-label, half of it: labels spread over gradient histograms. Needs the shortcut,
+   * which is fitted again to the pseudo-labels that the gate lets through before anything else learns from them.
+   */
+  neighbours: boolean
   /** What stands between the two products of a transformer block. */
   activation: Activation
   /** When pseudo-labels count. */
   gate: GateKind
+  /** A mirror image shows the same class. Cameras that do not move see most things from one side. */
+  mirror: boolean
   /** Loss on the strong view instead of the weak one. */
   strongAugmentation: boolean
   /** Bring the teacher's class mix to the prior of the labels. */
@@ -40,10 +47,12 @@ const ssmae: Recipe = {
   reconstruction: true,
   maskRatio: 0.75,
   normalisedTarget: false,
-  phases: { reconstruct: 0.4, finetune: 0.3, semiSupervised: 0.3 },
+  phases: { reconstruct: 0.2, finetune: 0, semiSupervised: 0.8 },
   shortcut: true,
+  neighbours: true,
   activation: 'squared-relu',
   gate: 'precision',
+  mirror: false,
   strongAugmentation: true,
   alignment: true,
   unlabeledWeight: 1,
@@ -60,14 +69,16 @@ const ssmae: Recipe = {
 export const recipes: Readonly<Record<MethodName, Recipe>> = {
   ssmae,
   'ssmae-ungated': { ...ssmae, gate: 'always' },
-  supervised: { ...ssmae, reconstruction: false, shortcut: false, gate: 'never', phases: { reconstruct: 0, finetune: 1, semiSupervised: 0 } },
-  'mae-finetune': { ...ssmae, shortcut: false, gate: 'never', phases: { reconstruct: 0.5, finetune: 0.5, semiSupervised: 0 } },
+  supervised: { ...ssmae, reconstruction: false, shortcut: false, neighbours: false, gate: 'never', phases: { reconstruct: 0, finetune: 1, semiSupervised: 0 } },
+  'mae-finetune': { ...ssmae, shortcut: false, neighbours: false, gate: 'never', phases: { reconstruct: 0.5, finetune: 0.5, semiSupervised: 0 } },
   paper: {
     ...ssmae,
     shortcut: false,
+    neighbours: false,
     activation: 'gelu',
     gate: 'paper',
     phases: { reconstruct: 0, finetune: 0.1, semiSupervised: 0.9 },
+    mirror: true,
     alignment: false,
     mixup: 0,
     labelSmoothing: 0,

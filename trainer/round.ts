@@ -23,6 +23,8 @@ export interface RoundOptions {
   onEvent: (event: RoundEvent) => void
   /** Milliseconds from one checkpoint to the next; what lies between is learned again after an interruption. */
   checkpointMs?: number
+  /** Hears, step by step, which frames counted as which class: for whoever knows better. */
+  onPseudoLabels?: ((step: number, labels: readonly (readonly [path: string, label: string])[]) => void) | undefined
 }
 
 /** Share of the minutes that the self-check of one engine may take, where it is not remembered. */
@@ -32,7 +34,7 @@ const verificationShare = 0.1
  * A round that was interrupted goes on from its last checkpoint in `spec.out`, to the same weights where frames, engine and lanes are the
  * same. Errors: `RoundError`, whose reason says why there is no model.
  */
-export async function runRound(spec: RoundSpec, { signal, onEvent, checkpointMs = 60_000 }: RoundOptions): Promise<RoundResult> {
+export async function runRound(spec: RoundSpec, { signal, onEvent, onPseudoLabels, checkpointMs = 60_000 }: RoundOptions): Promise<RoundResult> {
   const startedAtMs = performance.now()
   const recipe = recipes[spec.method]
   const enter = (phase: RoundPhase) => { onEvent({ type: 'phase', phase }) }
@@ -63,7 +65,8 @@ export async function runRound(spec: RoundSpec, { signal, onEvent, checkpointMs 
       const weights = champion && weightsFrom(champion, { recipe, table, classes: data.classes })
       if (weights) await learner.adopt(weights)
       const trained = await teach({
-        spec, recipe, engine, learner, data, fromChampion: weights !== null, startedAtMs, checkpoints, former, checkpointMs, signal, onEvent,
+        spec, recipe, engine, learner, data, fromChampion: weights !== null, startedAtMs, checkpoints, former, checkpointMs,
+        signal, onEvent, onPseudoLabels,
       })
 
       enter('export')
@@ -215,7 +218,7 @@ function dataHash(...groups: readonly (readonly Uint8Array[])[]): string {
 
 function asRoundError(cause: unknown, signal: AbortSignal): RoundError {
   if (cause instanceof RoundError) return cause
-  if (signal.aborted) return new RoundError('stopped', 'the round was stopped', { cause })
+  if (signal.aborted) return new RoundError('stopped', 'the round was stopped; started again with the same data and settings it goes on from its last checkpoint', { cause })
   const message = cause instanceof Error ? cause.message : String(cause)
   // A failed allocation is a RangeError too.
   const reason: RoundFailure = /alloc|memory/i.test(message) ? 'out-of-memory' : cause instanceof RangeError ? 'diverged' : 'crashed'

@@ -23,6 +23,8 @@ export type Batch = {
   /** Two views of each unlabeled image [U, N, P]. */
   weak: tf.Tensor3D
   strong: tf.Tensor3D
+  /** What the neighbours say of each: log-probabilities [U, C]; empty where the recipe asks none. */
+  neighbours: tf.Tensor2D
 }
 
 /** What the gate and the schedule say of this step. */
@@ -55,6 +57,7 @@ export function batchOf(arrays: BatchArrays, preset: Preset, recipe: Recipe, cla
     targets: tf.tensor2d(arrays.targets, [arrays.targets.length / classCount, classCount]),
     weak: images(arrays.weak, tokens),
     strong: images(arrays.strong, tokens),
+    neighbours: tf.tensor2d(arrays.neighbours, [arrays.neighbours.length / classCount, classCount]),
   }
 }
 
@@ -79,8 +82,9 @@ export type StepResult = {
   gradient: tf.Tensor1D
   /** [3]: reconstruction, labeled and unlabeled loss; 0 for a branch that is off. */
   losses: tf.Tensor1D
-  /** Pseudo-labels used [1], and the teacher's mean probabilities [C]. */
-  used: tf.Tensor1D
+  /** The class of each pseudo-label that counts, −1 for others [U]; [−1] where there are none. */
+  assigned: tf.Tensor1D
+  /** Mean probabilities of the judge of pseudo-labels [C]. */
   classMix: tf.Tensor1D
 }
 
@@ -99,7 +103,7 @@ export function stepFunction(model: Ssmae, table: ParameterTable, recipe: Recipe
   return (flatStudent: tf.Tensor1D, flatTeacher: tf.Tensor1D, batch: Batch, control: Control): StepResult => {
     const student = unpacked(table, flatStudent)
     const trained = table.specs.map(({ name }) => name).filter(name => isTrained(name, branches))
-    const pseudo = branches.unlabeled ? pseudoLabels(model, unpacked(table, flatTeacher), batch.weak, control) : null
+    const pseudo = branches.unlabeled ? pseudoLabels(model, recipe, unpacked(table, flatTeacher), batch, control) : null
     const kept: tf.Tensor[] = []
     const loss = (...tensors: tf.Tensor[]): tf.Scalar => {
       const weights = Object.fromEntries(trained.map((name, index) => [name, tensors[index] as tf.Tensor]))
@@ -117,7 +121,7 @@ export function stepFunction(model: Ssmae, table: ParameterTable, recipe: Recipe
     const result: StepResult = {
       gradient: tf.concat1d(table.specs.map(({ name, size }) => tf.reshape(gradientOf.get(name) ?? tf.zeros([size]), [size]))),
       losses: tf.concat(kept as tf.Tensor1D[]),
-      used: pseudo ? tf.reshape(tf.sum(pseudo.weights), [1]) : tf.zeros([1]),
+      assigned: pseudo ? pseudo.assigned : tf.fill([1], -1),
       classMix: pseudo ? pseudo.classMix : tf.zerosLike(control.alignment),
     }
     tf.dispose(kept)
@@ -130,18 +134,28 @@ interface PseudoLabels {
   targets: tf.Tensor2D
   /** 1 where the teacher is trusted, else 0 [U]. */
   weights: tf.Tensor1D
+  assigned: tf.Tensor1D
   classMix: tf.Tensor1D
 }
 
-/** The teacher's word on the weak view, made anew at every step; no gradient flows into it. */
-function pseudoLabels(model: Ssmae, teacher: Weights, weak: tf.Tensor3D, control: Control): PseudoLabels {
-  const probabilities = tf.softmax(model.classify(teacher, weak).logits) // [U, C]
+/** The teacher's word on the weak view and that of the neighbours, made anew at every step; no gradient flows into it. */
+function pseudoLabels(model: Ssmae, recipe: Recipe, teacher: Weights, { weak, neighbours }: Batch, control: Control): PseudoLabels {
+  const { logits } = model.classify(teacher, weak)
+  const probabilities: tf.Tensor2D = tf.softmax(recipe.neighbours ? together(logits, neighbours) : logits) // [U, C]
   const aligned = align(probabilities, control.alignment)
   const classes = aligned.shape[1]
-  const targets = tf.oneHot(tf.argMax(aligned, 1) as tf.Tensor1D, classes) as tf.Tensor2D
+  const likeliest = tf.argMax(aligned, 1) as tf.Tensor1D
+  const targets = tf.oneHot(likeliest, classes) as tf.Tensor2D
   const confident = tf.cast(tf.greaterEqual(tf.max(aligned, 1), control.threshold), 'float32')
   const allowed = tf.sum(tf.mul(targets, control.classWeights), 1)
-  return { targets, weights: tf.mul(confident, allowed), classMix: tf.mean(probabilities, 0) }
+  const weights: tf.Tensor1D = tf.mul(confident, allowed)
+  const assigned: tf.Tensor1D = tf.sub(tf.mul(tf.add(tf.cast(likeliest, 'float32'), 1), weights), 1)
+  return { targets, weights, assigned, classMix: tf.mean(probabilities, 0) }
+}
+
+/** Logits [U, C] whose softmax is the geometric mean of two judges: the logits of one, the log-probabilities of the other. */
+function together(logits: tf.Tensor2D, neighbours: tf.Tensor2D): tf.Tensor2D {
+  return tf.mul(tf.add(logits, neighbours), 0.5)
 }
 
 /** Distribution alignment (ReMixMatch, section 3.1): p · ratio, scaled back to sum 1. */

@@ -7,9 +7,9 @@ import { closedGate, lookThroughGate } from './gate/pseudo-label-gate.js'
 import type { Learner } from './learner.js'
 import { presets } from './model/presets.js'
 import { Pace, rateAt, type Phase } from './pace.js'
+import { fitToFrames, fitToLabels, hearNeighbours } from './prepare.js'
 import type { Recipe } from './recipe.js'
-import type { RoundImages } from './round.js'
-import { fitShortcut } from './shortcut.js'
+import type { RoundImages, RoundOptions } from './round.js'
 
 /** Time kept back for export and evidence: a share of the minutes, and no less than these seconds. */
 const reserve = { share: 0.05, seconds: 3 }
@@ -33,6 +33,7 @@ export interface Teaching {
   checkpointMs: number
   signal: AbortSignal
   onEvent: (event: RoundEvent) => void
+  onPseudoLabels: RoundOptions['onPseudoLabels']
 }
 
 /**
@@ -40,7 +41,8 @@ export interface Teaching {
  * Errors: RangeError when a loss is no number, RoundError `out-of-time` for a round without a budget, what `signal` was aborted with.
  */
 export async function teach(teaching: Teaching) {
-  const { spec, recipe, engine, learner, data, fromChampion, startedAtMs, checkpoints, former, checkpointMs, signal, onEvent } = teaching
+  const { spec, recipe, engine, learner, data, fromChampion, startedAtMs, checkpoints, former, checkpointMs } = teaching
+  const { signal, onEvent, onPseudoLabels } = teaching
   // A first round may begin before the camera has seen much: then there are only labels to learn from.
   const frames = data.unlabeled.items.length >= presets[spec.preset].labeled
   const phases: Phase[] = [
@@ -72,13 +74,29 @@ export async function teach(teaching: Teaching) {
     })
   }
 
+  const look = async () => {
+    const decision = lookThroughGate(recipe.gate, progress.decision?.next ?? closedGate,
+      { step: progress.steps, classes: data.classes, probabilities: await learner.judge(), labels: gateLabels })
+    progress.decision = decision
+    progress.looks.push(decision.look)
+    onEvent({ type: 'gate', look: decision.look })
+    return decision
+  }
+  let prepared = false
+  /** Neighbours are heard anew by a round that goes on; what was fitted is in its checkpoint. */
+  const prepare = async () => {
+    prepared = true
+    const neighbours = frames && recipe.neighbours ? await hearNeighbours(learner, data, spec.preset) : null
+    if (progress.fitted) return
+    await fitToLabels(learner, data, spec.preset)
+    if (neighbours && recipe.gate !== 'never') await fitToFrames(learner, neighbours, await look())
+    progress.fitted = true
+  }
+
   for (const { phase, begins, ends } of pace.plan) {
     if (pace.fraction(progress.steps) < ends) onEvent({ type: 'phase', phase: phase.name })
     const labels = phase.name !== 'reconstruct'
-    if (labels && recipe.shortcut && !progress.fitted) {
-      progress.fitted = true
-      await learner.set('shortcut', await fitShortcut(data.labeled.pixels, labelsOf(data.labeled.items, data.classes), data.classes.length, presets[spec.preset]))
-    }
+    if (labels && recipe.shortcut && !prepared) await prepare()
     // Labels and pseudo-labels share one schedule of the learning rate; reconstruction has its own.
     const [rateBegins, rateEnds] = labels ? [labelsBegin, 1] : [begins, ends]
     for (let done = pace.fraction(progress.steps); done < ends; done = pace.fraction(progress.steps)) {
@@ -88,16 +106,12 @@ export async function teach(teaching: Teaching) {
       }
       if (phase.name === 'semi-supervised' && recipe.gate !== 'never' && done >= progress.nextLook) {
         progress.nextLook = done + (ends - begins) / gateLooks
-        const { probabilities } = await learner.judge()
-        progress.decision = lookThroughGate(recipe.gate, progress.decision?.next ?? closedGate,
-          { step: progress.steps, classes: data.classes, probabilities, labels: gateLabels })
-        progress.looks.push(progress.decision.look)
-        onEvent({ type: 'gate', look: progress.decision.look })
+        await look()
       }
       const { decision } = progress
       const threshold = decision?.look.threshold ?? null
       const within = (done - begins) / (ends - begins)
-      const report = await learner.step({
+      const { pseudoLabels, ...losses } = await learner.step({
         branches: { reconstruct: recipe.reconstruction, labeled: labels },
         permission: decision && threshold !== null ? { threshold, classWeights: decision.classWeights } : null,
         unlabeledWeight: Math.min(1, within / ramp),
@@ -105,10 +119,11 @@ export async function teach(teaching: Teaching) {
         layerDecay: labels ? recipe.layerDecay : 1,
       })
       progress.steps++
-      progress.used += report.used
+      progress.used += pseudoLabels.length
+      onPseudoLabels?.(progress.steps, pseudoLabels.map(({ image, label }) => [data.unlabeled.items[image] ?? '', data.classes[label] ?? '']))
       onEvent({
         type: 'progress', phase: phase.name, step: progress.steps, steps: pace.expectedSteps(progress.steps), fraction: pace.fraction(progress.steps),
-        secondsLeft: pace.secondsLeft(progress.steps), losses: report,
+        secondsLeft: pace.secondsLeft(progress.steps), losses,
         imagesPerSecond: imagesPerSecond(),
       })
       if (nowMs() - keptAtMs >= checkpointMs) await keep()
@@ -123,7 +138,7 @@ export async function teach(teaching: Teaching) {
     spentBeforeMs,
     looks,
     pseudoLabels: {
-      used: Math.round(used),
+      used,
       gateOpenings: looks.filter((look, index) => look.open && !looks[index - 1]?.open).length,
       lastThreshold: last?.threshold ?? null,
       precisionLowerBound: last?.precisionLowerBound ?? 0,

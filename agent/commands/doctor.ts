@@ -103,7 +103,8 @@ function memoryOf({ data }: Config): string {
 function enginesFound(verifications: readonly Verification[]): Omit<Finding, 'what'> {
   if (verifications.length === 0) return note('not verified yet: the first round does it, or `pawl doctor --verify-device`')
   const text = verifications.map(verification => described(verification)).join('; ')
-  return verifications.some(({ ok: passes }) => passes) ? ok(text) : problem(text)
+  if (verifications.some(({ ok: passes }) => passes)) return ok(text)
+  return problem(`none has passed yet, rounds train with onnxruntime on cpu; \`pawl doctor --verify-device\` checks all without haste. ${text}`)
 }
 
 const nameOf = ({ engine }: Verification) => `${engine.backend} on ${engine.device}`

@@ -110,7 +110,7 @@ export class Learning {
     if (!outcome.ok && outcome.reason === 'stopped') {
       // The end of the agent is not the end of the round, nor the round's fault.
       await beginUnfinished({ round, spec, attempts: attempts - 1 }).catch(() => undefined)
-      return { decision: { ...facts, ...refusal(outcome), explanation: 'the round goes on from its checkpoint after the next start' }, challenger: null }
+      return { decision: { ...facts, ...refusal(outcome), explanation: 'it goes on after the next start, from its last checkpoint if there is one yet' }, challenger: null }
     }
     try {
       for (const { path, reason } of unreadable) await onQuarantine(path, reason)

@@ -62,7 +62,7 @@ async function read(folder: string): Promise<UnfinishedRound | null> {
 }
 
 async function objectionTo({ attempts, spec }: UnfinishedRound): Promise<string | null> {
-  if (attempts >= mostAttempts) return `it was begun ${String(attempts)} times, and each time the agent ended before it`
+  if (attempts >= mostAttempts) return `it was begun ${String(attempts)} times, and each time the agent ended before it did, as by a power cut or for want of memory`
   // Frames come and go; a label that was moved or removed is one that should not be learned.
   for (const { path } of [...spec.labeled, ...spec.gate, ...spec.promotion]) {
     if (!await access(path).then(() => true, () => false)) return `${path}, which it learns or judges by, is gone`

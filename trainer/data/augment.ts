@@ -13,9 +13,8 @@ export interface ViewRange {
   shear: number
   /** Size against the original: 1 ± zoom. */
   zoom: number
+  /** Mirrored in one of two views. */
   flip: boolean
-  /** Mirrored for certain, rather than by chance. */
-  mirrored: boolean
   /** Brightness and contrast: factors 1 ± light. */
   light: number
   /** Side of the largest grey square laid over the view; 0: none. */
@@ -27,16 +26,16 @@ const degrees = Math.PI / 180
 const unit = 256
 
 /** The image as it is. */
-export const plainView: ViewRange = { rotation: 0, shift: 0, shear: 0, zoom: 0, flip: false, mirrored: false, light: 0, cutout: 0 }
+export const plainView: ViewRange = { rotation: 0, shift: 0, shear: 0, zoom: 0, flip: false, light: 0, cutout: 0 }
 /** What the teacher labels and the decoder reconstructs. */
-export const weakView: ViewRange = { ...plainView, shift: 0.07, flip: true }
+export const weakView: ViewRange = { ...plainView, shift: 0.07 }
 /** What the classifier learns labels from. */
 export const labeledView: ViewRange = {
-  ...plainView, rotation: 10 * degrees, shift: 0.08, shear: 0.1, zoom: 0.1, flip: true, light: 0.2,
+  ...plainView, rotation: 10 * degrees, shift: 0.08, shear: 0.1, zoom: 0.1, light: 0.2,
 }
 /** What the student must see through. */
 export const strongView: ViewRange = {
-  ...plainView, rotation: 30 * degrees, shift: 0.15, shear: 0.2, zoom: 0.2, flip: true, light: 0.5, cutout: 0.5,
+  ...plainView, rotation: 30 * degrees, shift: 0.15, shear: 0.2, zoom: 0.2, light: 0.5, cutout: 0.5,
 }
 
 /**
@@ -46,7 +45,7 @@ export const strongView: ViewRange = {
 export function writeView(image: Uint8Array, preset: Preset, range: ViewRange, random: Random, out: Float32Array): void {
   const { size } = preset
   const angle = random.around(range.rotation)
-  const flip = range.mirrored || (range.flip && random.float() < 0.5) ? -1 : 1
+  const flip = range.flip && random.float() < 0.5 ? -1 : 1
   const scale = 1 / (1 + random.around(range.zoom))
   const shear = random.around(range.shear)
   const [cos, sin] = [Math.cos(angle) * scale, Math.sin(angle) * scale]

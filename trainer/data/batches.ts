@@ -2,7 +2,7 @@
 import { keptOf, patchPixelsOf, tokensOf, type Preset } from '../model/presets.js'
 import type { Recipe } from '../recipe.js'
 import type { Branches } from '../step.js'
-import { labeledView, strongView, weakView, writeView } from './augment.js'
+import { labeledView, strongView, weakView, writeView, type ViewRange } from './augment.js'
 import { Random } from './random.js'
 
 /** Decoded images side by side in shared memory, uint8 [count, S, S, 3]. */
@@ -40,6 +40,7 @@ export interface BatchArrays {
   targets: Float32Array
   weak: Float32Array
   strong: Float32Array
+  neighbours: Float32Array
   visible: Float32Array
   keepIds: Int32Array
   hidden: Float32Array
@@ -55,11 +56,13 @@ export interface BatchMaker {
   seed: number
   classCount: number
   pool: ImagePool
+  /** Log-probabilities of each image of the pool [count, C], flat; empty where the recipe asks no neighbours. */
+  neighbours: Float32Array
 }
 
 /** Arrays of a branch that is off are empty. `into`: arrays of a share of the same size and branches, to be written over. */
 export function makeBatch(maker: BatchMaker, share: Share, branches: Branches, into?: BatchArrays): BatchArrays {
-  const { preset, recipe, seed, classCount, pool } = maker
+  const { preset, recipe, seed, classCount, pool, neighbours } = maker
   const [tokens, pixels] = [tokensOf(preset), patchPixelsOf(preset)]
   const image = tokens * pixels
   const kept = keptOf(preset, recipe.maskRatio)
@@ -69,15 +72,17 @@ export function makeBatch(maker: BatchMaker, share: Share, branches: Branches, i
   const slice = (array: Float32Array, index: number) => array.subarray(index * image, (index + 1) * image)
 
   const sizes = { tokens, pixels, kept }
+  const ranged = (range: ViewRange): ViewRange => ({ ...range, flip: recipe.mirror })
+  const [labeledRange, weakRange, strongRange] = [ranged(labeledView), ranged(weakView), ranged(strongView)]
   const passing = new Float32Array(image)
   share.labeled.forEach((id, index) => {
     const slot = share.firstLabeled + index
     if (branches.labeled) {
-      writeView(pool.at(id), preset, labeledView, random('labeled', slot), slice(arrays.labeled, index))
+      writeView(pool.at(id), preset, labeledRange, random('labeled', slot), slice(arrays.labeled, index))
       writeTarget(arrays.targets.subarray(index * classCount, (index + 1) * classCount), share.classes[index] ?? 0, recipe.labelSmoothing)
     }
     if (branches.reconstruct) {
-      writeView(pool.at(id), preset, weakView, random('reconstructed', slot), passing)
+      writeView(pool.at(id), preset, weakRange, random('reconstructed', slot), passing)
       hide(arrays, index, passing, random('mask', slot), sizes)
     }
   })
@@ -87,8 +92,11 @@ export function makeBatch(maker: BatchMaker, share: Share, branches: Branches, i
   share.unlabeled.forEach((id, index) => {
     const slot = share.firstUnlabeled + index
     const weak = branches.unlabeled ? slice(arrays.weak, index) : passing
-    writeView(pool.at(id), preset, weakView, random('weak', slot), weak)
-    if (branches.unlabeled) writeView(pool.at(id), preset, strongView, random('strong', slot), slice(arrays.strong, index))
+    writeView(pool.at(id), preset, weakRange, random('weak', slot), weak)
+    if (branches.unlabeled) writeView(pool.at(id), preset, strongRange, random('strong', slot), slice(arrays.strong, index))
+    if (branches.unlabeled && recipe.neighbours) {
+      arrays.neighbours.set(neighbours.subarray(id * classCount, (id + 1) * classCount), index * classCount)
+    }
     // Masks of unlabeled images draw from their own numbers, beyond those of the labeled ones.
     if (branches.reconstruct) hide(arrays, labeledCount + index, weak, random('mask', preset.labeled + slot), sizes)
   })
@@ -105,6 +113,7 @@ function arraysFor({ preset, recipe, classCount }: BatchMaker, { labeled, unlabe
     targets: new Float32Array(classified * classCount),
     weak: new Float32Array(paired * tokens * pixels),
     strong: new Float32Array(paired * tokens * pixels),
+    neighbours: new Float32Array(recipe.neighbours ? paired * classCount : 0),
     visible: new Float32Array(masked * kept * pixels),
     keepIds: new Int32Array(masked * kept),
     hidden: new Float32Array(masked * (tokens - kept) * pixels),

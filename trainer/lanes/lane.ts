@@ -46,7 +46,8 @@ export interface GradientReport {
   reconstruction: number
   labeled: number
   unlabeled: number
-  used: number
+  /** Class of the pseudo-label of each unlabeled image of the task, −1: none that counts. */
+  assigned: number[]
   classMix: number[]
   /** Time within the session. */
   sessionMs: number
@@ -108,14 +109,16 @@ export class Lane {
     const parts = this.onHost ? partsOf(task.share, tokensOf(this.preset), this.setup.tokensPerPart ?? tokensPerPart) : [task.share]
     const share = 1 / parts.length
     const key = JSON.stringify([task.branches, parts[0]?.labeled.length, parts[0]?.unlabeled.length])
-    const { recipe, seed, classCount } = this.setup
-    const total = { reconstruction: 0, labeled: 0, unlabeled: 0, used: 0, classMix: new Array<number>(classCount).fill(0) }
+    const { recipe, seed, classCount, buffers } = this.setup
+    const neighbours = new Float32Array(buffers.neighbours)
+    const total = { reconstruction: 0, labeled: 0, unlabeled: 0, assigned: new Array<number>(), classMix: new Array<number>(classCount).fill(0) }
     for (const part of parts) {
-      const arrays = makeBatch({ preset: this.preset, recipe, seed, classCount, pool: this.pool }, part, task.branches, this.batches.get(key))
+      const maker = { preset: this.preset, recipe, seed, classCount, pool: this.pool, neighbours }
+      const arrays = makeBatch(maker, part, task.branches, this.batches.get(key))
       this.batches.set(key, arrays)
       const inputs = [batchOf(arrays, this.preset, recipe, classCount), controlOf(task)] as const
       const [student, teacher] = [this.state.weights('student'), task.branches.unlabeled ? this.state.weights('teacher') : null]
-      const { gradient, losses, used, classMix } = await step(student, teacher ?? student, ...inputs)
+      const { gradient, losses, assigned, classMix } = await step(student, teacher ?? student, ...inputs)
       const [reconstruction = 0, labeled = 0, unlabeled = 0] = await losses.data()
       if (![reconstruction, labeled, unlabeled].every(Number.isFinite)) {
         throw new RangeError(`the losses of step ${String(part.step)} are ${[reconstruction, labeled, unlabeled].join(', ')}: ${await step.diagnose(student, teacher ?? student, ...inputs)}`)
@@ -123,10 +126,10 @@ export class Lane {
       total.reconstruction += reconstruction * share
       total.labeled += labeled * share
       total.unlabeled += unlabeled * share
-      total.used += (await used.data())[0] ?? 0
+      if (task.branches.unlabeled) total.assigned.push(...await assigned.data())
       const mix = await classMix.data()
       total.classMix = total.classMix.map((sum, label) => sum + (mix[label] ?? 0) * share)
-      tf.dispose([inputs, losses, used, classMix] as tf.TensorContainer)
+      tf.dispose([inputs, losses, assigned, classMix] as tf.TensorContainer)
       await this.state.keep(gradient)
     }
     return { ...total, sessionMs: step.sessionMs() - before }
@@ -139,6 +142,7 @@ export class Lane {
 
   /** Class logits [ids, C] of pool images. */
   async predict(task: PredictTask): Promise<Float32Array> {
+    const range = task.view === 'weak' ? { ...weakView, flip: this.setup.recipe.mirror } : plainView
     const [image, classes] = [tokensOf(this.preset) * patchPixelsOf(this.preset), this.setup.classCount]
     const all = new Float32Array(task.ids.length * classes)
     for (let start = 0; start < task.ids.length; start += predictChunk) {
@@ -146,7 +150,7 @@ export class Lane {
       const patches = new Float32Array(predictChunk * image)
       ids.forEach((id, index) => {
         const out = patches.subarray(index * image, (index + 1) * image)
-        writeView(this.pool.at(id), this.preset, task.view === 'weak' ? weakView : plainView, Random.of(this.setup.seed, task.key, id), out)
+        writeView(this.pool.at(id), this.preset, range, Random.of(this.setup.seed, task.key, id), out)
       })
       const batch = tf.tensor3d(patches, [predictChunk, tokensOf(this.preset), patchPixelsOf(this.preset)])
       const logits = await this.predictStep(this.state.weights('teacher'), batch)

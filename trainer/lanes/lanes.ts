@@ -65,7 +65,7 @@ export class Lanes {
       reconstruction: mean(report => report.reconstruction),
       labeled: mean(report => report.labeled),
       unlabeled: mean(report => report.unlabeled),
-      used: mean(report => report.used) * reports.length,
+      assigned: reports.flatMap(report => report.assigned),
       classMix: reports[0]?.classMix.map((_, index) => mean(report => report.classMix[index] ?? 0)) ?? [],
       sessionMs: Math.max(...reports.map(report => report.sessionMs)),
     }

@@ -1,0 +1,36 @@
+/** The benchmark of learning divides its data honestly, and its table tells what the runs gave. */
+import fc from 'fast-check'
+import { describe, expect, it } from 'vitest'
+import { classes } from '../fixtures/dataset.js'
+import { divided } from './learning/data.js'
+import { rendered } from './learning/render.js'
+import type { RunResult } from './learning/run.js'
+
+const images = Array.from({ length: 400 }, (_, index) => ({ path: `${String(index)}.png`, label: classes[index % classes.length] ?? '' }))
+
+describe('a division of the data', () => {
+  it('has so many labels of each class, a validation set in two halves, and no photograph twice', () => {
+    fc.assert(fc.property(fc.nat(50), fc.integer({ min: 1, max: 12 }), fc.integer({ min: 1, max: 40 }), (seed, perClass, half) => {
+      const { labeled, gate, promotion, unlabeled } = divided(images, { seed, perClass, validation: 2 * half })
+      for (const name of classes) expect(labeled.filter(({ label }) => label === name)).toHaveLength(perClass)
+      expect([gate.length, promotion.length]).toEqual([half, half])
+      const all = [...labeled, ...gate, ...promotion, ...unlabeled].map(({ path }) => path)
+      expect([all.length, new Set(all).size]).toEqual([images.length, images.length])
+    }), { numRuns: 50 })
+  })
+
+  it('is the same for a seed, and another for another', () => {
+    const paths = (seed: number) => divided(images, { seed, perClass: 3, validation: 20 }).labeled.map(({ path }) => path)
+    expect(paths(1)).toEqual(paths(1))
+    expect(paths(1)).not.toEqual(paths(2))
+  })
+})
+
+it('the table gives mean, spread and least of the seeds', () => {
+  const run = (seed: number, accuracy: number): RunResult => ({
+    method: 'ssmae', perClass: 10, seed, minutes: 5, steps: null, validation: 600, accuracy, framesAccuracy: 0.5, validationAccuracy: 0.7,
+    seconds: 1, stepsTaken: 1, ece: 0, looks: [], pseudoLabels: [],
+  })
+  const [, row = ''] = rendered([run(1, 0.7), run(2, 0.72), run(3, 0.74)])
+  expect(row.split(/\s+/)).toEqual(['ssmae', '100', '5', '-', '3', '72.00', '2.00', '70.00', '70.0'])
+})

@@ -1,0 +1,136 @@
+/**
+ * What the images say of each other: the labels spread over the graph of nearest neighbours in gradient histograms (Zhou et al., *Learning
+ * with Local and Global Consistency*, 2003). It sees how the site's frames lie together, which ten labels a class do not tell, and errs
+ * elsewhere than the classifier does: both together are better judges than either.
+ */
+import * as tf from './backend/tf.js'
+import { embedded, useEngine } from './backend/choose.js'
+import { jit } from './backend/jit.js'
+import { histogramFeatures } from './model/histograms.js'
+
+const options = {
+  /** Neighbours of an image. */
+  count: 10,
+  /** Exponent of the cosine: a near neighbour weighs more than all far ones. */
+  sharpness: 4,
+  /** Share of its word that an image takes from its neighbours, and how often it asks. */
+  spread: 0.95,
+  rounds: 40,
+} as const
+
+/** Images whose neighbours are looked for at once. */
+const chunk = 256
+/** The least probability: nobody is told that a class is impossible. */
+const leastProbability = 1e-6
+
+interface Graph {
+  /** Nearest neighbours [n, count] of each image, and how strong each tie is once both ends have shared theirs out. */
+  neighbours: Int32Array
+  ties: Float32Array
+}
+
+/**
+ * Log-probabilities [n, C], flat, of the classes of all images from their features [n, F], flat. `labels` [n]: an index of a class, or −1 for
+ * an image that nobody labeled; `prior` [C]: the share that each class has.
+ */
+export async function spreadLabels(
+  { features, labels, prior, threads }: { features: Float32Array; labels: readonly number[]; prior: readonly number[]; threads: number },
+): Promise<Float32Array> {
+  const [count, classes] = [labels.length, prior.length]
+  const { neighbours, ties } = await graphOf(features, count, threads)
+  const own = new Float32Array(count * classes)
+  labels.forEach((label, image) => { if (label >= 0) own[image * classes + label] = 1 })
+  let word = own.slice()
+  for (let round = 0; round < options.rounds; round++) {
+    const next = own.map(value => value * (1 - options.spread))
+    for (let tie = 0; tie < ties.length; tie++) {
+      const [from, to] = [Math.floor(tie / options.count) * classes, (neighbours[tie] ?? 0) * classes]
+      const strength = options.spread * (ties[tie] ?? 0)
+      for (let label = 0; label < classes; label++) {
+        next[from + label] = (next[from + label] ?? 0) + strength * (word[to + label] ?? 0)
+        next[to + label] = (next[to + label] ?? 0) + strength * (word[from + label] ?? 0)
+      }
+    }
+    word = next
+  }
+  return normalised(word, prior)
+}
+
+/** Each class brought to its prior share of all words, then each image's to 1; as logarithms. */
+function normalised(word: Float32Array, prior: readonly number[]): Float32Array {
+  const classes = prior.length
+  const mass = new Float64Array(classes)
+  word.forEach((value, index) => { mass[index % classes] = (mass[index % classes] ?? 0) + value })
+  const result = new Float32Array(word.length)
+  for (let begin = 0; begin < word.length; begin += classes) {
+    const row = prior.map((share, label) => ((word[begin + label] ?? 0) * share) / Math.max(mass[label] ?? 0, 1e-30))
+    const sum = row.reduce((total, value) => total + value, 0)
+    row.forEach((value, label) => { result[begin + label] = Math.log(Math.max(sum > 0 ? value / sum : prior[label] ?? 0, leastProbability)) })
+  }
+  return result
+}
+
+async function graphOf(features: Float32Array, count: number, threads: number): Promise<Graph> {
+  await useEngine(embedded)
+  const all = tf.tensor2d(directions(features, count), [count, histogramFeatures])
+  // An image is its own nearest neighbour: one more is asked for, and it is passed over.
+  const asked = Math.min(options.count + 1, count)
+  const nearest = jit<[tf.Tensor2D, tf.Tensor2D], tf.Tensor[]>((some, others) => {
+    const { values, indices } = tf.topk(tf.matMul(some, others, false, true), asked)
+    return [values, indices]
+  }, { name: 'neighbours', threads })
+  const neighbours = new Int32Array(count * options.count)
+  const ties = new Float32Array(count * options.count)
+  const pixels = await all.data<'float32'>()
+  const block = new Float32Array(chunk * histogramFeatures)
+  for (let begin = 0; begin < count; begin += chunk) {
+    const rows = Math.min(chunk, count - begin)
+    block.fill(0).set(pixels.subarray(begin * histogramFeatures, (begin + rows) * histogramFeatures))
+    const some = tf.tensor2d(block, [chunk, histogramFeatures])
+    const found = await nearest(some, all)
+    const [cosines, places] = [await found[0]?.data() ?? [], await found[1]?.data() ?? []]
+    for (let row = 0; row < rows; row++) {
+      let kept = 0
+      for (let rank = 0; rank < asked && kept < options.count; rank++) {
+        const place = places[row * asked + rank] ?? 0
+        if (place === begin + row) continue
+        neighbours[(begin + row) * options.count + kept] = place
+        ties[(begin + row) * options.count + kept++] = Math.max(cosines[row * asked + rank] ?? 0, 0) ** options.sharpness
+      }
+    }
+    tf.dispose([some, ...found])
+  }
+  tf.dispose(all)
+  await nearest.release()
+  return { neighbours, ties: shared(neighbours, ties, count) }
+}
+
+/** Features less their mean, each row at length 1: the cosine of two is their product. */
+function directions(features: Float32Array, count: number): Float32Array {
+  const mean = new Float64Array(histogramFeatures)
+  features.forEach((value, index) => { mean[index % histogramFeatures] = (mean[index % histogramFeatures] ?? 0) + value / count })
+  const result = new Float32Array(features.length)
+  for (let begin = 0; begin < features.length; begin += histogramFeatures) {
+    let square = 0
+    for (let at = 0; at < histogramFeatures; at++) {
+      const value = (features[begin + at] ?? 0) - (mean[at] ?? 0)
+      result[begin + at] = value
+      square += value * value
+    }
+    const scale = 1 / Math.sqrt(square + 1e-12)
+    for (let at = 0; at < histogramFeatures; at++) result[begin + at] = (result[begin + at] ?? 0) * scale
+  }
+  return result
+}
+
+/** D^(−1/2) (W + Wᵀ) D^(−1/2), tie by tie; D sums over both directions. */
+function shared(neighbours: Int32Array, ties: Float32Array, count: number): Float32Array {
+  const degree = new Float64Array(count)
+  ties.forEach((weight, tie) => {
+    for (const image of [Math.floor(tie / options.count), neighbours[tie] ?? 0]) degree[image] = (degree[image] ?? 0) + weight
+  })
+  return ties.map((weight, tie) => {
+    const [from, to] = [degree[Math.floor(tie / options.count)] ?? 0, degree[neighbours[tie] ?? 0] ?? 0]
+    return weight / Math.sqrt(Math.max(from * to, 1e-30))
+  })
+}
