@@ -35,7 +35,7 @@ const known = [...methods, ...baselines] as string[]
 const wanted = values.methods.split(',').map(name => (known.includes(name) ? name as RunKey['method'] : stop(`--methods: "${name}", expected some of ${known.join(', ')}`)))
 const budget = values.steps === undefined ? { minutes: number('minutes', values.minutes), steps: null } : { minutes: null, steps: number('steps', values.steps) }
 const keys = numbers('per-class', values['per-class']).flatMap(perClass => numbers('seeds', values.seeds).flatMap(seed => wanted.map((method): RunKey => ({
-  method, perClass, seed, ...(isBaseline(method) ? { minutes: null, steps: null } : budget), validation: number('validation', values.validation),
+  method, perClass, seed, ...(isBaseline(method) ? { minutes: null, steps: null } : budget), validation: number('validation', values.validation), choose: values.choose,
 }))))
 
 const done = (await readFile(values.results, 'utf8').catch(() => '')).split('\n').filter(line => line !== '').map(line => JSON.parse(line) as RunResult)
@@ -56,9 +56,9 @@ if (!values.render) {
 }
 process.stdout.write(`${rendered(done).join('\n')}\n`)
 
-function nameOf({ method, perClass, seed, minutes, steps, validation }: RunKey): string {
+function nameOf({ method, perClass, seed, minutes, steps, validation, choose }: RunKey): string {
   const length = minutes !== null ? `${String(minutes)} min` : steps !== null ? `${String(steps)} steps` : 'to its end'
-  return `${method} ${String(perClass)} a class, seed ${String(seed)}, ${length}, ${String(validation)} validation images`
+  return `${method} ${String(perClass)} a class, seed ${String(seed)}, ${length}, ${String(validation)} validation images${choose ? ', to choose by' : ''}`
 }
 
 function isBaseline(method: RunKey['method']): boolean {

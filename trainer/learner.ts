@@ -181,12 +181,12 @@ export class Learner {
     return { reconstruction, labeled: labeledLoss, unlabeled, pseudoLabels }
   }
 
-  /** The teacher's probabilities on the gate split, through exactly the pipeline that labels the stream. */
-  async judge(): Promise<number[][]> {
+  /** Probabilities on the gate split [N][C], through exactly the pipeline that labels: the stream on its weak view, or images as they are. */
+  async judge(view: 'weak' | 'plain'): Promise<number[][]> {
     const first = this.options.labeled.length
     const ids = this.options.gate.map((_, index) => first + index)
     const classes = this.options.classCount
-    const flat = await this.lanes.predict({ ids, view: 'weak', key: this.updates })
+    const flat = await this.lanes.predict({ ids, view, key: this.updates })
     return ids.map((id, row) => this.judgement(flat.subarray(row * classes, (row + 1) * classes), id))
   }
 
@@ -227,7 +227,8 @@ export class Learner {
   }
 
   private aligned(row: readonly number[]): number[] {
-    const tilted = row.map((value, label) => value * (this.alignment[label] ?? 1))
+    const { alignment } = this
+    const tilted = row.map((value, label) => value * (alignment[label] ?? 1))
     const sum = tilted.reduce((total, value) => total + value, 0)
     return tilted.map(value => value / sum)
   }

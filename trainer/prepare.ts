@@ -57,6 +57,8 @@ export async function fitToFrames(learner: Learner, { features, labels, classCou
     const label = argMax(judged)
     if ((judged[label] ?? 0) >= threshold && classWeights[label] === 1) rows.push({ row, label, human: false })
   }
+  // A handful of frames would only stand for a weaker penalty on the labels.
+  if (rows.length < 2 * labels.length) return
   // Every class weighs what it should, also one whose frames the gate kept back: then its labels speak for it.
   const weights = learner.prior.map((share, label) => {
     const [human, frames] = [true, false].map(kind => rows.filter(row => row.label === label && row.human === kind).length) as [number, number]

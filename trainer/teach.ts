@@ -74,9 +74,9 @@ export async function teach(teaching: Teaching) {
     })
   }
 
-  const look = async () => {
+  const look = async (view: 'weak' | 'plain') => {
     const decision = lookThroughGate(recipe.gate, progress.decision?.next ?? closedGate,
-      { step: progress.steps, classes: data.classes, probabilities: await learner.judge(), labels: gateLabels })
+      { step: progress.steps, classes: data.classes, probabilities: await learner.judge(view), labels: gateLabels })
     progress.decision = decision
     progress.looks.push(decision.look)
     onEvent({ type: 'gate', look: decision.look })
@@ -89,7 +89,7 @@ export async function teach(teaching: Teaching) {
     const neighbours = frames && recipe.neighbours ? await hearNeighbours(learner, data, spec.preset) : null
     if (progress.fitted) return
     await fitToLabels(learner, data, spec.preset)
-    if (neighbours && recipe.gate !== 'never') await fitToFrames(learner, neighbours, await look())
+    if (neighbours && recipe.gate !== 'never') await fitToFrames(learner, neighbours, await look('plain'))
     progress.fitted = true
   }
 
@@ -106,14 +106,14 @@ export async function teach(teaching: Teaching) {
       }
       if (phase.name === 'semi-supervised' && recipe.gate !== 'never' && done >= progress.nextLook) {
         progress.nextLook = done + (ends - begins) / gateLooks
-        await look()
+        await look('weak')
       }
       const { decision } = progress
       const threshold = decision?.look.threshold ?? null
       const within = (done - begins) / (ends - begins)
       const { pseudoLabels, ...losses } = await learner.step({
         branches: { reconstruct: recipe.reconstruction, labeled: labels },
-        permission: decision && threshold !== null ? { threshold, classWeights: decision.classWeights } : null,
+        permission: phase.name === 'semi-supervised' && decision && threshold !== null ? { threshold, classWeights: decision.classWeights } : null,
         unlabeledWeight: Math.min(1, within / ramp),
         learningRate: recipe.learningRate * rateAt((done - rateBegins) / (rateEnds - rateBegins)),
         layerDecay: labels ? recipe.layerDecay : 1,

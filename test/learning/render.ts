@@ -6,14 +6,14 @@ import type { RunResult } from './run.js'
 export function rendered(results: readonly RunResult[]): string[] {
   const groups = new Map<string, RunResult[]>()
   for (const result of results) {
-    const name = `${result.method} ${String(result.perClass)} ${String(result.minutes)} ${String(result.steps)}`
+    const name = `${result.method} ${String(result.perClass)} ${String(result.minutes)} ${String(result.steps)} ${String(result.validation)} ${String(result.choose)}`
     groups.set(name, [...groups.get(name) ?? [], result])
   }
   const rows = [...groups.values()].map(runs => {
     const [first] = runs
-    const accuracies = runs.map(({ accuracy, framesAccuracy }) => 100 * (accuracy ?? framesAccuracy ?? 0))
+    const accuracies = runs.map(({ accuracy, framesAccuracy, validationAccuracy }) => 100 * (accuracy ?? framesAccuracy ?? validationAccuracy))
     return {
-      method: first?.method ?? '', labels: 10 * (first?.perClass ?? 0), minutes: first?.minutes ?? null, steps: first?.steps ?? null, seeds: runs.length,
+      method: first?.method ?? '', labels: 10 * (first?.perClass ?? 0), minutes: first?.minutes ?? null, steps: first?.steps ?? null, of: first?.choose ? 'frames' : 'test', seeds: runs.length,
       mean: mean(accuracies).toFixed(2), spread: spread(accuracies).toFixed(2), least: Math.min(...accuracies).toFixed(2),
       validation: mean(runs.map(({ validationAccuracy }) => 100 * validationAccuracy)).toFixed(1),
     }

@@ -25,6 +25,8 @@ export interface RunKey {
   minutes: number | null
   steps: number | null
   validation: number
+  /** A run to choose by: the test images are not opened. */
+  choose: boolean
 }
 
 export interface RunResult extends RunKey {
