@@ -9,6 +9,8 @@ import { z } from 'zod'
 import { PawlError } from './errors.js'
 import { withoutPasswords } from './lib/logger.js'
 import { packageRoot } from './lib/package-root.js'
+import { presetNames } from '../trainer/contract.js'
+import { Method } from './schemas.js'
 
 const identifier = z.string().regex(/^[a-zA-Z0-9_-]{1,64}$/, 'letters, digits, - and _ only, 64 at most: it becomes part of topics and paths')
 
@@ -53,8 +55,8 @@ const Config = z.strictObject({
     firstMinutes: z.number().positive().max(1440).default(2).describe('Length of a round while there is no model: it starts at once, so that something is in service soon'),
     maxFrames: z.number().int().positive().default(3000).describe('Unlabeled frames that a round learns from'),
     maxMemoryMb: z.number().int().min(256).default(4096).describe('Memory at which a round is ended'),
-    preset: z.enum(['nano', 'micro', 'tiny']).default('nano').describe('Size of the model: nano 28 px, micro 96 px, tiny 224 px'),
-    method: z.enum(['ssmae', 'supervised', 'mae-finetune', 'ssmae-ungated', 'paper']).default('ssmae').describe('How it learns'),
+    preset: z.enum(presetNames).default('nano').describe('Size of the model: nano 28 px, micro 96 px, tiny 224 px'),
+    method: Method.prefault('pawl').describe('How it learns'),
     backend: z.enum(['auto', 'onnxruntime', 'tensorflow']).default('auto').describe('Engine that trains'),
     lanes: z.number().int().min(0).max(64).default(0).describe('Processor cores that a round uses; 0: all'),
     alpha: z.number().gt(0).lt(0.5).default(0.05).describe('Chance of promoting a challenger that is not better, over all rounds on one validation set'),

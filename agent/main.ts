@@ -3,9 +3,8 @@
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander'
 import { PawlError } from './errors.js'
 import { packageVersion } from './lib/package-root.js'
+import { methodAliases, methods, presetNames } from '../trainer/contract.js'
 
-const methods = ['ssmae', 'supervised', 'mae-finetune', 'ssmae-ungated', 'paper'] as const
-const presetNames = ['nano', 'micro', 'tiny'] as const
 
 /** Ends what runs: the first Ctrl-C or SIGTERM asks, the second insists. */
 function untilInterrupted(): AbortSignal {
@@ -63,7 +62,7 @@ program.command('train').description('one round outside the daemon: class folder
   .option('--validation <folder>', 'class folders that judge and never teach; else a part of the labels is kept back')
   .requiredOption('--out <folder>', 'folder for model.onnx, weights.safetensors and card.json; a training that was interrupted there goes on')
   .addOption(preset)
-  .addOption(new Option('--method <name>', 'how it learns').choices(methods).default('ssmae'))
+  .addOption(new Option('--method <name>', 'how it learns').choices([...methods, ...Object.keys(methodAliases)]).default('pawl'))
   .option('--steps <n>', 'training steps', positive)
   .option('--minutes <n>', 'length of the round, when no steps are given (default: 10)', positive)
   .option('--seed <n>', 'everything random follows from it', count, 1)

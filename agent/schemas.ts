@@ -1,6 +1,6 @@
 /** The shapes of what crosses a boundary (registry file, MQTT), checked against the types that the agent uses. */
 import { z } from 'zod'
-import type { ModelCard } from '../trainer/contract.js'
+import { methodAliases, methods, presetNames, type MethodName, type ModelCard } from '../trainer/contract.js'
 import type { CameraStatus, Prediction } from './events.js'
 import type { PromotionRecord } from './rounds/promotion.js'
 
@@ -55,11 +55,15 @@ const GateLookSchema = z.looseObject({
   accuracy: Share,
 })
 
+const aliases = Object.keys(methodAliases) as (keyof typeof methodAliases)[]
+/** A method by any of its names. */
+export const Method = z.enum([...methods, ...aliases]).transform((name): MethodName => (name in methodAliases ? methodAliases[name as keyof typeof methodAliases] : name as MethodName))
+
 export const ModelCardSchema: z.ZodType<ModelCard> = z.looseObject({
   format: z.literal('pawl-model-card/1'),
   createdAt: z.string(),
-  method: z.enum(['ssmae', 'supervised', 'mae-finetune', 'ssmae-ungated', 'paper']),
-  preset: z.enum(['nano', 'micro', 'tiny']),
+  method: Method,
+  preset: z.enum(presetNames),
   recipe: z.record(z.string(), z.unknown()),
   seed: z.number(),
   classes: z.array(z.string()).min(1),

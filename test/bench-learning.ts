@@ -7,7 +7,7 @@
  * The 10,000 test images are opened once, at the end of a run; with `--choose` never, and the frames' own classes tell instead.
  * `--render` only prints the table of the lines there are.
  */
-import { appendFile, mkdir, readFile, rm } from 'node:fs/promises'
+import { appendFile, mkdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { classes } from '../fixtures/dataset.js'
@@ -16,6 +16,7 @@ import { imageFolder, imagesOf } from './learning/data.js'
 import { baselines } from './learning/baselines.js'
 import { rendered } from './learning/render.js'
 import { run, type RunKey, type RunResult } from './learning/run.js'
+import { linesOf, names, number, numbers, say } from './learning/script.js'
 
 const { values } = parseArgs({
   options: {
@@ -31,14 +32,13 @@ const { values } = parseArgs({
   },
 })
 
-const known = [...methods, ...baselines] as string[]
-const wanted = values.methods.split(',').map(name => (known.includes(name) ? name as RunKey['method'] : stop(`--methods: "${name}", expected some of ${known.join(', ')}`)))
+const wanted = names('methods', values.methods, [...methods, ...baselines])
 const budget = values.steps === undefined ? { minutes: number('minutes', values.minutes), steps: null } : { minutes: null, steps: number('steps', values.steps) }
 const keys = numbers('per-class', values['per-class']).flatMap(perClass => numbers('seeds', values.seeds).flatMap(seed => wanted.map((method): RunKey => ({
   method, perClass, seed, ...(isBaseline(method) ? { minutes: null, steps: null } : budget), validation: number('validation', values.validation), choose: values.choose,
 }))))
 
-const done = (await readFile(values.results, 'utf8').catch(() => '')).split('\n').filter(line => line !== '').map(line => JSON.parse(line) as RunResult)
+const done = await linesOf<RunResult>(values.results)
 if (!values.render) {
   say(`photographs as files in ${imageFolder}`)
   const photographs = { train: await imagesOf('train'), test: values.choose ? [] : await imagesOf('t10k'), classes }
@@ -67,22 +67,4 @@ function isBaseline(method: RunKey['method']): boolean {
 
 function percent(share: number | null): string {
   return share === null ? 'no look' : `${(100 * share).toFixed(2)} %`
-}
-
-function numbers(what: string, given: string): number[] {
-  return given.split(',').map(text => number(what, text))
-}
-
-function number(what: string, given: string): number {
-  const value = Number(given)
-  return value > 0 ? value : stop(`--${what} is "${given}", expected a number above 0`)
-}
-
-function say(text: string): void {
-  process.stderr.write(`${text}\n`)
-}
-
-function stop(reason: string): never {
-  process.stderr.write(`${reason}\n`)
-  process.exit(2)
 }

@@ -121,7 +121,7 @@ const trained = (() => {
 describe('train, eval and bench', { timeout: 120_000 }, () => {
   it('make a model from folders, measure it and time it, and tell machines all of it in one line', async () => {
     expect(await trained()).toMatchObject({
-      model: at('model', 'model.onnx'), method: 'ssmae', preset: 'nano', seed: 3, steps: 4, seconds: number, backend: 'onnxruntime', device: 'cpu',
+      model: at('model', 'model.onnx'), method: 'pawl', preset: 'nano', seed: 3, steps: 4, seconds: number, backend: 'onnxruntime', device: 'cpu',
       imagesPerSecond: number, validation: { accuracy: number }, pseudoLabels: { used: number }, gate: expect.any(Array) as unknown[],
       data: { labeled: 24, unlabeled: 8 }, quarantined: [],
     })

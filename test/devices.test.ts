@@ -55,7 +55,7 @@ it.skipIf(!softwareGpu)('on a GPU (here SwiftShader) the state stays there from 
 }, 300_000)
 
 it('lanes that cannot start say why, and stop', async () => {
-  const [recipe, engine] = [recipes.ssmae, { backend: 'tensorflow', device: 'cuda' } as const]
+  const [recipe, engine] = [recipes.pawl, { backend: 'tensorflow', device: 'cuda' } as const]
   const buffers = allocate(parameterTable(small, 3, recipe), 2, 5 * small.size ** 2 * 3)
   const lanes = new Lanes({ preset: small, classCount: 3, recipe, seed: 1, engine, buffers })
   await expect(lanes.start()).rejects.toThrow(/tfjs-node-gpu (is not installed|loads, but finds no GPU)/)

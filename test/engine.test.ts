@@ -116,7 +116,7 @@ describe('gradients', () => {
   })
 
   test('the whole SSMAE step, every branch on: losses and all gradients agree with the cpu backend', async () => {
-    const recipe = { ...recipes.ssmae, normalisedTarget: true }
+    const recipe = { ...recipes.pawl, normalisedTarget: true }
     const table = parameterTable(small, 3, recipe)
     const flat = new Float32Array(table.size)
     initialise(table, flat, Random.of(1))

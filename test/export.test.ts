@@ -39,7 +39,7 @@ const worstOf = (a: Float32Array, b: Float32Array) => Math.max(...a.map((value, 
 
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'pawl-export-'))
-  await trainTo(at('model'), 'ssmae')
+  await trainTo(at('model'), 'pawl')
   model = await readFile(at('model', 'model.onnx'))
   images = await Promise.all((await someOf('validation', 6, 5)).map(({ path }) => decodeImage(path, 28)))
 })

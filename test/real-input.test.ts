@@ -202,7 +202,7 @@ describe.skipIf(missing.length > 0)(`the daemon with ffmpeg and mosquitto${missi
 
   it('promotes the first model and publishes the evidence', async () => {
     await vi.waitFor(() => { expect(watcher.last('modelActive')).toBeDefined() }, { timeout: 90_000, interval: 100 })
-    expect(watcher.last('modelActive')).toMatchObject({ version: 1, method: 'ssmae' })
+    expect(watcher.last('modelActive')).toMatchObject({ version: 1, method: 'pawl' })
     expect(watcher.last('modelCandidate')).toMatchObject({ round: 1, promoted: true, reason: 'first-model', challenger: 1 })
     expect(watcher.last('modelCandidate')?.comparison?.images).toBeGreaterThan(200)
     await vi.waitFor(() => { expect(watcher.last('trainState')).toMatchObject({ state: 'idle', round: 1 }) }, soon)

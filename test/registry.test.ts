@@ -46,7 +46,7 @@ async function challenger(text: string): Promise<Challenger> {
     folder,
     decision: version => record(1, version),
     card: {
-      format: 'pawl-model-card/1', createdAt: '2026-01-01T00:00:00Z', method: 'ssmae', preset: 'nano', recipe: { lr: 1 }, seed: 1,
+      format: 'pawl-model-card/1', createdAt: '2026-01-01T00:00:00Z', method: 'pawl', preset: 'nano', recipe: { lr: 1 }, seed: 1,
       classes: ['a', 'b'], parameters: 1, steps: 1, seconds: 1, imagesPerSecond: 1, backend: 'onnxruntime', device: 'cpu',
       data: { labeled: 1, unlabeled: 1, gate: 1, promotion: 1, quarantined: 0, sha256: '' },
       validation: { images: 1, correct: 1, accuracy: 1, interval: [0, 1], nll: 0, ece: 0 }, temperature: 1,

@@ -39,7 +39,7 @@ async function someOf(part: 'labeled' | 'validation', from: number, count: numbe
 /** A short round; what it learns does not matter here. */
 function round(name: string, changes: Partial<RoundSpec> = {}, options: Partial<RoundOptions> = {}): Promise<RoundResult> {
   return train({
-    ...data, out: join(folder, name), preset: 'nano', method: 'ssmae', seed: 5, steps: 8, minutes: null, backend: 'onnxruntime', device: 'cpu', engines: null,
+    ...data, out: join(folder, name), preset: 'nano', method: 'pawl', seed: 5, steps: 8, minutes: null, backend: 'onnxruntime', device: 'cpu', engines: null,
     champion: null, lanes: 2, ...changes,
   }, { signal: new AbortController().signal, onEvent: () => undefined, ...options })
 }
@@ -88,14 +88,14 @@ describe('round', () => {
   it('writes a card that is true to its files', async () => {
     const { card } = result
     expect(JSON.parse(await readFile(join(out, 'card.json'), 'utf8'))).toEqual(card)
-    expect(card).toMatchObject({ method: 'ssmae', preset: 'nano', seed: 5, steps: 8, classes, parent: null, recipe: { ...recipes.ssmae } })
+    expect(card).toMatchObject({ method: 'pawl', preset: 'nano', seed: 5, steps: 8, classes, parent: null, recipe: { ...recipes.pawl } })
     for (const name of ['model.onnx', 'weights.safetensors'] as const) expect(card.files[name]).toBe(await sha256(join(out, name)))
     expect(card.validation).toMatchObject({ images: 18, accuracy: card.validation.correct / 18 })
   })
 
   it('writes weights that other programs can read: every name, shape and number', async () => {
     const tensors = await weightsIn(out)
-    const { specs, size } = parameterTable(presets.nano, classes.length, recipes.ssmae)
+    const { specs, size } = parameterTable(presets.nano, classes.length, recipes.pawl)
     expect([...tensors].map(([name, { shape }]) => [name, shape])).toEqual(specs.map(({ name, shape }) => [name, shape]))
     expect([...tensors.values()].reduce((sum, { data: values }) => sum + values.length, 0)).toBe(size)
     expect([...tensors.values()].every(({ data: values }) => values.every(Number.isFinite))).toBe(true)
@@ -161,7 +161,7 @@ describe('round', () => {
   const methods: { method: MethodName; looks: boolean; reconstructs: boolean }[] = [
     { method: 'supervised', looks: false, reconstructs: false },
     { method: 'mae-finetune', looks: false, reconstructs: true },
-    { method: 'ssmae-ungated', looks: true, reconstructs: true },
+    { method: 'ungated', looks: true, reconstructs: true },
     { method: 'paper', looks: true, reconstructs: true },
   ]
   for (const { method, looks, reconstructs } of methods) {
@@ -172,7 +172,7 @@ describe('round', () => {
       })
       expect(card).toMatchObject({ method, steps: 4, classes, data: { unlabeled: reconstructs ? 60 : 0 } })
       expect([card.gate.length > 0, losses.every(loss => loss > 0)]).toEqual([looks, reconstructs])
-      if (method === 'ssmae-ungated') expect(card.pseudoLabels.used).toBeGreaterThan(0)
+      if (method === 'ungated') expect(card.pseudoLabels.used).toBeGreaterThan(0)
       await ModelFile.open(await readFile(join(folder, method, 'model.onnx')))
     })
   }

@@ -132,7 +132,7 @@ describe('schedule', () => {
 })
 
 const specOf = (out: string): RoundSpec => ({
-  labeled: [], unlabeled: [], gate: [], promotion: [], out, preset: 'nano', method: 'ssmae', seed: 1, steps: null, minutes: 10,
+  labeled: [], unlabeled: [], gate: [], promotion: [], out, preset: 'nano', method: 'pawl', seed: 1, steps: null, minutes: 10,
   backend: 'auto', device: 'auto', engines: null, champion: null, lanes: 1,
 })
 

@@ -38,7 +38,7 @@ export async function trainOn(where: 'cpu' | 'webgpu' | 'shared', preset: Preset
   const own = where !== 'cpu'
   await tf.setBackend(own ? backendName : where)
   backend.device = where === 'webgpu' ? where : 'cpu'
-  const recipe = recipes.ssmae
+  const recipe = recipes.pawl
   const table = parameterTable(preset, classCount, recipe)
   const images = preset.labeled + preset.unlabeled
   const buffers = allocate(table, 1, images * preset.size ** 2 * channels)

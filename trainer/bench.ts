@@ -57,7 +57,7 @@ export interface BenchReport {
 const classCount = 10
 const warmUp = 3
 const rooflineSize = 1024
-const recipe = recipes.ssmae
+const recipe = recipes.pawl
 
 export async function benchTrain(options: BenchOptions): Promise<BenchReport> {
   const preset = presets[options.preset]

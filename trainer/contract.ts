@@ -1,8 +1,11 @@
 /** What goes into a round and what comes out of it: plain data, so that it can cross a process boundary. */
 
-export type PresetName = 'nano' | 'micro' | 'tiny'
-export const methods = ['ssmae', 'supervised', 'mae-finetune', 'ssmae-ungated', 'paper'] as const
+export const presetNames = ['nano', 'micro', 'tiny'] as const
+export type PresetName = (typeof presetNames)[number]
+export const methods = ['pawl', 'supervised', 'mae-finetune', 'ungated', 'paper'] as const
 export type MethodName = (typeof methods)[number]
+/** Other names that two of them go by. */
+export const methodAliases = { ssmae: 'pawl', 'ssmae-ungated': 'ungated' } as const satisfies Record<string, MethodName>
 
 /** An image file and the class it shows. */
 export interface LabeledImage {

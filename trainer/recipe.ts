@@ -39,11 +39,13 @@ export interface Recipe {
   weightDecay: number
   /** Learning rate of each encoder layer against the one above it, after the reconstruction phase. */
   layerDecay: number
-  /** Longest memory of the teacher's running average of weights. */
+  /** Longest memory of the teacher's running average of weights; 0: the student is its own teacher. */
   teacherDecay: number
+  /** Begin with the encoder and decoder of the champion, where there is one of the same shape; what classifies is learned anew. */
+  warmStart: boolean
 }
 
-const ssmae: Recipe = {
+const pawl: Recipe = {
   reconstruction: true,
   maskRatio: 0.75,
   normalisedTarget: false,
@@ -63,16 +65,17 @@ const ssmae: Recipe = {
   weightDecay: 0.05,
   layerDecay: 0.8,
   teacherDecay: 0.99,
+  warmStart: true,
 }
 
 /** `paper` is the recipe of arXiv 2601.20072 without the defects of its reference code. */
 export const recipes: Readonly<Record<MethodName, Recipe>> = {
-  ssmae,
-  'ssmae-ungated': { ...ssmae, gate: 'always' },
-  supervised: { ...ssmae, reconstruction: false, shortcut: false, neighbours: false, gate: 'never', phases: { reconstruct: 0, finetune: 1, semiSupervised: 0 } },
-  'mae-finetune': { ...ssmae, shortcut: false, neighbours: false, gate: 'never', phases: { reconstruct: 0.5, finetune: 0.5, semiSupervised: 0 } },
+  pawl,
+  ungated: { ...pawl, gate: 'always' },
+  supervised: { ...pawl, reconstruction: false, shortcut: false, neighbours: false, gate: 'never', phases: { reconstruct: 0, finetune: 1, semiSupervised: 0 } },
+  'mae-finetune': { ...pawl, shortcut: false, neighbours: false, gate: 'never', phases: { reconstruct: 0.5, finetune: 0.5, semiSupervised: 0 } },
   paper: {
-    ...ssmae,
+    ...pawl,
     shortcut: false,
     neighbours: false,
     activation: 'gelu',

@@ -15,7 +15,8 @@ import { lanesOn } from './lanes/lanes.js'
 import { parameterTable, type ParameterTable } from './model/parameters.js'
 import { presets } from './model/presets.js'
 import { Ssmae } from './model/ssmae.js'
-import { activationOf, recipes, type Recipe } from './recipe.js'
+import { recipes, type Recipe } from './recipe.js'
+import { isClassifier } from './step.js'
 import { teach } from './teach.js'
 
 export interface RoundOptions {
@@ -62,10 +63,10 @@ export async function runRound(spec: RoundSpec, { signal, onEvent, onPseudoLabel
       && (cause instanceof RoundError ? cause.reason === 'export-mismatch' : !(cause instanceof RangeError) && !(cause instanceof Error && 'code' in cause))
     const round = async () => {
       await learner.start()
-      const weights = champion && weightsFrom(champion, { recipe, table, classes: data.classes })
+      const weights = champion && recipe.warmStart ? weightsFrom(champion, recipe, table) : null
       if (weights) await learner.adopt(weights)
       const trained = await teach({
-        spec, recipe, engine, learner, data, fromChampion: weights !== null, startedAtMs, checkpoints, former, checkpointMs,
+        spec, recipe, engine, learner, data, startedAtMs, checkpoints, former, checkpointMs,
         signal, onEvent, onPseudoLabels,
       })
 
@@ -141,7 +142,6 @@ async function load(spec: RoundSpec, recipe: Recipe, { signal, onEvent }: RoundO
 interface Champion {
   version: number
   sha256: string
-  classes: readonly string[]
   /** As on its card; null where the card cannot be read. */
   recipe: Record<string, unknown> | null
   tensors: ReturnType<typeof readSafetensors>
@@ -155,22 +155,21 @@ async function championOf({ champion }: RoundSpec): Promise<Champion | null> {
   return {
     version,
     sha256: createHash('sha256').update(file).digest('hex'),
-    classes: (await ModelFile.open(file)).metadata.classes,
     recipe: card?.recipe ?? null,
     tensors: readSafetensors(await readFile(join(folder, 'weights.safetensors'))),
   }
 }
 
-/** The champion's weights [n] where classes and model are the same; null: the round starts from scratch. */
-function weightsFrom(
-  champion: Champion, { recipe, table, classes }: { recipe: Recipe; table: ParameterTable; classes: readonly string[] },
-): Float32Array | null {
-  const fits = champion.classes.join('\n') === classes.join('\n')
-    && champion.recipe !== null && activationOf(champion.recipe) === recipe.activation
-    && table.specs.every(({ name, size }) => champion.tensors.get(name)?.data.length === size)
+/**
+ * Weights [n] to start from: the champion's encoder and decoder, what classifies at zero, so that neither a former class nor a former error
+ * outlives its labels. Null where the champion's model is another one: the round starts from scratch.
+ */
+function weightsFrom(champion: Champion, recipe: Recipe, { specs, size }: ParameterTable): Float32Array | null {
+  const kept = specs.filter(({ name }) => !isClassifier(name))
+  const fits = champion.recipe?.activation === recipe.activation && kept.every(spec => champion.tensors.get(spec.name)?.data.length === spec.size)
   if (!fits) return null
-  const flat = new Float32Array(table.size)
-  for (const { name, offset } of table.specs) flat.set(champion.tensors.get(name)?.data ?? [], offset)
+  const flat = new Float32Array(size)
+  for (const { name, offset } of kept) flat.set(champion.tensors.get(name)?.data ?? [], offset)
   return flat
 }
 

@@ -90,7 +90,12 @@ export type StepResult = {
 
 /** Weights that the branches touch: only they get a gradient. */
 export function isTrained(name: string, branches: Branches): boolean {
-  return (branches.reconstruct || !name.startsWith('decoder.')) && (branches.labeled || branches.unlabeled || !/^(head|shortcut)\./.test(name))
+  return (branches.reconstruct || !name.startsWith('decoder.')) && (branches.labeled || branches.unlabeled || !isClassifier(name))
+}
+
+/** The linear parts that classes are read from; all other weights know no class. */
+export function isClassifier(name: string): boolean {
+  return /^(head|shortcut)\./.test(name)
 }
 
 /** Flat weights [n] by their names. */

@@ -24,8 +24,6 @@ export interface Teaching {
   engine: Engine
   learner: Learner
   data: RoundImages
-  /** The champion's weights were taken over, its shortcut with them. */
-  fromChampion: boolean
   startedAtMs: number
   checkpoints: Checkpoints
   /** Where the round was interrupted; null: it begins. */
@@ -41,7 +39,7 @@ export interface Teaching {
  * Errors: RangeError when a loss is no number, RoundError `out-of-time` for a round without a budget, what `signal` was aborted with.
  */
 export async function teach(teaching: Teaching) {
-  const { spec, recipe, engine, learner, data, fromChampion, startedAtMs, checkpoints, former, checkpointMs } = teaching
+  const { spec, recipe, engine, learner, data, startedAtMs, checkpoints, former, checkpointMs } = teaching
   const { signal, onEvent, onPseudoLabels } = teaching
   // A first round may begin before the camera has seen much: then there are only labels to learn from.
   const frames = data.unlabeled.items.length >= presets[spec.preset].labeled
@@ -51,7 +49,7 @@ export async function teach(teaching: Teaching) {
     { name: 'semi-supervised', share: frames ? recipe.phases.semiSupervised : 0 },
   ]
   const progress: Progress = {
-    steps: 0, used: 0, spentMs: 0, wholeMs: wholeMsOf(spec, startedAtMs), fitted: fromChampion, nextLook: 0, looks: [], decision: null,
+    steps: 0, used: 0, spentMs: 0, wholeMs: wholeMsOf(spec, startedAtMs), fitted: false, nextLook: 0, looks: [], decision: null,
   }
   if (former) {
     Object.assign(progress, former.progress)

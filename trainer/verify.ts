@@ -18,7 +18,7 @@ import { batchOf, controlOf, stepFunction } from './step.js'
 export const tolerances = { loss: 1e-3, gradient: 1e-3, slope: 2e-2 }
 
 const classCount = 10
-const recipe = recipes.ssmae
+const recipe = recipes.pawl
 const branches = { reconstruct: true, labeled: true, unlabeled: true }
 /** Images of the step that is compared: enough for every branch. */
 const images = { labeled: 2, unlabeled: 4 }

@@ -3,13 +3,14 @@ import { once } from 'node:events'
 import { resolve } from 'node:path'
 import sharp from 'sharp'
 import { z } from 'zod'
-import { benchTrain, ModelFile, presets, trainerEnvironment, untrainedModel, type PresetName } from '../../trainer/index.js'
+import { presetNames } from '../../trainer/contract.js'
+import { benchTrain, ModelFile, presets, trainerEnvironment, untrainedModel } from '../../trainer/index.js'
 import { openModel, timeInference } from '../classifier/evaluate.js'
 import { ownEngines } from './data.js'
 import { percent, print, type OutputOptions } from './output.js'
 
 const TrainOptions = z.object({
-  preset: z.enum(['nano', 'micro', 'tiny']),
+  preset: z.enum(presetNames),
   backend: z.enum(['auto', 'onnxruntime', 'tensorflow']),
   device: z.enum(['auto', 'cpu', 'webgpu', 'cuda']),
   lanes: z.number().optional(),
@@ -45,7 +46,7 @@ export async function benchTrainCommand(given: unknown): Promise<void> {
 const jpegSide = 112
 
 export async function benchInferCommand(options: OutputOptions & { model?: string | undefined; preset: string; repeats: number }): Promise<void> {
-  const preset = z.enum(['nano', 'micro', 'tiny']).parse(options.preset) satisfies PresetName
+  const preset = z.enum(presetNames).parse(options.preset)
   const model = options.model === undefined ? await ModelFile.open(await untrainedModel(preset)) : await openModel(resolve(options.model))
   const side = Math.max(jpegSide, presets[preset].size)
   const jpegs = await Promise.all(Array.from({ length: 16 }, (_, index) => sharp({

@@ -1,10 +1,12 @@
 import { readdir } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { z } from 'zod'
+import { presetNames } from '../../trainer/contract.js'
 import { train as trainRound, type RoundEvent } from '../../trainer/index.js'
 import { PawlError } from '../errors.js'
 import { readLabels } from '../frames/labels.js'
 import { Terminal } from '../report/terminal.js'
+import { Method } from '../schemas.js'
 import { ownEngines } from './data.js'
 import { percent, print } from './output.js'
 
@@ -13,8 +15,8 @@ const Options = z.object({
   unlabeled: z.string().optional(),
   validation: z.string().optional(),
   out: z.string(),
-  preset: z.enum(['nano', 'micro', 'tiny']),
-  method: z.enum(['ssmae', 'supervised', 'mae-finetune', 'ssmae-ungated', 'paper']),
+  preset: z.enum(presetNames),
+  method: Method,
   steps: z.number().optional(),
   minutes: z.number().optional(),
   seed: z.number(),

@@ -10,7 +10,7 @@ import { recipes } from '../../trainer/recipe.js'
 import { imagesOf, median, stepTimes, type Options, type Result } from './measure.js'
 
 const preset = presets.nano
-const recipe = recipes.ssmae
+const recipe = recipes.pawl
 const classCount = 10
 /** Counted steps after one that is not; it takes long. */
 const eagerSteps = 2

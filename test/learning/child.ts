@@ -6,9 +6,9 @@ import type { LearningEvent } from './run.js'
 const tell = (event: LearningEvent) => { process.stdout.write(`${JSON.stringify(event)}\n`) }
 const controller = new AbortController()
 process.once('SIGTERM', () => { controller.abort() })
-const { card } = await train(JSON.parse(await text(process.stdin)) as RoundSpec, {
+const result = await train(JSON.parse(await text(process.stdin)) as RoundSpec, {
   signal: controller.signal,
   onEvent: event => { if (event.type === 'gate' || event.type === 'resumed' || event.type === 'progress') tell(event) },
   onPseudoLabels: (step, labels) => { tell({ type: 'pseudo-labels', step, labels }) },
 })
-tell({ type: 'card', card })
+tell({ type: 'result', result })

@@ -1,14 +1,11 @@
 /** Tables of the benchmark's results. */
 import { tabled } from '../bench/table.js'
 import type { RunResult } from './run.js'
+import { grouped, mean, spread } from './script.js'
 
 /** A row for each method, number of labels and length: mean, standard deviation and least of the seeds, in per cent. */
 export function rendered(results: readonly RunResult[]): string[] {
-  const groups = new Map<string, RunResult[]>()
-  for (const result of results) {
-    const name = `${result.method} ${String(result.perClass)} ${String(result.minutes)} ${String(result.steps)} ${String(result.validation)} ${String(result.choose)}`
-    groups.set(name, [...groups.get(name) ?? [], result])
-  }
+  const groups = grouped(results, ({ method, perClass, minutes, steps, validation, choose }) => [method, perClass, minutes, steps, validation, choose].join(' '))
   const rows = [...groups.values()].map(runs => {
     const [first] = runs
     const accuracies = runs.map(({ accuracy, framesAccuracy, validationAccuracy }) => 100 * (accuracy ?? framesAccuracy ?? validationAccuracy))
@@ -19,14 +16,4 @@ export function rendered(results: readonly RunResult[]): string[] {
     }
   })
   return tabled(rows)
-}
-
-function mean(values: readonly number[]): number {
-  return values.reduce((sum, value) => sum + value, 0) / values.length
-}
-
-/** Standard deviation of a sample. */
-function spread(values: readonly number[]): number {
-  const middle = mean(values)
-  return Math.sqrt(values.reduce((sum, value) => sum + (value - middle) ** 2, 0) / Math.max(values.length - 1, 1))
 }

@@ -3,7 +3,7 @@ import { spawn } from 'node:child_process'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
-import { ModelFile, metricsOf, trainerEnvironment, type GateLook, type LabeledImage, type MethodName, type ModelCard, type RoundEvent, type RoundSpec } from '../../trainer/index.js'
+import { ModelFile, metricsOf, trainerEnvironment, type GateLook, type LabeledImage, type MethodName, type RoundEvent, type RoundResult, type RoundSpec } from '../../trainer/index.js'
 import { loadImages } from '../../trainer/data/load.js'
 import { probabilitiesOf } from '../../trainer/evidence.js'
 import { presets } from '../../trainer/model/presets.js'
@@ -14,7 +14,7 @@ export type LearningEvent =
   | Extract<RoundEvent, { type: 'gate' | 'resumed' | 'progress' }>
   /** Frames whose pseudo-labels counted in a step, and these. */
   | { type: 'pseudo-labels'; step: number; labels: readonly (readonly [path: string, label: string])[] }
-  | { type: 'card'; card: ModelCard }
+  | { type: 'result'; result: RoundResult }
 
 /** What tells one run from all others. */
 export interface RunKey {
@@ -89,7 +89,7 @@ async function round(
   const truth = new Map(unlabeled.map(({ path, label }) => [path, label]))
   const pseudoLabels: RunResult['pseudoLabels'] = []
   let told = 0
-  const card = await trained(spec, event => {
+  const { card } = await trained(spec, event => {
     if (event.type === 'gate') pseudoLabels.push({ step: event.look.step, used: 0, right: 0 })
     const window = pseudoLabels.at(-1)
     if (event.type === 'pseudo-labels' && window) {
@@ -112,21 +112,21 @@ async function round(
 }
 
 /** Errors: the round's own, with what it printed. */
-async function trained(spec: RoundSpec, onEvent: (event: LearningEvent) => void): Promise<ModelCard> {
+export async function trained(spec: RoundSpec, onEvent: (event: LearningEvent) => void): Promise<RoundResult> {
   const child = spawn(process.execPath, ['--import', 'tsx', join(import.meta.dirname, 'child.ts')], {
     stdio: ['pipe', 'pipe', 'inherit'], env: { ...process.env, ...trainerEnvironment },
   })
   child.stdin.end(JSON.stringify(spec))
   const end = new Promise<number | null>(resolve => { child.once('exit', resolve) })
-  let card: ModelCard | null = null
+  let result: RoundResult | null = null
   for await (const line of createInterface({ input: child.stdout })) {
     const event = JSON.parse(line) as LearningEvent
-    if (event.type === 'card') card = event.card
+    if (event.type === 'result') result = event.result
     onEvent(event)
   }
   const code = await end
-  if (!card) throw new Error(`the round ended with code ${String(code)} and without a model`)
-  return card
+  if (!result) throw new Error(`the round ended with code ${String(code)} and without a model`)
+  return result
 }
 
 async function metricsOn(folder: string, images: readonly LabeledImage[]) {

@@ -1,0 +1,51 @@
+/**
+ * What becomes of a model on a site that changes, over twelve rounds, by the way it is kept up to date:
+ * `npm run bench:continual -- [--upkeeps none,labels,gdumb,ungated,pawl] [--seeds 1,2,3,4,5] [--minutes 1] [--frames 1500] [--max-frames 3000]
+ * [--tests 2000] [--results continual.jsonl] [--choose] [--render]`.
+ *
+ * Writes a JSON line a run and passes over the runs that are there already; one that is interrupted goes on from its last round. With
+ * `--choose` the test images are not opened. `--render` only prints the tables of the lines there are.
+ */
+import { appendFile, rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import { parseArgs } from 'node:util'
+import { play, upkeepNames, type ContinualKey, type ContinualResult } from './learning/continual.js'
+import { imageFolder } from './learning/data.js'
+import { rendered } from './learning/continual-tables.js'
+import { linesOf, names, number, numbers, say } from './learning/script.js'
+
+const { values } = parseArgs({
+  options: {
+    upkeeps: { type: 'string', default: upkeepNames.join(',') },
+    seeds: { type: 'string', default: '1,2,3,4,5' },
+    minutes: { type: 'string', default: '1' },
+    frames: { type: 'string', default: '1500' },
+    'max-frames': { type: 'string', default: '3000' },
+    tests: { type: 'string', default: '600' },
+    results: { type: 'string', default: join(import.meta.dirname, 'learning', 'continual.jsonl') },
+    choose: { type: 'boolean', default: false },
+    render: { type: 'boolean', default: false },
+  },
+})
+
+const wanted = names('upkeeps', values.upkeeps, upkeepNames)
+const keys = numbers('seeds', values.seeds).flatMap(seed => wanted.map((upkeep): ContinualKey => ({
+  upkeep, seed, minutes: number('minutes', values.minutes), frames: number('frames', values.frames), maxFrames: number('max-frames', values['max-frames']),
+  tests: number('tests', values.tests), choose: values.choose,
+})))
+
+const done = await linesOf<ContinualResult>(values.results)
+for (const key of values.render ? [] : keys) {
+  if (done.some(result => nameOf(result) === nameOf(key))) continue
+  say(nameOf(key))
+  const folder = join(imageFolder, 'continual', nameOf(key).replaceAll(' ', '-'))
+  const result = await play(key, folder, say)
+  await appendFile(values.results, `${JSON.stringify(result)}\n`)
+  await rm(folder, { recursive: true, force: true })
+  done.push(result)
+}
+process.stdout.write(`${rendered(done).join('\n')}\n`)
+
+function nameOf({ upkeep, seed, minutes, frames, maxFrames, tests, choose }: ContinualKey): string {
+  return `${upkeep}, seed ${String(seed)}, ${String(minutes)} min, ${String(frames)} of ${String(maxFrames)} frames, ${String(tests)} tests${choose ? ', to choose by' : ''}`
+}

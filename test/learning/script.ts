@@ -1,0 +1,47 @@
+/** What the learning benchmarks share: options from the command line, results as JSON lines, means and spreads. */
+import { readFile } from 'node:fs/promises'
+
+export function numbers(what: string, given: string): number[] {
+  return given.split(',').map(text => number(what, text))
+}
+
+export function number(what: string, given: string): number {
+  const value = Number(given)
+  return value > 0 ? value : stop(`--${what} is "${given}", expected a number above 0`)
+}
+
+/** The comma-separated names, each one of `known`. */
+export function names<Name extends string>(what: string, given: string, known: readonly Name[]): Name[] {
+  return given.split(',').map(name => known.find(other => other === name) ?? stop(`--${what}: "${name}", expected some of ${known.join(', ')}`))
+}
+
+/** The lines of a file of JSON lines; none where there is no file. */
+export async function linesOf<Line>(path: string): Promise<Line[]> {
+  const text = await readFile(path, 'utf8').catch(() => '')
+  return text.split('\n').filter(line => line !== '').map(line => JSON.parse(line) as Line)
+}
+
+export function grouped<Item>(items: readonly Item[], nameOf: (item: Item) => string): Map<string, Item[]> {
+  const groups = new Map<string, Item[]>()
+  for (const item of items) groups.set(nameOf(item), [...groups.get(nameOf(item)) ?? [], item])
+  return groups
+}
+
+export function say(text: string): void {
+  process.stderr.write(`${text}\n`)
+}
+
+export function stop(reason: string): never {
+  process.stderr.write(`${reason}\n`)
+  process.exit(2)
+}
+
+export function mean(values: readonly number[]): number {
+  return values.reduce((sum, value) => sum + value, 0) / values.length
+}
+
+/** Standard deviation of a sample. */
+export function spread(values: readonly number[]): number {
+  const middle = mean(values)
+  return Math.sqrt(values.reduce((sum, value) => sum + (value - middle) ** 2, 0) / Math.max(values.length - 1, 1))
+}
