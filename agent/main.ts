@@ -5,7 +5,6 @@ import { PawlError } from './errors.js'
 import { packageVersion } from './lib/package-root.js'
 import { methodAliases, methods, presetNames } from '../trainer/contract.js'
 
-
 /** Ends what runs: the first Ctrl-C or SIGTERM asks, the second insists. */
 function untilInterrupted(): AbortSignal {
   const controller = new AbortController()

@@ -57,7 +57,8 @@ const GateLookSchema = z.looseObject({
 
 const aliases = Object.keys(methodAliases) as (keyof typeof methodAliases)[]
 /** A method by any of its names. */
-export const Method = z.enum([...methods, ...aliases]).transform((name): MethodName => (name in methodAliases ? methodAliases[name as keyof typeof methodAliases] : name as MethodName))
+export const Method = z.enum([...methods, ...aliases])
+  .transform((name): MethodName => (name in methodAliases ? methodAliases[name as keyof typeof methodAliases] : name as MethodName))
 
 export const ModelCardSchema: z.ZodType<ModelCard> = z.looseObject({
   format: z.literal('pawl-model-card/1'),

@@ -24,7 +24,9 @@ export function rendered(results: readonly ContinualResult[]): string[] {
   })
   const byRound = [...groups].map(([name, runs]) => ({
     upkeep: name,
-    ...Object.fromEntries((runs[0]?.rounds ?? []).map(({ round }, index) => [String(round), percent(mean(runs.map(run => run.rounds[index]?.accuracy ?? Number.NaN)))])),
+    ...Object.fromEntries((runs[0]?.rounds ?? []).map(({ round }, index) => [
+      `r${String(round)}`, percent(mean(runs.map(run => run.rounds[index]?.accuracy ?? Number.NaN))),
+    ])),
   }))
   return [...tabled(summary), '', ...tabled(byRound)]
 }

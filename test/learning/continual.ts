@@ -94,7 +94,8 @@ export async function play(key: ContinualKey, folder: string, say: (text: string
     let verdict = { promoted: false, reason: 'not trained' }
     let pseudoLabels = 0
     if (round === 1 || upkeep.retrains) {
-      const spec = specOf(key, upkeep, past, { out: folderOf(round), champion: before === null ? null : { version: before, folder: folderOf(before) } })
+      const champion = before === null ? null : { version: before, folder: folderOf(before) }
+      const spec = specOf(key, upkeep, past, { out: folderOf(round), champion })
       await rm(spec.out, { recursive: true, force: true })
       const { card, evidence } = await trained(spec, () => undefined)
       pseudoLabels = card.pseudoLabels.used

@@ -69,6 +69,9 @@ export interface StreamOptions {
 /** Of each class at the first round, and at every later change. */
 const labels = { first: { labeled: 10, gate: 15, promotion: 15 }, later: { labeled: 6, gate: 2, promotion: 4 } } as const
 
+/** Files written at once. */
+const atOnce = 100
+
 /** The whole story as files; no photograph is used twice. */
 export async function streamOf({ folder, seed, frames, tests, choose }: StreamOptions): Promise<Scene[]> {
   const train = new Deck(await readPhotographs('train'), Random.of(seed, 20))
@@ -76,20 +79,25 @@ export async function streamOf({ folder, seed, frames, tests, choose }: StreamOp
   const scenes: Scene[] = []
   for (const [index, domain] of story.entries()) {
     const place = join(folder, String(index + 1))
-    const noise = Random.of(seed, 22, index)
     const { labeled, gate, promotion } = index === 0 ? labels.first : labels.later
     const ofEach = (count: number) => domain.mix.flatMap((share, label) => (domain.labels && share > 0 ? train.deal(label, count) : []))
     const ofMix = (deck: Deck, count: number) => {
       const whole = domain.mix.reduce((sum, share) => sum + share, 0)
       return domain.mix.flatMap((share, label) => deck.deal(label, Math.round((count * share) / whole)))
     }
-    const parts = { labeled: ofEach(labeled), gate: ofEach(gate), promotion: ofEach(promotion), frames: ofMix(train, frames), test: ofMix(test, tests) }
-    const images = Object.fromEntries(Object.entries(parts).map(([part, photographs]) => [part, photographs.map(photograph => imageOf(join(place, part), photograph))]))
+    const parts = Object.entries({
+      labeled: ofEach(labeled), gate: ofEach(gate), promotion: ofEach(promotion), frames: ofMix(train, frames), test: ofMix(test, tests),
+    })
+    const images = Object.fromEntries(parts.map(([part, photographs]) => [part, photographs.map(photograph => imageOf(join(place, part), photograph))]))
     if (!await access(place).then(() => true, () => false)) {
       const fresh = `${place}.new`
-      for (const [part, photographs] of Object.entries(parts)) {
+      for (const [part, photographs] of parts) {
         for (const name of classes) await mkdir(join(fresh, part, name), { recursive: true })
-        for (const photograph of photographs) await writeFile(imageOf(join(fresh, part), photograph).path, await seen(photograph, domain, noise))
+        for (let start = 0; start < photographs.length; start += atOnce) {
+          await Promise.all(photographs.slice(start, start + atOnce).map(async photograph => {
+            await writeFile(imageOf(join(fresh, part), photograph).path, await seen(photograph, domain, Random.of(seed, 22, index, photograph.index)))
+          }))
+        }
       }
       await rename(fresh, place)
     }
