@@ -64,12 +64,12 @@ export interface ChampionRef {
 export interface GateLook {
   step: number
   open: boolean
-  /** Threshold on the teacher's confidence; null while closed. */
+  /** Threshold on the teacher's confidence; null while closed or paused. */
   threshold: number | null
   /** Gate images predicted above the threshold, and how many of them rightly. */
   accepted: number
   correct: number
-  /** One-sided 95 % Clopper-Pearson lower bound of the precision; 0 when nothing is accepted. */
+  /** The one-sided Clopper-Pearson lower bound of the precision that was decided on, at this look's share of alpha; 0 when nothing is accepted. */
   precisionLowerBound: number
   /** Classes whose pseudo-labels are not used. */
   vetoed: string[]

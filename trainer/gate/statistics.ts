@@ -55,6 +55,11 @@ export function clopperPearsonLower(successes: number, trials: number, alpha: nu
   return bisect(probability => binomialUpperTail(successes, trials, probability) < alpha)
 }
 
+/** Whether that bound lies above `promise`, without the search for it. */
+export function provesAtLeast(promise: number, successes: number, trials: number, alpha: number): boolean {
+  return binomialUpperTail(successes, trials, promise) < alpha
+}
+
 /** One-sided exact upper bound of a proportion at confidence 1 − alpha; 1 for no trials. */
 export function clopperPearsonUpper(successes: number, trials: number, alpha: number): number {
   return 1 - clopperPearsonLower(trials - successes, trials, alpha)
