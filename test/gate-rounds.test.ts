@@ -2,6 +2,8 @@
 import { describe, expect, it } from 'vitest'
 import { Random } from '../trainer/data/random.js'
 import { gateOptions } from '../trainer/gate/pseudo-label-gate.js'
+import { mcnemar, pairedGainScoreLower, normalUpperQuantile, signFlip, spentAlpha } from '../trainer/gate/statistics.js'
+import { chanceOfPromotion, drawScenes } from './gate/promotions.js'
 import { simulate, type Teacher } from './gate/rounds.js'
 
 /** The most of so many rounds in which something of this chance still happens, four standard deviations up. */
@@ -38,5 +40,68 @@ describe('pseudo-label gate over whole rounds', () => {
   it('would break its promise if every look spent all of alpha', () => {
     const { openedWrongly } = simulate({ rounds: 2000, images: 300, kept: 0, teacher: () => belowOpen, random: new Random(5), spendthrift: true })
     expect(openedWrongly).toBeGreaterThan(atMost(2000, alpha))
+  })
+})
+
+// On counts: a challenger that McNemar's test does not prove better is never promoted (`gates.test.ts`), and the guards only refuse.
+describe('promotion gate over many rounds', () => {
+  const rounds = 10_000
+  const share = (promoted: (random: Random) => boolean, random = new Random(3)) => {
+    let count = 0
+    for (let round = 0; round < rounds; round++) if (promoted(random)) count++
+    return count
+  }
+  const alone = { sceneImages: 1, together: 0 }
+  const winsAndLosses = (gains: readonly number[]) => [gains.filter(gain => gain > 0).length, gains.filter(gain => gain < 0).length] as const
+
+  for (const [images, discordance] of [[100, 0.05], [100, 0.3], [300, 0.02], [300, 0.1]] as const) {
+    it(`promotes a challenger as good as the champion no more often than alpha: ${String(images)} images, ${String(100 * discordance)} % discordant`, () => {
+      const models = { images, discordance, gain: 0 }
+      const promoted = share(random => mcnemar(...winsAndLosses(drawScenes(models, alone, random))) < 0.05)
+      expect(promoted).toBeLessThanOrEqual(atMost(rounds, 0.05))
+      // And as often as the binomials say: the simulation is one of this test.
+      const exact = chanceOfPromotion(models, 0.05)
+      expect(exact).toBeLessThan(0.05)
+      expect(Math.abs(promoted - rounds * exact)).toBeLessThan(4 * Math.sqrt(rounds * exact * (1 - exact)) + 1)
+    })
+  }
+
+  it('does so too on frames that are right or wrong together, where McNemar by image would not', () => {
+    const models = { images: 200, discordance: 0.2, gain: 0 }
+    for (const together of [0.3, 1]) {
+      const scenes = { sceneImages: 5, together }
+      expect(share(random => signFlip(drawScenes(models, scenes, random)) < 0.05)).toBeLessThanOrEqual(atMost(rounds, 0.05))
+    }
+    const byImage = share(random => {
+      const gains = drawScenes(models, { sceneImages: 5, together: 1 }, random)
+      const [wins, losses] = winsAndLosses(gains)
+      return mcnemar(5 * wins, 5 * losses) < 0.05
+    })
+    expect(byImage).toBeGreaterThan(2 * rounds * 0.05)
+  })
+
+  it('promotes one of eight challengers in a row, on one set of images, no more often than alpha', () => {
+    const models = { images: 200, discordance: 0.2, gain: 0 }
+    // What one challenger has right tells of the next: half of the images go as they went for the last one.
+    const promoted = share(random => {
+      let gains = drawScenes(models, alone, random)
+      for (let attempt = 1; attempt <= 8; attempt++) {
+        if (mcnemar(...winsAndLosses(gains)) < spentAlpha(0.05, attempt)) return true
+        const fresh = drawScenes(models, alone, random)
+        gains = gains.map((gain, index) => (random.float() < 0.5 ? gain : fresh[index] ?? 0))
+      }
+      return false
+    })
+    expect(promoted).toBeLessThanOrEqual(atMost(rounds, 0.05))
+  })
+
+  it('refreshes with a challenger that is worse by the margin hardly more often than alpha: the bound is no exact one', () => {
+    for (const [images, discordance] of [[300, 0.05], [1000, 0.1]] as const) {
+      const promoted = share(random => {
+        const [wins, losses] = winsAndLosses(drawScenes({ images, discordance, gain: -0.02 }, alone, random))
+        return pairedGainScoreLower(wins, losses, images, normalUpperQuantile(0.05)) > -0.02
+      })
+      expect(promoted).toBeLessThanOrEqual(atMost(rounds, 0.06))
+    }
   })
 })

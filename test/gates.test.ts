@@ -8,9 +8,6 @@ import { clopperPearsonLower } from '../trainer/gate/statistics.js'
 
 const classes = ['a', 'b', 'c']
 
-/** The most of `trials` that an event of this chance still happens, four standard deviations up. */
-const atMost = (trials: number, chance: number) => trials * chance + 4 * Math.sqrt(trials * chance * (1 - chance))
-
 describe('pseudo-label gate', () => {
   const { openAt, closeBelow, leastAccepted, leastPerClass, patience, alpha } = gateOptions
   const looks = 13
@@ -170,15 +167,15 @@ describe('promotion gate', () => {
     nll = usual): PairedEvidence {
     const labels = Array.from({ length: images }, (_, index) => index % classes.length)
     return {
-      classes, labels,
+      classes, labels, scenes: labels.map((_, index) => String(index)),
       challenger: predictions(labels, labels.map((label, index) => challenger(index, label)), nll),
       champion: champion && predictions(labels, labels.map((_, index) => champion(index)), usual),
     }
   }
 
-  const judge = (paired: PairedEvidence, alpha = 0.05, attempt = 1): Verdict => {
+  const judge = (paired: PairedEvidence, alpha = 0.05, attempt = 1, refreshMargin = 0): Verdict => {
     const random = new Random(1)
-    return decide(paired, { alpha, attempt, random: () => random.float() })
+    return decide(paired, { alpha, attempt, refreshMargin, random: () => random.float() })
   }
 
   const below = (count: number) => (index: number) => index < count
@@ -212,7 +209,8 @@ describe('promotion gate', () => {
   const pairOf = (images: [boolean, boolean, number][]): PairedEvidence => {
     const labels = images.map(([, , label]) => label)
     const [own, other] = [images.map(([hit]) => hit), images.map(([, hit]) => hit)]
-    return { classes, labels, challenger: predictions(labels, own, usual), champion: predictions(labels, other, usual) }
+    const scenes = labels.map((_, index) => String(index))
+    return { classes, labels, scenes, challenger: predictions(labels, own, usual), champion: predictions(labels, other, usual) }
   }
 
   it('gives the counts that it decided on, and promotes only what is proved by them', () => {
@@ -238,28 +236,58 @@ describe('promotion gate', () => {
     }))
   })
 
-  /** A sequence of challengers against one champion on the same images; how many sequences promote one, of `sequences`. */
-  function promotions({ sequences, attempts, images, champion, challenger, alpha }:
-  { sequences: number; attempts: number[]; images: number; champion: number; challenger: number; alpha: number }): number {
-    const random = new Random(11)
-    const draw = (accuracy: number) => Array.from({ length: images }, () => random.float() < accuracy)
-    return Array.from({ length: sequences }, () => {
-      const serving = draw(champion)
-      return attempts.some(attempt => {
-        const next = draw(challenger)
-        return judge(evidence(images, index => next[index]!, index => serving[index]!), alpha, attempt).promoted
-      })
-    }).filter(Boolean).length
+  /** The same evidence, every image shown by so many frames. */
+  const repeated = ({ classes: names, labels, challenger, champion }: PairedEvidence, times: number): PairedEvidence => {
+    const each = <T>(values: readonly T[]) => values.flatMap(value => new Array<T>(times).fill(value))
+    const both = ({ predicted, nll }: Predictions) => ({ predicted: each(predicted), nll: each(nll) })
+    return {
+      classes: names, labels: each(labels), scenes: each(labels.map((_, index) => String(index))),
+      challenger: both(challenger), champion: champion && both(champion),
+    }
   }
 
-  it('promotes one of five challengers that are as good as the champion no more often than alpha', () => {
-    const promoted = promotions({ sequences: 300, attempts: [1, 2, 3, 4, 5], images: 40, champion: 0.8, challenger: 0.8, alpha: 0.2 })
-    expect(promoted).toBeLessThanOrEqual(atMost(300, 0.2))
+  it('learns nothing from frames that show the same scene again', () => {
+    fc.assert(fc.property(bits, fc.integer({ min: 2, max: 6 }), (images, times) => {
+      const [once, often] = [judge(pairOf(images), 0.2), judge(repeated(pairOf(images), times), 0.2)]
+      expect(often.comparison.scenes).toBe(images.length)
+      expect(often.comparison.p).toBeCloseTo(once.comparison.p, 9)
+      expect(often.comparison.gainLowerBound).toBeCloseTo(once.comparison.gainLowerBound, 9)
+      often.comparison.intervalChallenger.forEach((end, side) => { expect(end).toBeCloseTo(once.comparison.intervalChallenger[side]!, 9) })
+      const regressionsOf = ({ comparison }: Verdict) => comparison.perClass.map(({ regressionP }) => regressionP ?? Number.NaN)
+      regressionsOf(often).forEach((p, label) => { expect(p).toBeCloseTo(regressionsOf(once)[label]!, 9) })
+    }))
+    // 12 images won, of 3 scenes.
+    const few = evidence(60, below(60), below(48))
+    expect(judge(few)).toMatchObject({ promoted: true, comparison: { scenes: 60 } })
+    const scenes = few.labels.map((_, index) => String(Math.floor(index / 4)))
+    expect(judge({ ...few, scenes })).toMatchObject({ promoted: false, reason: 'inconclusive', comparison: { scenes: 15, wins: 12, p: 1 / 8 } })
+    expect(judge({ ...few, scenes }).explanation).toContain('60 in 15 scenes')
+    const firstOnes = evidence(60, below(33), null)
+    expect(judge(firstOnes).promoted).toBe(true)
+    expect(judge({ ...firstOnes, scenes }).reason).toBe('below-chance')
   })
 
-  it('usually promotes a challenger that is clearly better, at the first attempt and at the fourth', () => {
-    const better = { sequences: 60, images: 200, champion: 0.75, challenger: 0.9, alpha: 0.05 }
-    expect(promotions({ ...better, attempts: [1] })).toBeGreaterThan(54)
-    expect(promotions({ ...better, attempts: [4] })).toBeGreaterThan(48)
+  describe('that may refresh', () => {
+    const like = evidence(1000, index => index % 40 !== 1, index => index % 40 !== 2)
+
+    it('promotes one that is not better but surely not worse by the margin, and only where it is told to', () => {
+      expect(judge(like)).toMatchObject({ promoted: false, reason: 'inconclusive', comparison: { wins: 25, losses: 25 } })
+      expect(judge(like, 0.05, 1, 0.02)).toMatchObject({ promoted: true, reason: 'refreshed' })
+      expect(judge(like, 0.05, 1, 0.005)).toMatchObject({ promoted: false, reason: 'inconclusive' })
+      // A margin that 1,000 images prove is too much for 60, and for a late attempt.
+      expect(judge(evidence(60, below(55), below(55)), 0.05, 1, 0.02).reason).toBe('inconclusive')
+      expect(judge(like, 0.05, 40, 0.02).reason).toBe('inconclusive')
+    })
+
+    it('still says which are better, and refuses what lost a class, images or likelihood', () => {
+      for (const [reason, , paired] of cases) if (reason !== 'inconclusive') expect(judge(paired, 0.05, 1, 0.4).reason).toBe(reason)
+    })
+
+    it('never promotes one that is seen to be worse by the margin', () => {
+      fc.assert(fc.property(bits, fc.double({ min: 0.001, max: 0.3, noNaN: true }), (images, margin) => {
+        const { reason, comparison: { wins, losses } } = judge(pairOf(images), 0.2, 1, margin)
+        if (reason === 'refreshed') expect((wins - losses) / images.length).toBeGreaterThan(-margin)
+      }))
+    })
   })
 })

@@ -8,6 +8,8 @@ export type MethodName = (typeof methods)[number]
 export interface LabeledImage {
   path: string
   label: string
+  /** What it shows besides: images of one scene are right or wrong together. Absent: a scene of its own. */
+  scene?: string | undefined
 }
 
 /** One round: everything that it needs to know. Paths are absolute. */
@@ -100,6 +102,8 @@ export interface PairedEvidence {
   classes: string[]
   /** True class of each image, an index into `classes`. */
   labels: number[]
+  /** Scene of each image. */
+  scenes: string[]
   challenger: Predictions
   champion: Predictions | null
 }

@@ -207,7 +207,7 @@ async function compare(
   }
   const challenger = await predict(spec.out)
   const champion = spec.champion ? await predict(spec.champion.folder) : null
-  return { evidence: { classes: [...classes], labels, challenger, champion }, unreadable }
+  return { evidence: { classes: [...classes], labels, scenes: items.map(({ scene, path }) => scene ?? path), challenger, champion }, unreadable }
 }
 
 function dataHash(...groups: readonly (readonly Uint8Array[])[]): string {
