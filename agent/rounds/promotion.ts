@@ -122,7 +122,8 @@ function compare(evidence: PairedEvidence, { alpha, attempt }: PromotionOptions)
   const gains = labels.map((_, index) => gainAt(evidence, index))
   const [wins, losses] = [1, -1].map(gain => count(gains.map(value => value === gain))) as [number, number]
   const interval = (correct: number) => wilsonInterval(correct * scenes.worth, images * scenes.worth)
-  const regressions = champion ? holm(classes.map((_, label) => signFlip(scenes.sums(gains.map((gain, index) => (labels[index] === label ? -gain : 0)))))) : null
+  const lossesOf = (label: number) => scenes.sums(gains.map((gain, index) => (labels[index] === label ? -gain : 0)))
+  const regressions = champion ? holm(classes.map((_, label) => signFlip(lossesOf(label)))) : null
   return {
     images,
     scenes: scenes.count,
