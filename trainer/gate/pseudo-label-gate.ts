@@ -9,10 +9,11 @@
  * Within a look the thresholds are tested in a fixed order, each at the look's own share of alpha; over the looks the shares add up to alpha
  * (Bonferroni), so looks may resemble each other as they like.
  *
- * NOT PROMISED: anything of the teacher that learns on between two looks; the precision of a single class (its veto is a safeguard, not a
- * test); pictures unlike the gate split, or a gate split of frames that are copies of each other. And looks adapt: until the gate opens
- * for the first time no teacher depends on the labels of the gate split, so up to there the promises hold strictly; after it a teacher has
- * learned from what the gate let through, a few bits of those labels, and they are Bonferroni's for teachers that had not.
+ * NOT PROMISED: anything of the teacher that learns on between two looks; the precision of a single class, or of what a veto leaves (vetoes
+ * are a safeguard, not a test); pictures unlike the gate split, or a gate split of frames that resemble each other. And looks adapt. Until the
+ * gate opens for the first time, no teacher of a round from scratch depends on the labels of the gate split: up to there the promises hold
+ * strictly. After it, and in a round that starts from a champion of the same gate split, a teacher has learned from what the gate let through, a
+ * few bits of those labels, and the promises are those for teachers that had not.
  * Figures: README.md beside this file.
  */
 import type { GateLook } from '../contract.js'
