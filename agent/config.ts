@@ -60,6 +60,7 @@ const Config = z.strictObject({
     backend: z.enum(['auto', 'onnxruntime', 'tensorflow']).default('auto').describe('Engine that trains'),
     lanes: z.number().int().min(0).max(64).default(0).describe('Processor cores that a round uses; 0: all'),
     alpha: z.number().gt(0).lt(0.5).default(0.05).describe('Chance of promoting a challenger that is not better, over all rounds on one validation set'),
+    refreshMargin: z.number().min(0).lt(0.5).default(0).describe('Accuracy, as a share, that a challenger not proved better may cost and still be promoted, so that the model keeps up with its site; 0: none is. Each such promotion may cost that much, and the losses add up'),
     seed: z.number().int().min(0).default(1).describe('Seed of the first round; later rounds count on from it'),
   }).prefault({}),
   mqtt: z.strictObject({

@@ -13,6 +13,7 @@ const Interval = z.tuple([z.number(), z.number()])
 
 const ComparisonSchema = z.looseObject({
   images: Count,
+  scenes: Count.optional(),
   wins: Count,
   losses: Count,
   p: z.number(),
@@ -33,7 +34,7 @@ export const PromotionRecordSchema: z.ZodType<PromotionRecord> = z.looseObject({
   decidedAtMs: TimeMs,
   promoted: z.boolean(),
   reason: z.enum([
-    'first-model', 'better', 'inconclusive', 'regressed', 'class-regressed', 'likelihood-worse', 'below-chance', 'no-evidence',
+    'first-model', 'better', 'refreshed', 'inconclusive', 'regressed', 'class-regressed', 'likelihood-worse', 'below-chance', 'no-evidence',
     'labels', 'diverged', 'export-mismatch', 'out-of-memory', 'out-of-time', 'stopped', 'crashed',
   ]),
   explanation: z.string(),

@@ -140,6 +140,19 @@ describe('labels', () => {
     }), { numRuns: 15 })
   })
 
+  it('are of one scene, and on one side, where their names tell that they are frames of one minute', async () => {
+    const hash = '0123456789ab'
+    const frames = (minute: number, count: number) => Array.from({ length: count }, (_, index) => `${String(noonMs + minute * 60_000 + index * 900)}-${hash}.jpg`)
+    const minutes = Array.from({ length: 40 }, (_, minute) => frames(minute, 3)).flat()
+    const split = await readLabels(await write({ a: minutes, b: ['photo.png', ...named('y', 20), ...minutes.map(name => name.toUpperCase())] }), null)
+    const all = Object.entries(split).flatMap(([side, images]: [string, LabelSplit['gate']]) => images.map(image => ({ ...image, side })))
+    const scenes = new Map<string, Set<string>>()
+    for (const { scene, side } of all) if (scene !== undefined) scenes.set(scene, (scenes.get(scene) ?? new Set()).add(side))
+    expect(scenes.size).toBe(40)
+    for (const where of scenes.values()) expect(where.size).toBe(1)
+    expect(all.filter(({ scene }) => scene === undefined).map(({ label }) => label)).toEqual(new Array<string>(141).fill('b'))
+  })
+
   it('keep back about a fifth for each gate, and none of a class with fewer than five', async () => {
     const split = await readLabels(await write({ a: named('x', 500), b: named('y', 500), rare: named('z', 4) }), null)
     for (const part of [split.gate, split.promotion]) expect(Math.abs(part.length - 200)).toBeLessThan(4 * Math.sqrt(160))

@@ -18,7 +18,7 @@ function resultOf(spec: RoundSpec, images: number): RoundResult {
       files: { 'model.onnx': '', 'weights.safetensors': '' },
     },
     evidence: {
-      classes: ['a', 'b'], labels: Array.from({ length: images }, () => 0), champion: null,
+      classes: ['a', 'b'], labels: Array.from({ length: images }, () => 0), scenes: Array.from({ length: images }, (_, index) => String(index)), champion: null,
       challenger: { predicted: Array.from({ length: images }, () => 0), nll: Array.from({ length: images }, () => 0.1) },
     },
     quarantined: [],

@@ -2,8 +2,8 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { Random } from '../trainer/data/random.js'
 import {
-  binomialUpperTail, clopperPearsonLower, clopperPearsonUpper, holm, logGamma, mcnemar, pairedGainLower, pairedGainScoreLower,
-  pairedPermutation, spentAlpha, wilsonInterval,
+  binomialUpperTail, clopperPearsonLower, clopperPearsonUpper, effectiveImages, holm, logGamma, mcnemar, normalUpperQuantile, pairedGainScoreLower,
+  pairedPermutation, provesAtLeast, signFlip, spentAlpha, wilsonInterval,
 } from '../trainer/gate/statistics.js'
 
 const probability = fc.double({ min: 0.001, max: 0.999, noNaN: true })
@@ -101,6 +101,12 @@ describe('proportions', () => {
     expect(bound(0, 5)).toBeCloseTo(0.65, 2)
   })
 
+  it('are proved exactly where their lower bound lies above the promise', () => {
+    fc.assert(fc.property(trialsUpTo(500), probability, alphas, ([successes, trials], promise, alpha) => {
+      expect(provesAtLeast(promise, successes, trials, alpha)).toBe(clopperPearsonLower(successes, trials, alpha) > promise)
+    }))
+  })
+
   it('are unknown without a trial', () => {
     expect([clopperPearsonLower(0, 0, 0.05), clopperPearsonUpper(0, 0, 0.05), ...wilsonInterval(0, 0)]).toEqual([0, 1, 0, 1])
   })
@@ -127,6 +133,48 @@ describe('McNemar', () => {
   it('calls equal models different no more often than alpha, whatever the number of pairs', () => {
     fc.assert(fc.property(fc.integer({ min: 0, max: 200 }), fc.double({ min: 1e-4, max: 0.5, noNaN: true }), (pairs, alpha) => {
       expect(sum(binomial(pairs, 0.5).filter((_, wins) => mcnemar(wins, pairs - wins) < alpha))).toBeLessThanOrEqual(alpha + 1e-9)
+    }))
+  })
+})
+
+/** All sign flips of whole numbers, one by one: the share whose sum is as large. */
+function flipped(values: readonly number[]): number {
+  const observed = sum(values)
+  let asLarge = 0
+  for (let flips = 0; flips < 2 ** values.length; flips++) {
+    if (sum(values.map((value, index) => ((flips >> index) & 1 ? -value : value))) >= observed) asLarge++
+  }
+  return asLarge / 2 ** values.length
+}
+
+describe('sign flips of scenes', () => {
+  it('are counted exactly', () => {
+    fc.assert(fc.property(fc.array(fc.integer({ min: -5, max: 5 }), { maxLength: 10 }), values => {
+      expect(signFlip(values)).toBeCloseTo(flipped(values), 12)
+    }))
+  })
+
+  it('are McNemar\'s test where no scene has more than one image between the models, however many there are', () => {
+    fc.assert(fc.property(fc.nat(300), fc.nat(300), fc.nat(50), (wins, losses, ties) => {
+      const scenes = [...new Array<number>(wins).fill(1), ...new Array<number>(losses).fill(-1), ...new Array<number>(ties).fill(0)]
+      expect(signFlip(scenes)).toBe(mcnemar(wins, losses))
+      // By way of the sums too: twice as much of everything changes nothing.
+      expect(signFlip(scenes.map(gain => 2 * gain))).toBeCloseTo(mcnemar(wins, losses), 10)
+    }))
+  })
+
+  it('ask for scenes, not for images: five scenes prove nothing, six do', () => {
+    expect(signFlip(new Array<number>(5).fill(40))).toBe(1 / 32)
+    expect(signFlip([100])).toBe(0.5)
+    expect(signFlip([])).toBe(1)
+    expect(signFlip(new Array<number>(2000).fill(3))).toBe(0)
+  })
+
+  it('are worth as many images as there are scenes when these are alike, and fewer when they are not', () => {
+    expect([effectiveImages([1, 1, 1]), effectiveImages([5, 5]), effectiveImages([])]).toEqual([3, 2, 0])
+    fc.assert(fc.property(fc.array(fc.integer({ min: 1, max: 50 }), { minLength: 1 }), scenes => {
+      expect(effectiveImages(scenes)).toBeLessThanOrEqual(scenes.length + 1e-9)
+      expect(effectiveImages(scenes)).toBeGreaterThanOrEqual(1)
     }))
   })
 })
@@ -170,20 +218,10 @@ describe('several tests', () => {
 })
 
 describe('paired permutation', () => {
-  /** All sign flips, in whole tenths so that equal sums are equal. */
-  function exactly(tenths: readonly number[]): number {
-    const observed = sum(tenths)
-    let asLarge = 0
-    for (let flips = 0; flips < 2 ** tenths.length; flips++) {
-      if (sum(tenths.map((value, index) => ((flips >> index) & 1 ? -value : value))) >= observed) asLarge++
-    }
-    return asLarge / 2 ** tenths.length
-  }
-
   it('agrees with the count of all sign flips, ties included', () => {
     fc.assert(fc.property(fc.array(fc.integer({ min: -5, max: 5 }), { minLength: 1, maxLength: 10 }), fc.nat(), (tenths, seed) => {
       const random = new Random(seed)
-      const exact = exactly(tenths)
+      const exact = flipped(tenths)
       const found = pairedPermutation(tenths.map(value => value / 10), () => random.float())
       expect(Math.abs(found - exact)).toBeLessThan(5 * Math.sqrt((exact * (1 - exact)) / 2000) + 1 / 2000)
     }), { seed: 1, numRuns: 200 })
@@ -199,30 +237,6 @@ describe('paired permutation', () => {
 })
 
 describe('the bound of the paired gain', () => {
-  it('lies below the gain, falls with every loss, and proves nothing without images', () => {
-    fc.assert(fc.property(fc.nat(100), fc.nat(100), fc.nat(1000), (wins, losses, ties) => {
-      const images = wins + losses + ties + 1
-      const bound = pairedGainLower(wins, losses, images)
-      expect(bound).toBeLessThanOrEqual((wins - losses) / images)
-      expect(bound).toBeGreaterThanOrEqual(-1)
-      expect(pairedGainLower(wins, losses + 1, images)).toBeLessThanOrEqual(bound)
-    }))
-    expect(pairedGainLower(0, 0, 0)).toBe(-1)
-    expect(pairedGainLower(5, 5, 100)).toBeCloseTo(-1.644854 * Math.sqrt(0.1 / 100) - 0.01, 12)
-  })
-
-  it('holds about 95 times in 100 where models differ on a fifth of 100 images', () => {
-    for (const [win, lose] of [[0.1, 0.1], [0.15, 0.05], [0.05, 0.15], [0.3, 0.1]] as const) {
-      const discordant = binomial(100, win + lose)
-      const held = sum(discordant.flatMap((chance, pairs) => binomial(pairs, win / (win + lose))
-        .map((share, wins) => (pairedGainLower(wins, pairs - wins, 100) <= win - lose ? chance * share : 0))))
-      expect(held).toBeGreaterThan(0.945)
-      expect(held).toBeLessThan(0.99)
-    }
-  })
-})
-
-describe('the score bound of the paired gain', () => {
   it('lies below the gain, falls with every loss, and has its closed form where no pair is discordant', () => {
     fc.assert(fc.property(fc.nat(100), fc.nat(100), fc.nat(1000), (wins, losses, ties) => {
       const images = wins + losses + ties + 1
@@ -246,6 +260,30 @@ describe('the score bound of the paired gain', () => {
           .map((share, wins) => (share > 1e-5 && pairedGainScoreLower(wins, pairs - wins, images) > -tolerance ? chance * share : 0)))))
         expect(passed).toBeLessThan(0.065)
       }
+    }
+  })
+
+  it('excludes about the loss that Wald\'s bound would, where the models differ on a tenth of the images, and never more', () => {
+    for (const [images, loss] of [[100, 0.052], [200, 0.037], [500, 0.023], [1000, 0.016]] as const) {
+      const bound = -pairedGainScoreLower(images / 20, images / 20, images)
+      expect(bound).toBeGreaterThan(loss - 0.0005)
+      expect(bound).toBeLessThan(loss * 1.1)
+    }
+  })
+
+  it('holds about 95 times in 100 where models differ on a fifth of 100 images', () => {
+    for (const [win, lose] of [[0.1, 0.1], [0.15, 0.05], [0.05, 0.15], [0.3, 0.1]] as const) {
+      const discordant = binomial(100, win + lose)
+      const held = sum(discordant.flatMap((chance, pairs) => (chance < 1e-7 ? [] : binomial(pairs, win / (win + lose))
+        .map((share, wins) => (pairedGainScoreLower(wins, pairs - wins, 100) <= win - lose ? chance * share : 0)))))
+      expect(held).toBeGreaterThan(0.94)
+      expect(held).toBeLessThan(0.99)
+    }
+  })
+
+  it('is asked at the deviations that a table of the normal distribution gives', () => {
+    for (const [alpha, z] of [[0.5, 0], [0.05, 1.644854], [0.025, 1.959964], [0.001, 3.090232], [1e-6, 4.753424]] as const) {
+      expect(normalUpperQuantile(alpha)).toBeCloseTo(z, 5)
     }
   })
 })

@@ -43,7 +43,7 @@ export interface Checkpoint {
 }
 
 /** Counts up whenever a checkpoint of before means something else than one of now. */
-export const checkpointFormat = 1
+export const checkpointFormat = 2
 const fileName = 'checkpoint.safetensors'
 
 export class Checkpoints {

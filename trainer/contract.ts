@@ -11,6 +11,8 @@ export const methodAliases = { ssmae: 'pawl', 'ssmae-ungated': 'ungated' } as co
 export interface LabeledImage {
   path: string
   label: string
+  /** What it shows besides: images of one scene are right or wrong together. Absent: a scene of its own. */
+  scene?: string | undefined
 }
 
 /** One round: everything that it needs to know. Paths are absolute. */
@@ -67,12 +69,12 @@ export interface ChampionRef {
 export interface GateLook {
   step: number
   open: boolean
-  /** Threshold on the teacher's confidence; null while closed. */
+  /** Threshold on the teacher's confidence; null while closed or paused. */
   threshold: number | null
   /** Gate images predicted above the threshold, and how many of them rightly. */
   accepted: number
   correct: number
-  /** One-sided 95 % Clopper-Pearson lower bound of the precision; 0 when nothing is accepted. */
+  /** The one-sided Clopper-Pearson lower bound of the precision that was decided on, at this look's share of alpha; 0 when nothing is accepted. */
   precisionLowerBound: number
   /** Classes whose pseudo-labels are not used. */
   vetoed: string[]
@@ -103,6 +105,8 @@ export interface PairedEvidence {
   classes: string[]
   /** True class of each image, an index into `classes`. */
   labels: number[]
+  /** Scene of each image. */
+  scenes: string[]
   challenger: Predictions
   champion: Predictions | null
 }

@@ -4,6 +4,7 @@ import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { ModelFile } from './backend/model-file.js'
 import { RoundError, type LabeledImage, type ModelCard, type PairedEvidence, type RoundEvent, type RoundFailure, type RoundPhase, type RoundResult, type RoundSpec } from './contract.js'
+import { judgesOf, refuseLeaked, withoutJudges } from './data/leaks.js'
 import { loadImages, type Unreadable } from './data/load.js'
 import { checkpointFormat, Checkpoints } from './checkpoint.js'
 import { chooseEngine, onTrial } from './engines.js'
@@ -125,7 +126,10 @@ async function load(spec: RoundSpec, recipe: Recipe, { signal, onEvent }: RoundO
   const labeled = await loadImages(spec.labeled, pathOf, size, signal)
   const gate = await loadImages(spec.gate, pathOf, size, signal)
   const wanted = recipe.reconstruction || recipe.gate !== 'never' ? spec.unlabeled : []
-  const unlabeled = await loadImages(wanted, path => path, size, signal)
+  // Of the promotion split no more is looked at here than whether an image of it is to be learned from.
+  const judges = judgesOf(gate, await loadImages(spec.promotion, pathOf, size, signal))
+  refuseLeaked(labeled, judges)
+  const unlabeled = withoutJudges(await loadImages(wanted, path => path, size, signal), judges)
   const unreadable: Unreadable[] = [labeled, gate, unlabeled].flatMap(part => part.unreadable)
   for (const { path, reason } of unreadable) onEvent({ type: 'quarantine', path, reason })
   const classes = [...new Set(labeled.items.map(({ label }) => label))].sort()
@@ -189,11 +193,13 @@ function identityOf(
   return createHash('sha256').update(JSON.stringify(decides)).update(dataHash(data.labeled.pixels, data.gate.pixels)).digest('hex')
 }
 
-/** Both models, as the files that would serve, on the promotion split: opened here, and only here. */
+/** Both models, as the files that would serve, on the promotion split: here alone is it predicted on. */
 async function compare(
-  spec: RoundSpec, classes: readonly string[], signal: AbortSignal,
+  spec: RoundSpec, known: readonly string[], signal: AbortSignal,
 ): Promise<{ evidence: PairedEvidence; unreadable: Unreadable[] }> {
   const { items, pixels, unreadable } = await loadImages(spec.promotion, ({ path }) => path, presets[spec.preset].size, signal)
+  // A class that the challenger does not know any more is one that it gets wrong.
+  const classes = [...new Set([...known, ...items.map(({ label }) => label)])].sort()
   const labels = labelsOf(items, classes)
   const predict = async (folder: string) => {
     const model = await ModelFile.open(await readFile(join(folder, 'model.onnx')))
@@ -206,7 +212,7 @@ async function compare(
   }
   const challenger = await predict(spec.out)
   const champion = spec.champion ? await predict(spec.champion.folder) : null
-  return { evidence: { classes: [...classes], labels, challenger, champion }, unreadable }
+  return { evidence: { classes, labels, scenes: items.map(({ scene, path }) => scene ?? path), challenger, champion }, unreadable }
 }
 
 function dataHash(...groups: readonly (readonly Uint8Array[])[]): string {

@@ -13,7 +13,7 @@ import type { RoundImages, RoundOptions } from './round.js'
 
 /** Time kept back for export and evidence: a share of the minutes, and no less than these seconds. */
 const reserve = { share: 0.05, seconds: 3 }
-/** Looks at the gate split while pseudo-labels are on. */
+/** Looks at the gate split while pseudo-labels are on, at most; one more may come before. */
 const gateLooks = 12
 /** Share of the semi-supervised phase over which the weight of the pseudo-labels ramps up. */
 const ramp = 0.3
@@ -73,7 +73,7 @@ export async function teach(teaching: Teaching) {
   }
 
   const look = async (view: 'weak' | 'plain') => {
-    const decision = lookThroughGate(recipe.gate, progress.decision?.next ?? closedGate,
+    const decision = lookThroughGate(recipe.gate, progress.decision?.next ?? closedGate(1 + gateLooks),
       { step: progress.steps, classes: data.classes, probabilities: await learner.judge(view), labels: gateLabels })
     progress.decision = decision
     progress.looks.push(decision.look)

@@ -7,6 +7,7 @@ import type { LabeledImage } from '../../trainer/contract.js'
 import { PawlError } from '../errors.js'
 import { writeDurably } from '../lib/durable.js'
 import { groupBy } from '../lib/group.js'
+import { capturedAtMsOf } from './store.js'
 
 const imageName = /^[^.].*\.(jpe?g|png)$/i
 
@@ -34,13 +35,23 @@ export async function readClassFolders(folder: string): Promise<{ images: Labele
   for (const label of labels) {
     const names = (await readdir(join(folder, label))).filter(name => imageName.test(name)).sort()
     if (names.length === 0) empty.push(label)
-    for (const name of names) images.push({ path: join(folder, label, name), label })
+    for (const name of names) images.push({ path: join(folder, label, name), label, ...sceneOf(name) })
   }
   return { images, empty }
 }
 
 /**
- * Splits labels by a hash of each file's name, so that an image stays on its side whatever is added later. With a validation folder
+ * Frames of one minute show the same things in the same light: they are one scene. The name of a stored frame, which a label keeps, tells
+ * the minute but not the camera, so cameras share scenes. Other names tell nothing: each image is a scene of its own.
+ */
+function sceneOf(name: string): { scene?: string } {
+  const capturedAtMs = capturedAtMsOf(name)
+  return capturedAtMs === null ? {} : { scene: `minute ${String(Math.floor(capturedAtMs / 60_000))}` }
+}
+
+/**
+ * Splits labels by a hash of each file's name, or of the scene that it tells, so that an image stays on its side whatever is added later and
+ * no frame is judged beside another of its minute that taught. With a validation folder
  * all of `folder` teaches and its images go half and half to the gates; without one, a fifth of each class goes to each gate.
  * Errors: LABELS_INSUFFICIENT, saying which folder lacks what.
  */
@@ -86,8 +97,8 @@ function divided(
 }
 
 /** Uniform in [0, 1), from the file's name alone. */
-function hashOf({ path }: LabeledImage): number {
-  return createHash('sha256').update(basename(path)).digest().readUInt32BE() / 2 ** 32
+function hashOf({ path, scene }: LabeledImage): number {
+  return createHash('sha256').update(scene ?? basename(path)).digest().readUInt32BE() / 2 ** 32
 }
 
 /** Copies class folders in, empty ones too; files that are there already stay. Each appears whole. Gives the number of new files. */

@@ -26,6 +26,12 @@ export interface FrameStoreOptions {
 /** `<time>-<hash>.jpg`, the time in milliseconds since 1970. */
 const frameName = /^(\d+)-[0-9a-f]{12}\.jpg$/
 
+/** When a frame was captured, from its file's name; null for the name of no frame. */
+export function capturedAtMsOf(name: string): number | null {
+  const time = frameName.exec(name)?.[1]
+  return time === undefined ? null : Number(time)
+}
+
 export class FrameStore {
   private readonly options: FrameStoreOptions
   /** Oldest first. */
@@ -39,10 +45,10 @@ export class FrameStore {
   /** Finds what is there and changes nothing: safe beside a running daemon. */
   async read(): Promise<void> {
     for (const path of await this.filesBelow()) {
-      const time = frameName.exec(basename(path))?.[1]
-      if (time === undefined) continue
+      const capturedAtMs = capturedAtMsOf(basename(path))
+      if (capturedAtMs === null) continue
       const { size } = await stat(path)
-      this.frames.push({ path, camera: basename(join(path, '..', '..')), capturedAtMs: Number(time), bytes: size })
+      this.frames.push({ path, camera: basename(join(path, '..', '..')), capturedAtMs, bytes: size })
       this.bytes += size
     }
     this.frames.sort((a, b) => a.capturedAtMs - b.capturedAtMs)

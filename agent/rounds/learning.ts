@@ -142,7 +142,7 @@ export class Learning {
     // Counted on disk before anybody sees a result: a round that ends without one has cost nothing.
     const attempt = spec.champion ? await registry.countAttempt(hashOf(spec.promotion)) : 1
     const random = Random.of(spec.seed, attempt)
-    const verdict = decide(evidence, { alpha: config.alpha, attempt, random: () => random.float() })
+    const verdict = decide(evidence, { alpha: config.alpha, refreshMargin: config.refreshMargin, attempt, random: () => random.float() })
     const decisionFor = (version: number): PromotionRecord => ({
       ...facts, ...verdict, challenger: version,
       accuracyChampion: accuracyOf(evidence, evidence.champion), accuracyChallenger: accuracyOf(evidence, evidence.challenger),

@@ -1,15 +1,20 @@
 /**
  * The promotion gate: whether a finished challenger replaces the champion, from their paired predictions on images that neither
  * learned from. Pure. Whatever is not proved keeps the champion.
+ *
+ * Images of one scene are right or wrong together, so scenes are what is counted: the tests flip the signs of whole scenes (with one image
+ * a scene that is McNemar's), and the bounds take a scene for one image. The flips are exact where two equal models might as well have
+ * changed places in every scene.
  */
 import type { PairedEvidence, RoundFailure } from '../../trainer/contract.js'
 import {
-  clopperPearsonLower, holm, mcnemar, pairedGainLower, pairedPermutation, spentAlpha, wilsonInterval,
+  clopperPearsonLower, effectiveImages, holm, normalUpperQuantile, pairedGainScoreLower, pairedPermutation, signFlip, spentAlpha, wilsonInterval,
 } from '../../trainer/index.js'
 
 export type PromotionReason =
   | 'first-model'
   | 'better'
+  | 'refreshed'
   | 'inconclusive'
   | 'regressed'
   | 'class-regressed'
@@ -21,19 +26,21 @@ export type PromotionReason =
 /** What the models are worth on the promotion split; the challenger's side alone when there was no champion. */
 export interface Comparison {
   images: number
+  /** Scenes that the images show; absent in records of before scenes were told apart. */
+  scenes?: number | undefined
   /** Images that only the challenger, and only the champion, has right. */
   wins: number
   losses: number
-  /** Exact one-sided McNemar. */
+  /** Exact one-sided McNemar, or sign flips by scene where a scene has several images. */
   p: number
   /** What p had to stay below at this attempt. */
   alpha: number
   /** Looks at this promotion split so far, this one included. */
   attempt: number
-  /** 95 % Wilson intervals. */
+  /** 95 % Wilson intervals; scenes of several images count as one. */
   intervalChallenger: [number, number]
   intervalChampion: [number, number] | null
-  /** One-sided 95 % lower bound of the accuracy gained. */
+  /** One-sided 95 % lower bound of the accuracy gained (Tango's score interval); scenes of several images count as one. */
   gainLowerBound: number
   nllChallenger: number
   nllChampion: number | null
@@ -62,6 +69,8 @@ export interface PromotionOptions {
   alpha: number
   /** Counts from 1; starts again when the promotion split changes. */
   attempt: number
+  /** Share of the accuracy by which a challenger may be worse that replaces the champion without being better; 0: none does. */
+  refreshMargin: number
   /** Uniform in [0, 1), seeded: for the permutation test. */
   random: () => number
 }
@@ -78,48 +87,58 @@ export function decide(evidence: PairedEvidence, options: PromotionOptions): Ver
   const verdict = (promoted: boolean, reason: PromotionReason, explanation: string): Verdict => ({ promoted, reason, explanation, comparison })
   const { images, wins, losses, p, alpha } = comparison
   const { classes, labels, challenger, champion } = evidence
+  const scenes = scenesOf(evidence)
   if (images === 0) return verdict(false, 'no-evidence', 'there is no readable image to compare on')
   if (!champion) {
     const correct = count(labels.map((label, index) => challenger.predicted[index] === label))
-    const lower = clopperPearsonLower(correct, images, options.alpha)
+    const lower = clopperPearsonLower(correct * scenes.worth, images * scenes.worth, options.alpha)
     // The most that one answer for everything would get right.
     const chance = Math.max(...classes.map((_, label) => count(labels.map(actual => actual === label)))) / images
     return lower > chance
       ? verdict(true, 'first-model', `the first model: ${percent(correct / images)} of ${String(images)} promotion images right, surely above the ${percent(chance)} of always naming one class`)
       : verdict(false, 'below-chance', `${percent(correct / images)} of ${String(images)} promotion images right is not surely above the ${percent(chance)} of always naming one class`)
   }
-  const score = `${String(wins)} images won, ${String(losses)} lost of ${String(images)} (p = ${p.toPrecision(2)}, needed below ${alpha.toPrecision(2)})`
+  const shown = scenes.count === images ? String(images) : `${String(images)} in ${String(scenes.count)} scenes`
+  const score = `${String(wins)} images won, ${String(losses)} lost of ${shown} (p = ${p.toPrecision(2)}, needed below ${alpha.toPrecision(2)})`
   const fallen = comparison.perClass.find(({ regressionP }) => regressionP !== null && regressionP < options.alpha)
-  if (mcnemar(losses, wins) < options.alpha) return verdict(false, 'regressed', `the challenger is worse: ${score}`)
+  const gains = labels.map((_, index) => gainAt(evidence, index))
+  if (signFlip(scenes.sums(gains.map(gain => -gain))) < options.alpha) return verdict(false, 'regressed', `the challenger is worse: ${score}`)
   if (fallen) return verdict(false, 'class-regressed', `the challenger is worse at "${fallen.class}" (adjusted p = ${(fallen.regressionP ?? 0).toPrecision(2)}): ${score}`)
-  const likelihoodP = pairedPermutation(challenger.nll.map((value, index) => value - (champion.nll[index] ?? 0)), options.random)
+  const likelihoodP = pairedPermutation(scenes.sums(challenger.nll.map((value, index) => value - (champion.nll[index] ?? 0))), options.random)
   if (likelihoodP < options.alpha) return verdict(false, 'likelihood-worse', `the challenger's probabilities are worse (p = ${likelihoodP.toPrecision(2)}): ${score}`)
-  return p < alpha
-    ? verdict(true, 'better', `the challenger is better: ${score}`)
+  if (p < alpha) return verdict(true, 'better', `the challenger is better: ${score}`)
+  const least = pairedGainScoreLower(wins * scenes.worth, losses * scenes.worth, images * scenes.worth, normalUpperQuantile(alpha))
+  return options.refreshMargin > 0 && least > -options.refreshMargin
+    ? verdict(true, 'refreshed', `not proved better, but surely not worse by ${percent(options.refreshMargin)}, which refreshMargin allows (at most ${percent(Math.max(0, -least))} worse): ${score}`)
     : verdict(false, 'inconclusive', `not proved better: ${score}`)
 }
 
-function compare({ classes, labels, challenger, champion }: PairedEvidence, { alpha, attempt }: PromotionOptions): Comparison {
-  const right = (predictions: { predicted: number[] } | null) => labels.map((label, index) => predictions?.predicted[index] === label)
-  const [own, other] = [right(challenger), right(champion)]
-  const only = (a: boolean[], b: boolean[], label?: number) =>
-    count(labels.map((actual, index) => a[index] === true && b[index] === false && (label === undefined || actual === label)))
-  const [wins, losses] = champion ? [only(own, other), only(other, own)] : [0, 0]
-  const regressions = champion ? holm(classes.map((_, label) => mcnemar(only(other, own, label), only(own, other, label)))) : null
+function compare(evidence: PairedEvidence, { alpha, attempt }: PromotionOptions): Comparison {
+  const { classes, labels, challenger, champion } = evidence
+  const images = labels.length
+  const scenes = scenesOf(evidence)
+  const hits = (predictions: { predicted: number[] } | null) => labels.map((label, index) => predictions?.predicted[index] === label)
+  const [own, other] = [hits(challenger), hits(champion)]
+  const gains = labels.map((_, index) => gainAt(evidence, index))
+  const [wins, losses] = [1, -1].map(gain => count(gains.map(value => value === gain))) as [number, number]
+  const interval = (correct: number) => wilsonInterval(correct * scenes.worth, images * scenes.worth)
+  const lossesOf = (label: number) => scenes.sums(gains.map((gain, index) => (labels[index] === label ? -gain : 0)))
+  const regressions = champion ? holm(classes.map((_, label) => signFlip(lossesOf(label)))) : null
   return {
-    images: labels.length,
+    images,
+    scenes: scenes.count,
     wins,
     losses,
-    p: mcnemar(wins, losses),
+    p: signFlip(scenes.sums(gains)),
     alpha: spentAlpha(alpha, attempt),
     attempt,
-    intervalChallenger: wilsonInterval(count(own), labels.length),
-    intervalChampion: champion ? wilsonInterval(count(other), labels.length) : null,
-    gainLowerBound: pairedGainLower(wins, losses, labels.length),
+    intervalChallenger: interval(count(own)),
+    intervalChampion: champion ? interval(count(other)) : null,
+    gainLowerBound: pairedGainScoreLower(wins * scenes.worth, losses * scenes.worth, images * scenes.worth),
     nllChallenger: mean(challenger.nll),
     nllChampion: champion ? mean(champion.nll) : null,
     perClass: classes.map((name, label) => {
-      const of = (hits: boolean[]) => count(hits.filter((_, index) => labels[index] === label))
+      const of = (values: boolean[]) => count(values.filter((_, index) => labels[index] === label))
       return {
         class: name,
         images: count(labels.map(actual => actual === label)),
@@ -129,6 +148,25 @@ function compare({ classes, labels, challenger, champion }: PairedEvidence, { al
       }
     }),
   }
+}
+
+/** 1 for an image that only the challenger has right, −1 for one that only the champion has, else 0; 0 without a champion. */
+function gainAt({ labels, challenger, champion }: PairedEvidence, index: number): number {
+  if (!champion) return 0
+  return Number(challenger.predicted[index] === labels[index]) - Number(champion.predicted[index] === labels[index])
+}
+
+/** The scenes of the evidence: how many, what an image in them is worth (1: an image of its own), and sums by scene of values by image. */
+function scenesOf({ scenes }: PairedEvidence) {
+  const places = new Map<string, number>()
+  const placeOf = scenes.map(scene => places.get(scene) ?? places.set(scene, places.size).size - 1)
+  const sums = (values: readonly number[]) => {
+    const totals = new Array<number>(places.size).fill(0)
+    placeOf.forEach((place, index) => { totals[place] = (totals[place] ?? 0) + (values[index] ?? 0) })
+    return totals
+  }
+  const worth = scenes.length ? effectiveImages(sums(scenes.map(() => 1))) / scenes.length : 1
+  return { count: places.size, worth, sums }
 }
 
 /** Accuracy on the promotion split. */

@@ -1,14 +1,16 @@
 /** Exact and closed-form statistics of the two gates. Pure functions of counts. */
 
+const lanczos = [
+  0.99999999999980993, 676.5203681218851, -1259.1392167224028, 771.32342877765313, -176.61502916214059,
+  12.507343278686905, -0.13857109526572012, 9.9843695780195716e-6, 1.5056327351493116e-7,
+] as const
+
 /** ln Γ(x) for x > 0 (Lanczos, g = 7, nine terms; relative error below 1e-14). */
 export function logGamma(x: number): number {
   if (x < 0.5) return Math.log(Math.PI / Math.sin(Math.PI * x)) - logGamma(1 - x)
-  const terms = [
-    0.99999999999980993, 676.5203681218851, -1259.1392167224028, 771.32342877765313, -176.61502916214059,
-    12.507343278686905, -0.13857109526572012, 9.9843695780195716e-6, 1.5056327351493116e-7,
-  ]
   const shifted = x - 1
-  const sum = terms.reduce((total, term, index) => (index === 0 ? term : total + term / (shifted + index)), 0)
+  let sum: number = lanczos[0]
+  for (let index = 1; index < lanczos.length; index++) sum += (lanczos[index] ?? 0) / (shifted + index)
   const base = shifted + 7.5
   return 0.5 * Math.log(2 * Math.PI) + (shifted + 0.5) * Math.log(base) - base + Math.log(sum)
 }
@@ -55,6 +57,11 @@ export function clopperPearsonLower(successes: number, trials: number, alpha: nu
   return bisect(probability => binomialUpperTail(successes, trials, probability) < alpha)
 }
 
+/** Whether that bound lies above `promise`, without the search for it. */
+export function provesAtLeast(promise: number, successes: number, trials: number, alpha: number): boolean {
+  return binomialUpperTail(successes, trials, promise) < alpha
+}
+
 /** One-sided exact upper bound of a proportion at confidence 1 − alpha; 1 for no trials. */
 export function clopperPearsonUpper(successes: number, trials: number, alpha: number): number {
   return 1 - clopperPearsonLower(trials - successes, trials, alpha)
@@ -87,6 +94,35 @@ export function wilsonInterval(successes: number, trials: number, z = 1.959964):
  */
 export function mcnemar(wins: number, losses: number): number {
   return binomialUpperTail(wins, wins + losses, 0.5)
+}
+
+/**
+ * Exact one-sided sign-flip test: the chance of a sum as large as this when the sign of each difference is random. Whole numbers: images
+ * won less images lost, one number a scene. Where no scene has more than one image between the models, it is `mcnemar`.
+ */
+export function signFlip(differences: readonly number[]): number {
+  const sizes = differences.map(Math.abs).filter(size => size > 0)
+  const total = sizes.reduce((sum, size) => sum + size, 0)
+  const observed = differences.reduce((sum, value) => sum + value, 0)
+  if (total === sizes.length) return mcnemar((total + observed) / 2, (total - observed) / 2)
+  // Chance of each sum of the sizes whose sign came out positive, scene after scene.
+  const chances = new Float64Array(total + 1)
+  chances[0] = 1
+  for (const size of sizes) {
+    for (let sum = total; sum >= 0; sum--) chances[sum] = ((chances[sum] ?? 0) + (sum >= size ? chances[sum - size] ?? 0 : 0)) / 2
+  }
+  let p = 0
+  for (let sum = (observed + total) / 2; sum <= total; sum++) p += chances[sum] ?? 0
+  return Math.min(1, p)
+}
+
+/**
+ * How many independent images those in scenes of the given sizes are worth at least (Kish, 1965): as if all images of a scene were
+ * alike. As many as there are where each is a scene of its own.
+ */
+export function effectiveImages(scenes: readonly number[]): number {
+  const images = scenes.reduce((sum, size) => sum + size, 0)
+  return images ? images ** 2 / scenes.reduce((sum, size) => sum + size ** 2, 0) : 0
 }
 
 /** α of the `attempt`th look (from 1) at one promotion set; the sum over all looks is `alpha`. */
@@ -124,18 +160,7 @@ export function pairedPermutation(differences: readonly number[], random: () => 
 }
 
 /**
- * One-sided lower bound of (wins − losses) / images, the accuracy that the challenger gains, by Wald with the
- * continuity correction of Fleiss; −1 for no images.
- */
-export function pairedGainLower(wins: number, losses: number, images: number, z = 1.644854): number {
-  if (images === 0) return -1
-  const gain = (wins - losses) / images
-  const variance = ((wins + losses) / images - gain ** 2) / images
-  return Math.max(-1, gain - z * Math.sqrt(Math.max(0, variance)) - 1 / images)
-}
-
-/**
- * One-sided lower bound of the same gain by Tango's score interval (1998), for claims of "not worse by more than": it stays
+ * One-sided lower bound of (wins − losses) / images, the accuracy that the challenger gains, by Tango's score interval (1998): it stays
  * honest where hardly a pair is discordant, as of two versions of one model; −z² / (images + z²) without any. −1 for no images.
  */
 export function pairedGainScoreLower(wins: number, losses: number, images: number, z = 1.644854): number {
@@ -153,4 +178,20 @@ function scoreOfGain(gain: number, { wins, losses, images }: { wins: number; los
   const variance = images * (2 * lossShare + gain * (1 - gain))
   const above = wins - losses - images * gain
   return above <= 0 ? 0 : above / Math.sqrt(Math.max(0, variance))
+}
+
+/** The z that a standard normal exceeds with chance `alpha`, 0 < alpha ≤ 0.5. */
+export function normalUpperQuantile(alpha: number): number {
+  // Beyond 8 deviations nothing is left that a double could tell from 0.
+  return 8 * bisect(part => normalUpperTail(8 * part) > alpha)
+}
+
+/** P(Z > z) for 0 ≤ z ≤ 8, by the series of the normal integral (absolute error below 1e-15). */
+function normalUpperTail(z: number): number {
+  let [term, sum] = [z, z]
+  for (let odd = 3; term > 1e-17 * sum; odd += 2) {
+    term *= z ** 2 / odd
+    sum += term
+  }
+  return 0.5 - (sum * Math.exp(-(z ** 2) / 2)) / Math.sqrt(2 * Math.PI)
 }

@@ -1,0 +1,107 @@
+/** Whether both gates keep their promises, over 10,000 simulated rounds each. */
+import { describe, expect, it } from 'vitest'
+import { Random } from '../trainer/data/random.js'
+import { gateOptions } from '../trainer/gate/pseudo-label-gate.js'
+import { mcnemar, pairedGainScoreLower, normalUpperQuantile, signFlip, spentAlpha } from '../trainer/gate/statistics.js'
+import { chanceOfPromotion, drawScenes } from './gate/promotions.js'
+import { simulate, type Teacher } from './gate/rounds.js'
+
+/** The most of so many rounds in which something of this chance still happens, four standard deviations up. */
+const atMost = (rounds: number, chance: number) => rounds * chance + 4 * Math.sqrt(rounds * chance * (1 - chance))
+
+describe('pseudo-label gate over whole rounds', () => {
+  const { openAt, closeBelow, alpha } = gateOptions
+  const even = (precision: number) => new Array<number>(7).fill(precision)
+  const [good, fair, belowOpen, belowClose] = [even(0.95), even(0.9), even(openAt - 1e-4), even(closeBelow - 1e-4)]
+  const worstAbove = [0.8, 0.82, 0.84, 0.86, 0.88, 0.9, 0.9]
+  const poorBelow = [0.97, 0.8, 0.6, 0.5, 0.5, 0.5, 0.5]
+  const drift = Array.from({ length: 13 }, (_, look) => even(openAt - 1e-4 - (look / 12) * (openAt - closeBelow)))
+
+  const teachers: Record<string, Teacher> = {
+    'is just below the promise that opens, at every threshold': () => belowOpen,
+    'is just below the promise that stays open, at every threshold': () => belowClose,
+    'is worst where it is most confident': () => worstAbove,
+    'is good where it is confident and poor below': () => poorBelow,
+    'forgets what it knew in the middle of the round': look => (look < 5 ? good : belowClose),
+    'drifts from just below one promise to just below the other': look => drift[look] ?? belowClose,
+    'is spoilt by the first pseudo-labels that it is given': (_, opened) => (opened ? belowClose : fair),
+  }
+  // From looks that have nothing in common, where alpha is spent to the last, to looks that hardly differ.
+  for (const [kept, rounds] of [[0, 1000], [0.7, 10_000], [0.97, 1000]] as const) {
+    for (const [name, teacher] of Object.entries(teachers)) {
+      it(`keeps both promises, ${String(rounds)} rounds, of a teacher that ${name} and repeats ${String(100 * kept)} % of its answers`, () => {
+        const { openedWrongly, openWrongly } = simulate({ rounds, images: 300, kept, teacher, random: new Random(5) })
+        expect(openedWrongly).toBeLessThanOrEqual(atMost(rounds, alpha))
+        expect(openWrongly).toBeLessThanOrEqual(atMost(rounds, alpha))
+      })
+    }
+  }
+
+  it('would break its promise if every look spent all of alpha', () => {
+    const { openedWrongly } = simulate({ rounds: 2000, images: 300, kept: 0, teacher: () => belowOpen, random: new Random(5), spendthrift: true })
+    expect(openedWrongly).toBeGreaterThan(atMost(2000, alpha))
+  })
+})
+
+// On counts: a challenger that McNemar's test does not prove better is never promoted (`gates.test.ts`), and the guards only refuse.
+describe('promotion gate over many rounds', () => {
+  const rounds = 10_000
+  const share = (promoted: (random: Random) => boolean, random = new Random(3)) => {
+    let count = 0
+    for (let round = 0; round < rounds; round++) if (promoted(random)) count++
+    return count
+  }
+  const alone = { sceneImages: 1, together: 0 }
+  const winsAndLosses = (gains: readonly number[]) => [gains.filter(gain => gain > 0).length, gains.filter(gain => gain < 0).length] as const
+
+  for (const [images, discordance] of [[100, 0.05], [100, 0.3], [300, 0.02], [300, 0.1]] as const) {
+    it(`promotes a challenger as good as the champion no more often than alpha: ${String(images)} images, ${String(100 * discordance)} % discordant`, () => {
+      const models = { images, discordance, gain: 0 }
+      const promoted = share(random => mcnemar(...winsAndLosses(drawScenes(models, alone, random))) < 0.05)
+      expect(promoted).toBeLessThanOrEqual(atMost(rounds, 0.05))
+      // And as often as the binomials say: the simulation is one of this test.
+      const exact = chanceOfPromotion(models, 0.05)
+      expect(exact).toBeLessThan(0.05)
+      expect(Math.abs(promoted - rounds * exact)).toBeLessThan(4 * Math.sqrt(rounds * exact * (1 - exact)) + 1)
+    })
+  }
+
+  it('does so too on frames that are right or wrong together, where McNemar by image would not', () => {
+    const models = { images: 200, discordance: 0.2, gain: 0 }
+    for (const together of [0.3, 1]) {
+      const scenes = { sceneImages: 5, together }
+      expect(share(random => signFlip(drawScenes(models, scenes, random)) < 0.05)).toBeLessThanOrEqual(atMost(rounds, 0.05))
+    }
+    const byImage = share(random => {
+      const gains = drawScenes(models, { sceneImages: 5, together: 1 }, random)
+      const [wins, losses] = winsAndLosses(gains)
+      return mcnemar(5 * wins, 5 * losses) < 0.05
+    })
+    expect(byImage).toBeGreaterThan(2 * rounds * 0.05)
+  })
+
+  it('promotes one of eight challengers in a row, on one set of images, no more often than alpha', () => {
+    const models = { images: 200, discordance: 0.2, gain: 0 }
+    // What one challenger has right tells of the next: half of the images go as they went for the last one.
+    const promoted = share(random => {
+      let gains = drawScenes(models, alone, random)
+      for (let attempt = 1; attempt <= 8; attempt++) {
+        if (mcnemar(...winsAndLosses(gains)) < spentAlpha(0.05, attempt)) return true
+        const fresh = drawScenes(models, alone, random)
+        gains = gains.map((gain, index) => (random.float() < 0.5 ? gain : fresh[index] ?? 0))
+      }
+      return false
+    })
+    expect(promoted).toBeLessThanOrEqual(atMost(rounds, 0.05))
+  })
+
+  it('refreshes with a challenger that is worse by the margin hardly more often than alpha: the bound is no exact one', () => {
+    for (const [images, discordance] of [[300, 0.05], [1000, 0.1]] as const) {
+      const promoted = share(random => {
+        const [wins, losses] = winsAndLosses(drawScenes({ images, discordance, gain: -0.02 }, alone, random))
+        return pairedGainScoreLower(wins, losses, images, normalUpperQuantile(0.05)) > -0.02
+      })
+      expect(promoted).toBeLessThanOrEqual(atMost(rounds, 0.06))
+    }
+  })
+})

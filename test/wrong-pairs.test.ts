@@ -1,0 +1,121 @@
+/** Challengers that must not be promoted, and data that must not be learned from: real rounds on real images. */
+import { copyFile, mkdir, mkdtemp, readdir, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { basename, join } from 'node:path'
+import sharp from 'sharp'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { bundled } from '../agent/config.js'
+import { decide, type Verdict } from '../agent/rounds/promotion.js'
+import { Random, train, type LabeledImage, type RoundResult, type RoundSpec } from '../trainer/index.js'
+
+const [boot, bag, trouser] = ['ankle-boot', 'bag', 'trouser'] as const
+let folder = ''
+let data: Pick<RoundSpec, 'labeled' | 'gate' | 'promotion' | 'unlabeled'> = { labeled: [], gate: [], promotion: [], unlabeled: [] }
+let champion: RoundResult
+
+async function someOf(part: 'labeled' | 'validation', from: number, count: number): Promise<LabeledImage[]> {
+  const each = await Promise.all([boot, bag, trouser].map(async label => {
+    const names = (await readdir(join(bundled(part), label))).sort().slice(from, from + count)
+    return names.map(name => ({ path: join(bundled(part), label, name), label }))
+  }))
+  return each.flat()
+}
+
+/** Two steps on labels alone, from scratch: the classifier that is fitted to them does the rest. */
+function round(name: string, changes: Partial<RoundSpec> = {}): Promise<RoundResult> {
+  return train({
+    ...data, unlabeled: [], out: join(folder, name), preset: 'nano', method: 'ssmae', seed: 5, steps: 2, minutes: null, backend: 'onnxruntime', device: 'cpu',
+    engines: null, champion: null, lanes: 1, ...changes,
+  }, { signal: new AbortController().signal, onEvent: () => undefined })
+}
+
+/** As if one had met the other: both predicted the same promotion images. */
+function judge(challenger: RoundResult, serving: RoundResult): Verdict {
+  const random = new Random(1)
+  expect(challenger.evidence.labels).toEqual(serving.evidence.labels)
+  const evidence = { ...challenger.evidence, champion: serving.evidence.challenger }
+  return decide(evidence, { alpha: 0.05, attempt: 1, refreshMargin: 0, random: () => random.float() })
+}
+
+const relabeled = (as: Record<string, string>) => data.labeled.map(image => ({ ...image, label: as[image.label] ?? image.label }))
+
+const shuffled = <T extends { label: string }>(images: readonly T[], seed: number): T[] => {
+  const order = new Random(seed).permutation(images.length)
+  return images.map((image, index) => ({ ...image, label: images[order[index] ?? 0]?.label ?? image.label }))
+}
+
+/** A copy as PNG under another name; `changed`: one pixel of it is another. */
+async function copyOf(path: string, name: string, changed: boolean): Promise<string> {
+  const { data: pixels, info: { width, height, channels } } = await sharp(path).raw().toBuffer({ resolveWithObject: true })
+  if (changed) pixels[0] = (pixels[0] ?? 0) ^ 1
+  const copy = join(folder, name)
+  await sharp(pixels, { raw: { width, height, channels } }).png({ compressionLevel: 1 }).toFile(copy)
+  return copy
+}
+
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'pawl-wrong-'))
+  const unlabeled = (await readdir(bundled('unlabeled'))).sort().slice(0, 60).map(name => join(bundled('unlabeled'), name))
+  data = { labeled: await someOf('labeled', 0, 10), gate: await someOf('validation', 0, 10), promotion: await someOf('validation', 10, 20), unlabeled }
+  champion = await round('champion')
+  const { evidence } = champion
+  expect(evidence.challenger.predicted.filter((label, index) => label === evidence.labels[index]).length).toBeGreaterThan(45)
+})
+afterAll(() => rm(folder, { recursive: true, force: true }))
+
+describe('a wrong challenger', () => {
+  it('that was taught noise is refused as worse', async () => {
+    const verdict = judge(await round('noise', { labeled: shuffled(data.labeled, 3) }), champion)
+    expect(verdict).toMatchObject({ promoted: false, reason: 'regressed' })
+  })
+
+  it('that never says one class is refused as worse at that class, although it is better in all', async () => {
+    // The champion takes boots for bags and bags for boots; the challenger knows both, and no trousers.
+    const swapped = await round('swapped', { labeled: relabeled({ [boot]: bag, [bag]: boot }) })
+    const challenger = await round('collapsed', { labeled: relabeled({ [trouser]: boot }), gate: data.gate.filter(({ label }) => label !== trouser) })
+    expect(challenger.evidence.classes).toEqual([boot, bag, trouser])
+    expect(challenger.evidence.challenger.predicted).not.toContain(2)
+    const verdict = judge(challenger, swapped)
+    expect(verdict).toMatchObject({ promoted: false, reason: 'class-regressed' })
+    expect(verdict.comparison.p).toBeLessThan(0.05)
+    expect(verdict.explanation).toContain(`"${trouser}"`)
+  })
+
+  it('whose gate images leaked is judged by the promotion images alone', async () => {
+    // Learned by heart, wrong labels and all, so that the gate split finds it perfect; one pixel hides the copies.
+    const gate = shuffled(data.gate, 4)
+    const labeled = await Promise.all(gate.map(async ({ path, label }, index) => ({ path: await copyOf(path, `heart-${String(index)}.png`, true), label })))
+    const challenger = await round('by-heart', { labeled, gate })
+    expect(challenger.card.validation.accuracy).toBeGreaterThan(0.9)
+    expect(judge(challenger, champion)).toMatchObject({ promoted: false, reason: 'regressed' })
+  })
+})
+
+describe('an image that judges', () => {
+  for (const split of ['gate', 'promotion'] as const) {
+    it(`of the ${split} split may not be learned from, whatever its copy is called`, async () => {
+      const [judging, other] = data[split]
+      if (!judging || !other) throw new Error('no images')
+      const copy = await copyOf(judging.path, `${split}-copy.png`, false)
+      const error = await round(`leak-${split}`, { labeled: [...data.labeled, { path: copy, label: boot }] }).catch((cause: unknown) => cause)
+      expect(error).toMatchObject({ name: 'RoundError', reason: 'labels' })
+      const { message } = error as Error
+      for (const part of [copy, judging.path, 'remove one of the two']) expect(message).toContain(part)
+      expect(message).not.toContain('more')
+      const all = await round(`leaks-${split}`, { labeled: [...data.labeled, { path: copy, label: boot }, other] }).catch((cause: unknown) => cause)
+      expect((all as Error).message).toContain('1 more such pair')
+    })
+  }
+
+  it('is left out where a frame shows it; a labeled frame may stay', async () => {
+    await mkdir(join(folder, 'frames'))
+    const copies = await Promise.all([data.gate[0], data.promotion[0], data.labeled[0]].map(async image => {
+      const copy = join(folder, 'frames', `frame-${basename(image?.path ?? '')}`)
+      await copyFile(image?.path ?? '', copy)
+      return copy
+    }))
+    const { card } = await round('frames-left-out', { method: 'mae-finetune', unlabeled: [...data.unlabeled, ...copies] })
+    expect(card.data.unlabeled).toBe(61)
+    expect(card.data.quarantined).toBe(0)
+  })
+})
