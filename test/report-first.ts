@@ -2,7 +2,7 @@
  * The paper's own first experiments, on Fashion-MNIST (trainer/learning.md tells what they gave):
  * - `npm run report:first -- reconstruction [--minutes 5 | --steps N] [--seeds 1] [--held-out 2000] [--picture reconstruction.png]`
  * - `npm run report:first -- consistency [--methods pawl] [--minutes 5 | --steps N] [--seeds 1] [--per-class 10] [--held-out 2000] [--views 4]
- *   [--model folder]`: of each method's model; a model of one's own with `--model`
+ *   [--model folder]`: of a model that a round of each method makes, or of one that is there
  * - `npm run report:first -- fractions [--methods supervised,paper,pawl] [--percents 1,5,10,25] [--steps 2000 | --minutes M] [--seeds 1,2,3]
  *   [--validation 600] [--test]`: a line a run, those that are there are passed over
  * - `npm run report:first -- --render` only prints what the results tell; `--results folder` says where they are.

@@ -37,7 +37,7 @@ function consistencySection({ method, labels, steps, seed, own, heldOut, views, 
       'views agree': share(agreeing, bin.pairs),
       'right where they agree': share(rightAgreeing, agreeing),
       'right where they disagree': share(rightDisagreeing, bin.pairs - agreeing),
-    }))),
+    })).filter((_, index) => bins[index]?.pairs)),
     '',
     ...markdown(rules.map(({ rule, accepted, right }) => ({ 'label from the weak view where': rule, coverage: share(accepted, pairs), precision: share(right, accepted) }))),
   ]

@@ -1,4 +1,4 @@
-/** A model before weak and strong views of photographs that were held out from its round. The test images are not opened. */
+/** What a model says of weak and strong views of photographs that were held out from its round. The test images are not opened. */
 import { access, mkdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { ModelFile, presets, Random, type LabeledImage, type MethodName, type ModelCard } from '../../trainer/index.js'
@@ -11,7 +11,7 @@ import { pixelsOf } from './masking.js'
 import { trained } from './run.js'
 
 export interface ConsistencyOptions {
-  /** Folder of the model, which a round fills where it has none; null: a folder of its own for every round. */
+  /** Folder of a model that is there; null: a round makes one, or has made it before. */
   model: string | null
   method: MethodName
   perClass: number
@@ -32,7 +32,7 @@ export interface ConsistencyResult {
   seed: number
   labels: number
   steps: number
-  /** Learned with this command, held out photographs apart; else it may have seen them. */
+  /** Learned with this command, the photographs held out; else it may have seen them. */
   own: boolean
   heldOut: number
   views: number
@@ -49,7 +49,7 @@ export async function consistency(images: readonly LabeledImage[], options: Cons
   const { seed, perClass, heldOut, views, say } = options
   const { unlabeled, ...labeled } = divided(images, { seed, perClass, validation })
   const folder = options.model ?? join(imageFolder, 'models', roundName(options))
-  if (!await access(join(folder, 'model.onnx')).then(() => true, () => false)) {
+  if (options.model === null && !await access(join(folder, 'model.onnx')).then(() => true, () => false)) {
     say(`a round of ${options.method} into ${folder}`)
     await round(folder, { ...labeled, frames: unlabeled.slice(heldOut) }, options)
   }
