@@ -7,16 +7,14 @@
  * The 10,000 test images are opened once, at the end of a run; with `--choose` never, and the frames' own classes tell instead.
  * `--render` only prints the table of the lines there are.
  */
-import { appendFile, mkdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
-import { classes } from '../fixtures/dataset.js'
 import { methods } from '../trainer/contract.js'
-import { imageFolder, imagesOf } from './learning/data.js'
 import { baselines } from './learning/baselines.js'
 import { rendered } from './learning/render.js'
-import { run, type RunKey, type RunResult } from './learning/run.js'
-import { linesOf, names, number, numbers, say } from './learning/script.js'
+import type { RunKey, RunResult } from './learning/run.js'
+import { runMissing } from './learning/runs.js'
+import { linesOf, names, number, numbers } from './learning/script.js'
 
 const { values } = parseArgs({
   options: {
@@ -38,33 +36,9 @@ const keys = numbers('per-class', values['per-class']).flatMap(perClass => numbe
   method, perClass, seed, ...(isBaseline(method) ? { minutes: null, steps: null } : budget), validation: number('validation', values.validation), choose: values.choose,
 }))))
 
-const done = await linesOf<RunResult>(values.results)
-if (!values.render) {
-  say(`photographs as files in ${imageFolder}`)
-  const photographs = { train: await imagesOf('train'), test: values.choose ? [] : await imagesOf('t10k'), classes }
-  for (const key of keys) {
-    if (done.some(result => nameOf(result) === nameOf(key))) continue
-    say(nameOf(key))
-    const folder = join(imageFolder, 'runs', nameOf(key).replaceAll(' ', '-'))
-    await mkdir(folder, { recursive: true })
-    const result = await run(key, photographs, { folder, say })
-    await appendFile(values.results, `${JSON.stringify(result)}\n`)
-    await rm(folder, { recursive: true, force: true })
-    done.push(result)
-    say(`  ${percent(result.accuracy)} of the test images, ${percent(result.framesAccuracy)} of the frames, ${(100 * result.validationAccuracy).toFixed(1)} % of the validation images`)
-  }
-}
+const done = values.render ? await linesOf<RunResult>(values.results) : await runMissing(keys, values.results)
 process.stdout.write(`${rendered(done).join('\n')}\n`)
-
-function nameOf({ method, perClass, seed, minutes, steps, validation, choose }: RunKey): string {
-  const length = minutes !== null ? `${String(minutes)} min` : steps !== null ? `${String(steps)} steps` : 'to its end'
-  return `${method} ${String(perClass)} a class, seed ${String(seed)}, ${length}, ${String(validation)} validation images${choose ? ', to choose by' : ''}`
-}
 
 function isBaseline(method: RunKey['method']): boolean {
   return (baselines as readonly string[]).includes(method)
-}
-
-function percent(share: number | null): string {
-  return share === null ? 'no look' : `${(100 * share).toFixed(2)} %`
 }

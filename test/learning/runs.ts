@@ -1,0 +1,35 @@
+/** Runs that are not among the results yet, one after the other: each adds its line, and one that is interrupted goes on from its checkpoint. */
+import { appendFile, mkdir, rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import { classes } from '../../fixtures/dataset.js'
+import { imageFolder, imagesOf } from './data.js'
+import { run, type RunKey, type RunResult } from './run.js'
+import { linesOf, say } from './script.js'
+
+/** All results that the file has in the end. The test images are opened only where a run is not to choose by. */
+export async function runMissing(keys: readonly RunKey[], file: string): Promise<RunResult[]> {
+  const done = await linesOf<RunResult>(file)
+  say(`photographs as files in ${imageFolder}`)
+  const photographs = { train: await imagesOf('train'), test: keys.every(({ choose }) => choose) ? [] : await imagesOf('t10k'), classes }
+  for (const key of keys) {
+    if (done.some(result => nameOf(result) === nameOf(key))) continue
+    say(nameOf(key))
+    const folder = join(imageFolder, 'runs', nameOf(key).replaceAll(' ', '-'))
+    await mkdir(folder, { recursive: true })
+    const result = await run(key, photographs, { folder, say })
+    await appendFile(file, `${JSON.stringify(result)}\n`)
+    await rm(folder, { recursive: true, force: true })
+    done.push(result)
+    say(`  ${percent(result.accuracy)} of the test images, ${percent(result.framesAccuracy)} of the frames, ${(100 * result.validationAccuracy).toFixed(1)} % of the validation images`)
+  }
+  return done
+}
+
+function nameOf({ method, perClass, seed, minutes, steps, validation, choose }: RunKey): string {
+  const length = minutes !== null ? `${String(minutes)} min` : steps !== null ? `${String(steps)} steps` : 'to its end'
+  return `${method} ${String(perClass)} a class, seed ${String(seed)}, ${length}, ${String(validation)} validation images${choose ? ', to choose by' : ''}`
+}
+
+function percent(share: number | null): string {
+  return share === null ? 'no look' : `${(100 * share).toFixed(2)} %`
+}
