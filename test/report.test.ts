@@ -113,7 +113,7 @@ for (const { name, broker, missing } of brokers) {
       const agent = await reporter(url)
       agent.accept({ type: 'camera', status: cameraStatus })
       agent.accept(prediction('shirt'))
-      agent.accept({ type: 'round-started', round: 2, trigger: 'schedule', labeled: 10, unlabeled: 100 })
+      agent.accept({ type: 'round-started', round: 2, trigger: 'schedule', labeled: 10, unlabeled: 100, pseudoLabels: true })
       const live = await watch(url)
       await vi.waitFor(() => { expect(live.texts('camera/door/prediction')).toHaveLength(1) }, waiting)
       await vi.waitFor(() => { expect(live.json('train/state')).toMatchObject({ state: 'running', round: 2 }) }, waiting)

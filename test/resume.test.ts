@@ -23,7 +23,7 @@ beforeAll(async () => {
   spec = {
     labeled: await some('labeled', 6), gate: await some('validation', 4), promotion: [], unlabeled: frames, out: join(folder, 'whole'),
     // Ungated, so that all branches and the teacher's class mix are on when it is cut off late.
-    preset: 'nano', method: 'ssmae-ungated', seed: 3, steps, minutes: null, backend: 'onnxruntime', device: 'cpu', engines: null, champion: null, lanes: 2,
+    preset: 'nano', method: 'ssmae-ungated', seed: 3, steps, minutes: null, backend: 'onnxruntime', device: 'cpu', engines: null, champion: null, lanes: 2, pseudoLabels: true,
   }
   expected = { ...(await run('whole')).card.files }
 })

@@ -40,7 +40,7 @@ async function someOf(part: 'labeled' | 'validation', from: number, count: numbe
 function round(name: string, changes: Partial<RoundSpec> = {}, options: Partial<RoundOptions> = {}): Promise<RoundResult> {
   return train({
     ...data, out: join(folder, name), preset: 'nano', method: 'ssmae', seed: 5, steps: 8, minutes: null, backend: 'onnxruntime', device: 'cpu', engines: null,
-    champion: null, lanes: 2, ...changes,
+    champion: null, lanes: 2, pseudoLabels: true, ...changes,
   }, { signal: new AbortController().signal, onEvent: () => undefined, ...options })
 }
 

@@ -133,7 +133,7 @@ describe('schedule', () => {
 
 const specOf = (out: string): RoundSpec => ({
   labeled: [], unlabeled: [], gate: [], promotion: [], out, preset: 'nano', method: 'ssmae', seed: 1, steps: null, minutes: 10,
-  backend: 'auto', device: 'auto', engines: null, champion: null, lanes: 1,
+  backend: 'auto', device: 'auto', engines: null, champion: null, lanes: 1, pseudoLabels: true,
 })
 
 describe.concurrent('round in a child process', () => {
@@ -254,7 +254,7 @@ describe('learning', () => {
   }
 
   const images = (...names: string[]) => names.map(name => ({ path: join(data, name), label: 'a' }))
-  const nothing: RoundData = { labeled: [], gate: [], promotion: images('1.png', '2.png'), unlabeled: [] }
+  const nothing: RoundData = { labeled: [], gate: [], promotion: images('1.png', '2.png'), unlabeled: [], pseudoLabels: true }
   const running = () => new AbortController().signal
   const leftovers = () => readdir(join(data, 'rounds'))
 
@@ -270,7 +270,7 @@ describe('learning', () => {
     async function interruptedRound() {
       const { learning, registry } = await open({ firstMinutes: 0.3, lanes: 1 })
       const { labeled, gate, promotion } = await readLabels(bundled('labeled'), bundled('validation'))
-      const round = { labeled, gate, promotion, unlabeled: [] }
+      const round = { labeled, gate, promotion, unlabeled: [], pseudoLabels: true }
       const controller = new AbortController()
       events = []
       onEvent = event => { if (event.type === 'progress' && event.fraction > 0.4) controller.abort() }
@@ -289,7 +289,7 @@ describe('learning', () => {
       expect(learning.interrupted).toBe(true)
       const begun: unknown[] = []
       const { decision } = await learning.run(nothing, running(), begin => { begun.push(begin) })
-      expect(begun).toEqual([{ round: 1, labeled: labeled.length, unlabeled: 0 }])
+      expect(begun).toEqual([{ round: 1, labeled: labeled.length, unlabeled: 0, pseudoLabels: true }])
       expect(decision).toMatchObject({ round: 1, promoted: true, reason: 'first-model' })
       expect(events.flatMap(event => (event.type === 'resumed' ? [event.step > 0] : []))).toEqual(kept ? [true] : [])
       const [model = ''] = await readdir(join(data, 'models'))
@@ -348,7 +348,7 @@ describe('learning', () => {
     const { learning, registry } = await open({ firstMinutes: 0.055, lanes: 1 })
     registry.register = () => Promise.reject(new Error('no space left'))
     const { labeled, gate, promotion } = await readLabels(bundled('labeled'), bundled('validation'))
-    const round = { labeled, gate: gate.slice(0, 30), promotion: promotion.slice(0, 30), unlabeled: [] }
+    const round = { labeled, gate: gate.slice(0, 30), promotion: promotion.slice(0, 30), unlabeled: [], pseudoLabels: true }
     const { decision, challenger } = await learning.run(round, running(), () => undefined)
     expect(decision).toMatchObject({ promoted: false, reason: 'crashed', challenger: null })
     expect(decision.explanation).toContain('no space left')
@@ -368,7 +368,7 @@ describe('learning', () => {
     await mkdir(join(data, 'labels', 'bag'), { recursive: true })
     const bad = { path: join(data, 'labels', 'bag', 'bad.png'), label: 'bag' }
     await writeFile(bad.path, 'no image')
-    const round = { labeled: [...split.labeled, bad], gate: split.gate.slice(0, 30), promotion, unlabeled: [] }
+    const round = { labeled: [...split.labeled, bad], gate: split.gate.slice(0, 30), promotion, unlabeled: [], pseudoLabels: true }
     const { decision, challenger } = await learning.run(round, running(), () => undefined)
     expect(decision).toMatchObject({ promoted: true, reason: 'first-model', champion: null, challenger: 1, accuracyChampion: null })
     expect(challenger).toMatchObject({ version: 1, card: { data: { labeled: 100, quarantined: 1 } }, decision })

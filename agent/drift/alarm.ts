@@ -15,6 +15,8 @@ export interface DriftAlarm {
   alpha: number
   /** What moved farthest. */
   moved: Move[]
+  /** All that for a person, and what to do about it. */
+  message: string
 }
 
 export type DriftEvent =
@@ -28,7 +30,7 @@ export type DriftEvent =
   | { type: 'drift'; state: 'over'; alarm: DriftAlarm; reason: 'new-model' | 'fits-again' }
 
 /** What has changed, what that means for learning, and what a person can do about it. */
-export function explain({ sinceMs, moved, p }: DriftAlarm): string {
+export function explain({ sinceMs, moved, p }: Pick<DriftAlarm, 'sinceMs' | 'moved' | 'p'>): string {
   const seen = moved.map(move => `${nameOf(move)} ${move.from.toFixed(2)} → ${move.to.toFixed(2)}`).join(', ')
   return `the pictures have changed since ${new Date(sinceMs).toISOString().slice(0, 16)}Z (${seen}; p ${p < 1e-12 ? 'below 1e-12' : p.toExponential(0)}): `
     + 'until a new model serves, pseudo-labels are not trusted. Label some of the new ones: copy pictures from frames/ in the data folder'

@@ -13,7 +13,7 @@
 import type { Config } from '../config.js'
 import type { Clock } from '../lib/clock.js'
 import { Adwin, type Change } from './adwin.js'
-import type { DriftAlarm, DriftEvent } from './alarm.js'
+import { explain, type DriftAlarm, type DriftEvent } from './alarm.js'
 import { compare, makeReference, meanOf, type Comparison, type Dimension, type Gathered, type Move, type Reference } from './reference.js'
 import { partingPlace, Window } from './window.js'
 
@@ -187,10 +187,10 @@ export class DriftMonitor {
     return p > fitsAgain && asBefore
   }
 
-  private raise(found: Omit<DriftAlarm, 'model' | 'raisedAtMs'>): void {
+  private raise(found: Omit<DriftAlarm, 'model' | 'raisedAtMs' | 'message'>): void {
     if (this.model === null) return
     this.since = 0
-    this.standing = { ...found, model: this.model, raisedAtMs: this.options.clock.nowMs() }
+    this.standing = { ...found, model: this.model, raisedAtMs: this.options.clock.nowMs(), message: explain(found) }
     this.options.onEvent({ type: 'drift', state: 'alarm', alarm: this.standing })
   }
 

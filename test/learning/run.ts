@@ -84,7 +84,7 @@ async function round(
 ): Promise<RunResult> {
   const spec: RoundSpec = {
     labeled, gate, promotion, unlabeled: unlabeled.map(({ path }) => path), out: folder, preset: 'nano', method, seed: key.seed, steps: key.steps, minutes: key.minutes,
-    backend: 'onnxruntime', device: 'cpu', engines: null, champion: null, lanes: null,
+    backend: 'onnxruntime', device: 'cpu', engines: null, champion: null, lanes: null, pseudoLabels: true,
   }
   const truth = new Map(unlabeled.map(({ path, label }) => [path, label]))
   const pseudoLabels: RunResult['pseudoLabels'] = []
