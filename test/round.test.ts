@@ -158,6 +158,16 @@ describe('round', () => {
     expect(card.files['weights.safetensors']).not.toBe(result.card.files['weights.safetensors'])
   })
 
+  it('lets no pseudo-label count when told so, and learns from labels and reconstruction all the same', async () => {
+    const told: RoundEvent[] = []
+    const { card } = await round('closed', { method: 'ssmae-ungated', pseudoLabels: false }, { onEvent: event => { told.push(event) } })
+    expect(card).toMatchObject({ steps: 8, gate: [], pseudoLabels: { used: 0, gateOpenings: 0, lastThreshold: null } })
+    expect(told.flatMap(event => (event.type === 'phase' ? [event.phase] : []))).toContain('semi-supervised')
+    const losses = told.flatMap(event => (event.type === 'progress' ? [event.losses] : []))
+    expect(losses.every(({ reconstruction, unlabeled }) => reconstruction > 0 && unlabeled === 0)).toBe(true)
+    expect(losses.at(-1)?.labeled).toBeGreaterThan(0)
+  })
+
   const methods: { method: MethodName; looks: boolean; reconstructs: boolean }[] = [
     { method: 'supervised', looks: false, reconstructs: false },
     { method: 'mae-finetune', looks: false, reconstructs: true },

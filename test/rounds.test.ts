@@ -270,7 +270,7 @@ describe('learning', () => {
     async function interruptedRound() {
       const { learning, registry } = await open({ firstMinutes: 0.3, lanes: 1 })
       const { labeled, gate, promotion } = await readLabels(bundled('labeled'), bundled('validation'))
-      const round = { labeled, gate, promotion, unlabeled: [], pseudoLabels: true }
+      const round = { labeled, gate, promotion, unlabeled: [], pseudoLabels: false }
       const controller = new AbortController()
       events = []
       onEvent = event => { if (event.type === 'progress' && event.fraction > 0.4) controller.abort() }
@@ -281,7 +281,7 @@ describe('learning', () => {
       return round
     }
 
-    it('is taken up by the next start: the same number, from its checkpoint on, whatever the labels are by then', async () => {
+    it('is taken up by the next start: the same number, from its checkpoint on, whatever the labels are by then and whether pseudo-labels may count', async () => {
       const { labeled } = await interruptedRound()
       // On a busy machine the last step may not end before the trainer is made to.
       const kept = (await readdir(join(data, 'rounds', '1'))).includes('checkpoint.safetensors')
@@ -289,7 +289,7 @@ describe('learning', () => {
       expect(learning.interrupted).toBe(true)
       const begun: unknown[] = []
       const { decision } = await learning.run(nothing, running(), begin => { begun.push(begin) })
-      expect(begun).toEqual([{ round: 1, labeled: labeled.length, unlabeled: 0, pseudoLabels: true }])
+      expect(begun).toEqual([{ round: 1, labeled: labeled.length, unlabeled: 0, pseudoLabels: false }])
       expect(decision).toMatchObject({ round: 1, promoted: true, reason: 'first-model' })
       expect(events.flatMap(event => (event.type === 'resumed' ? [event.step > 0] : []))).toEqual(kept ? [true] : [])
       const [model = ''] = await readdir(join(data, 'models'))
@@ -318,6 +318,10 @@ describe('learning', () => {
         return unfinished?.round ?? lost?.reason
       }
       expect([await found(1), await found(2), await found(3)]).toEqual([5, 5, expect.stringContaining('3 times')])
+      const { pseudoLabels: _, ...former } = specOf(out)
+      await mkdir(out, { recursive: true })
+      await writeFile(join(out, 'round.json'), JSON.stringify({ round: 5, attempts: 1, spec: former }))
+      expect((await findUnfinished(join(data, 'rounds'))).unfinished?.spec).toEqual(specOf(out))
       expect(await found(1, [{ path: '/nowhere/a.png', label: 'a' }])).toContain('/nowhere/a.png')
       expect(await leftovers()).toEqual([])
     })
