@@ -251,7 +251,8 @@ describe('monitor', () => {
     const open = async () => {
       const drift = new Drift({
         config: { enabled: true, everySeconds: 0, reference: 200, window: 60, falseAlarmsPerMonth: 1 }, folder: path,
-        clock: { nowMs: () => atMs, monotonicMs: () => atMs }, onEvent: event => { events.push(event) }, onProblem: message => { throw new Error(message) },
+        clock: { nowMs: () => atMs, monotonicMs: () => atMs }, onEvent: event => { events.push(event) },
+        onProblem: message => { throw new Error(message) },
       })
       events.length = 0
       await drift.start()
