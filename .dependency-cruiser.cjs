@@ -1,5 +1,5 @@
 /** One-way imports (design: data flows in one direction). Type-only imports are free unless a rule says otherwise. */
-const stages = ['camera', 'frames', 'classifier', 'rounds', 'registry', 'report']
+const stages = ['camera', 'frames', 'classifier', 'drift', 'rounds', 'registry', 'report']
 
 module.exports = {
   forbidden: [

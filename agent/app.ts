@@ -1,7 +1,8 @@
 /**
  * The composition root: constructs every part and connects them in the order in which data flows.
  *
- *   camera ─► sampler ─► frame store ─┬─► classifier ─► predictions ─► report
+ *   camera ─► sampler ─► frame store ─┬─► classifier ─► predictions ─┬─► report
+ *                                     │                              └─► drift ─► report; no pseudo-labels while it lasts
  *                                     └─► round ─► promotion gate ─► registry ─► hot swap ─► report
  *
  * The hot swap in `learn` is the one arrow back.
@@ -13,6 +14,7 @@ import { Cameras } from './camera/cameras.js'
 import type { Simulation } from './camera/simulation.js'
 import { ClassifierPool } from './classifier/pool.js'
 import type { Config } from './config.js'
+import { Drift } from './drift/drift.js'
 import { PawlError } from './errors.js'
 import type { AgentEvent, Frame, ModelVersion } from './events.js'
 import { LabelStore } from './frames/label-store.js'
@@ -58,6 +60,7 @@ export class Agent {
   private readonly registry: Registry
   private readonly serving: Serving
   private readonly learning: Learning
+  private readonly drift: Drift
   private readonly report: Report
   private schedule: Schedule | null = null
   /** Newest frame of each camera: judged again when the model changes. */
@@ -81,6 +84,13 @@ export class Agent {
     this.frames = new FrameStore({ folder: join(config.data, 'frames'), config: config.frames, clock })
     this.labels = new LabelStore({ data: config.data, config: config.labels })
     this.classifier = new ClassifierPool({ threads: 1, loadMs: 60_000, onProblem: message => { this.problem('MODEL_INVALID', message) } })
+    this.drift = new Drift({
+      config: config.drift,
+      folder: join(config.data, 'drift'),
+      clock,
+      onEvent: event => { this.publish(event) },
+      onProblem: message => { this.problem('DISK_FULL', message) },
+    })
     this.registry = new Registry({ data: config.data, clock, logger, onProblem: error => { this.problem(error.code, error.message) } })
     this.serving = new Serving({
       classifier: this.classifier,
@@ -149,6 +159,7 @@ export class Agent {
       training: schedule?.busy ?? false,
       frames: frames.count,
       frameBytes: frames.totalBytes,
+      drift: this.drift.alarm,
       decisions: registry.decisions().slice(-5),
     }
   }
@@ -179,6 +190,8 @@ export class Agent {
     }
     this.started.push(() => this.report.stop())
     const broker = await this.report.start({ decision: registry.decisions().at(-1) ?? null, frames: frames.count, frameBytes: frames.totalBytes })
+    this.started.push(() => this.drift.stop())
+    await this.drift.start()
     this.started.push(() => this.classifier.stop())
     await this.serving.start()
     this.started.push(() => this.cameras.stop())
@@ -214,8 +227,9 @@ export class Agent {
   private async predict({ camera, capturedAtMs, jpeg }: Frame): Promise<void> {
     if (this.classifier.version === null) return
     try {
-      const { version, label, confidence, probabilities, latencyMs } = await this.classifier.classify(jpeg)
-      this.publish({ type: 'prediction', prediction: { camera, capturedAtMs, label, confidence, probabilities, model: version, latencyMs } })
+      const { version, embedding, ...answer } = await this.classifier.classify(jpeg)
+      this.publish({ type: 'prediction', prediction: { camera, capturedAtMs, ...answer, model: version } })
+      this.drift.observe({ camera, capturedAtMs, ...answer, embedding, model: version })
     } catch (cause) {
       this.logger.warn({ camera, reason: cause instanceof Error ? cause.message : String(cause) }, 'a frame was not classified')
     }
@@ -255,7 +269,9 @@ export class Agent {
       return
     }
     await registry.setLastRun(roundJob)
-    const { decision, challenger } = await this.learning.run({ ...labels, unlabeled }, this.controller.signal, begin => {
+    // The gate split is from before the change: it does not speak for what the camera sees now.
+    const data = { ...labels, unlabeled, pseudoLabels: this.drift.alarm === null }
+    const { decision, challenger } = await this.learning.run(data, this.controller.signal, begin => {
       this.publish({ type: 'round-started', trigger, ...begin })
     })
     const proven = challenger && decision.promoted ? await this.serving.promote(challenger) : null
@@ -266,6 +282,7 @@ export class Agent {
 
   private async announce(model: ModelVersion, loadedInMs: number): Promise<void> {
     this.publish({ type: 'model-active', model, loadedInMs })
+    this.drift.begin(model.version)
     for (const frame of this.newest.values()) await this.predict(frame)
   }
 

@@ -63,6 +63,13 @@ const Config = z.strictObject({
     refreshMargin: z.number().min(0).lt(0.5).default(0).describe('Accuracy, as a share, that a challenger not proved better may cost and still be promoted, so that the model keeps up with its site; 0: none is. Each such promotion may cost that much, and the losses add up'),
     seed: z.number().int().min(0).default(1).describe('Seed of the first round; later rounds count on from it'),
   }).prefault({}),
+  drift: z.strictObject({
+    enabled: z.boolean().default(true).describe('Whether it is watched that the pictures stay what they were when the model went into service'),
+    everySeconds: z.number().min(0).max(86_400).default(2).describe('Least time between two pictures of one camera that count for it: raise it so that the reference holds day and night'),
+    reference: z.number().int().min(50).max(5000).default(1000).describe('The first pictures of a new model, which say what it is used to'),
+    window: z.number().int().min(20).max(1000).default(200).describe('The newest pictures, which are compared with them: fewer are faster, more see smaller changes'),
+    falseAlarmsPerMonth: z.number().positive().max(1000).default(1).describe('Alarms to be expected in 30 days in which nothing changes; fewer come later'),
+  }).prefault({}),
   mqtt: z.strictObject({
     broker: z.string().default('embedded').describe('embedded: a broker inside this process, on loopback; else mqtt://, mqtts://, ws:// or wss:// URL')
       .refine(text => text === 'embedded' || (/^(mqtts?|wss?):\/\/[^/]/.test(text) && URL.canParse(text)), 'neither "embedded" nor a mqtt://, mqtts://, ws:// or wss:// URL'),

@@ -1,5 +1,6 @@
 /** What flows through the agent, as plain data. Times are milliseconds since 1970 unless named otherwise. */
 import type { ModelCard, RoundEvent } from '../trainer/contract.js'
+import type { DriftEvent } from './drift/alarm.js'
 import type { PromotionRecord } from './rounds/promotion.js'
 
 /** A whole picture as a camera delivered it. */
@@ -61,11 +62,12 @@ export type AgentEvent =
   | { type: 'camera'; status: CameraStatus }
   | { type: 'frame-stored'; camera: string; frames: number; bytes: number }
   | { type: 'prediction'; prediction: Prediction }
-  | { type: 'round-started'; round: number; trigger: string; labeled: number; unlabeled: number }
+  | { type: 'round-started'; round: number; trigger: string; labeled: number; unlabeled: number; pseudoLabels: boolean }
   | { type: 'round-event'; round: number; event: RoundEvent }
   | { type: 'round-ended'; round: number; decision: PromotionRecord }
   | { type: 'round-refused-to-start'; reason: string }
   | { type: 'model-active'; model: ModelVersion; loadedInMs: number }
+  | DriftEvent
   | { type: 'quarantine'; path: string; reason: string }
   | { type: 'broker'; state: 'connected' | 'disconnected'; url: string }
   | { type: 'collection'; state: 'running' | 'stopped'; reason: string }

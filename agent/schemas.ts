@@ -1,6 +1,8 @@
 /** The shapes of what crosses a boundary (registry file, MQTT), checked against the types that the agent uses. */
 import { z } from 'zod'
 import { methodAliases, methods, presetNames, type MethodName, type ModelCard } from '../trainer/contract.js'
+import type { DriftAlarm } from './drift/alarm.js'
+import type { Dimension } from './drift/reference.js'
 import type { CameraStatus, Prediction } from './events.js'
 import type { PromotionRecord } from './rounds/promotion.js'
 
@@ -97,6 +99,21 @@ export const ModelCardSchema: z.ZodType<ModelCard> = z.looseObject({
     kind: z.literal('int8-dynamic'), createdAt: z.string(), from: Sha256, images: Count, correctBefore: Count, correct: Count, wins: Count, losses: Count,
     gainLowerBound: z.number(), leastGain: z.number(),
   }).optional(),
+})
+
+export const DimensionSchema: z.ZodType<Dimension> = z.strictObject({ kind: z.enum(['embedding', 'class', 'confidence']), name: z.string() })
+
+export const DriftAlarmSchema: z.ZodType<DriftAlarm> = z.strictObject({
+  detector: z.enum(['two-sample', 'adwin']),
+  model: Count,
+  sinceMs: TimeMs,
+  raisedAtMs: TimeMs,
+  p: Share,
+  alpha: Share,
+  moved: z.array(z.strictObject({
+    kind: z.enum(['embedding', 'class', 'confidence']), name: z.string(), distance: Share, from: z.number(), to: z.number(),
+  })),
+  message: z.string(),
 })
 
 export const CameraStatusSchema: z.ZodType<CameraStatus> = z.strictObject({

@@ -70,6 +70,7 @@ describe('classifier pool', () => {
     expect(answer).toMatchObject({ version: 7, label: expect.stringMatching(/^class-\d$/) as string })
     expect(answer.confidence).toBe(answer.probabilities[answer.label])
     expect(Object.values(answer.probabilities).reduce((sum, value) => sum + value, 0)).toBeCloseTo(1, 4)
+    expect([answer.embedding.length, answer.embedding.every(Number.isFinite)]).toEqual([128, true])
     expect(answer.latencyMs).toBeGreaterThan(0)
     await expect(pool.classify(Buffer.from('no image'))).rejects.toThrow(/image/)
     expect((await pool.classify(jpeg)).version).toBe(7)

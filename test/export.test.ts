@@ -48,7 +48,7 @@ async function trainTo(out: string, method: MethodName): Promise<void> {
   await train({
     labeled: await someOf('labeled', 0, 8), gate: await someOf('validation', 0, 6), promotion: [], unlabeled: [],
     out, preset: 'nano', method, seed: 5, steps: 8, minutes: null, backend: 'onnxruntime', device: 'cpu', engines: null,
-    champion: null, lanes: 1,
+    champion: null, lanes: 1, pseudoLabels: true,
   }, { signal: new AbortController().signal, onEvent: () => undefined })
 }
 

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { connectAsync, type MqttClient } from 'mqtt'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
+import type { DriftAlarm, DriftEvent } from '../agent/drift/alarm.js'
 import type { AgentEvent, CameraStatus, Prediction } from '../agent/events.js'
 import { systemClock } from '../agent/lib/clock.js'
 import { createLogger } from '../agent/lib/logger.js'
@@ -99,6 +100,11 @@ const prediction = (label: string, model = 1): AgentEvent & { prediction: Predic
   prediction: { camera: 'door', capturedAtMs: 7, label, confidence: 0.9, probabilities: { [label]: 0.9 }, model, latencyMs: 4 },
 })
 
+const alarm: DriftAlarm = {
+  detector: 'two-sample', model: 3, sinceMs: 5, raisedAtMs: 9, p: 1e-9, alpha: 1e-5, message: 'the pictures have changed',
+  moved: [{ kind: 'class', name: 'shirt', distance: 0.4, from: 0.1, to: 0.3 }],
+}
+
 const brokers = [
   { name: 'the embedded broker', broker: aedes, missing: false },
   { name: 'mosquitto', broker: realBroker, missing: !mosquitto },
@@ -113,12 +119,12 @@ for (const { name, broker, missing } of brokers) {
       const agent = await reporter(url)
       agent.accept({ type: 'camera', status: cameraStatus })
       agent.accept(prediction('shirt'))
-      agent.accept({ type: 'round-started', round: 2, trigger: 'schedule', labeled: 10, unlabeled: 100 })
+      agent.accept({ type: 'round-started', round: 2, trigger: 'schedule', labeled: 10, unlabeled: 100, pseudoLabels: true })
       const live = await watch(url)
       await vi.waitFor(() => { expect(live.texts('camera/door/prediction')).toHaveLength(1) }, waiting)
       await vi.waitFor(() => { expect(live.json('train/state')).toMatchObject({ state: 'running', round: 2 }) }, waiting)
       const late = await watch(url)
-      await vi.waitFor(() => { expect(late.messages.length).toBeGreaterThanOrEqual(6) }, waiting)
+      await vi.waitFor(() => { expect(late.messages.length).toBeGreaterThanOrEqual(7) }, waiting)
       expect(late.texts('availability')).toEqual(['online'])
       expect(late.messages.every(({ retained }) => retained)).toBe(true)
       const check = (name: TopicName, topic: string) => topics[name].payload.parse(late.json(topic))
@@ -129,6 +135,28 @@ for (const { name, broker, missing } of brokers) {
       check('cameraPrediction', 'camera/door/prediction')
       await agent.stop()
       await vi.waitFor(() => { expect(late.texts('availability').at(-1)).toBe('offline') }, waiting)
+    })
+
+    it('tells of a change of the pictures as an event, and retained as long as it lasts', async () => {
+      const { url, stop } = await broker(await freePort())
+      cleanups.push(stop)
+      const watcher = await watch(url)
+      const agent = await reporter(url)
+      const told = async (event: DriftEvent, state: object, events: number) => {
+        agent.accept(event)
+        await vi.waitFor(() => { expect(topics.drift.payload.parse(watcher.json('drift'))).toEqual(state) }, waiting)
+        await vi.waitFor(() => { expect(watcher.texts('event')).toHaveLength(events) }, waiting)
+      }
+      await vi.waitFor(() => { expect(watcher.json('drift')).toEqual({ state: 'off', model: null, alarm: null }) }, waiting)
+      await told({ type: 'drift', state: 'gathering', model: 3 }, { state: 'gathering', model: 3, alarm: null }, 0)
+      await told({ type: 'drift', state: 'watching', model: 3 }, { state: 'watching', model: 3, alarm: null }, 0)
+      await told({ type: 'drift', state: 'alarm', alarm }, { state: 'alarm', model: 3, alarm }, 1)
+      const late = await watch(url)
+      await vi.waitFor(() => { expect(late.json('drift')).toEqual({ state: 'alarm', model: 3, alarm }) }, waiting)
+      await told({ type: 'drift', state: 'over', alarm, reason: 'fits-again' }, { state: 'watching', model: 3, alarm: null }, 2)
+      await told({ type: 'drift', state: 'still', alarm }, { state: 'alarm', model: 3, alarm }, 2)
+      const events = watcher.texts('event').map(text => topics.event.payload.parse(JSON.parse(text)))
+      expect(events).toMatchObject([{ type: 'drift', state: 'alarm', alarm }, { type: 'drift', state: 'over', alarm, reason: 'fits-again' }])
     })
 
     it('answers commands with the transaction, and wrong ones with an error', async () => {

@@ -7,6 +7,7 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { bundled } from '../agent/config.js'
 import { train, type RoundEvent, type RoundSpec } from '../trainer/index.js'
+import { ordinary } from './ordinary.js'
 
 const classes = ['bag', 'dress', 'trouser']
 const steps = 12
@@ -21,9 +22,9 @@ beforeAll(async () => {
     (await readdir(join(bundled(part), label))).sort().slice(0, count).map(name => ({ path: join(bundled(part), label, name), label }))))).flat()
   const frames = (await readdir(bundled('unlabeled'))).sort().slice(0, 50).map(name => join(bundled('unlabeled'), name))
   spec = {
-    labeled: await some('labeled', 6), gate: await some('validation', 4), promotion: [], unlabeled: frames, out: join(folder, 'whole'),
+    ...ordinary, labeled: await some('labeled', 6), gate: await some('validation', 4), promotion: [], unlabeled: frames, out: join(folder, 'whole'),
     // Ungated, so that all branches and the teacher's class mix are on when it is cut off late.
-    preset: 'nano', method: 'ungated', seed: 3, steps, minutes: null, backend: 'onnxruntime', device: 'cpu', engines: null, champion: null, lanes: 2,
+    method: 'ungated', seed: 3, steps, lanes: 2,
   }
   expected = { ...(await run('whole')).card.files }
 })

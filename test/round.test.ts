@@ -14,6 +14,7 @@ import { readSafetensors } from '../trainer/export/safetensors.js'
 import { parameterTable } from '../trainer/model/parameters.js'
 import { recipes } from '../trainer/recipe.js'
 import type { RoundOptions } from '../trainer/round.js'
+import { ordinary } from './ordinary.js'
 
 const execute = promisify(execFile)
 const python = '/usr/bin/python3'
@@ -39,8 +40,7 @@ async function someOf(part: 'labeled' | 'validation', from: number, count: numbe
 /** A short round; what it learns does not matter here. */
 function round(name: string, changes: Partial<RoundSpec> = {}, options: Partial<RoundOptions> = {}): Promise<RoundResult> {
   return train({
-    ...data, out: join(folder, name), preset: 'nano', method: 'pawl', seed: 5, steps: 8, minutes: null, backend: 'onnxruntime', device: 'cpu', engines: null,
-    champion: null, lanes: 2, ...changes,
+    ...ordinary, ...data, out: join(folder, name), seed: 5, steps: 8, lanes: 2, ...changes,
   }, { signal: new AbortController().signal, onEvent: () => undefined, ...options })
 }
 
@@ -156,6 +156,16 @@ describe('round', () => {
     expect(evidence.champion).toEqual({ predicted: result.evidence.challenger.predicted, nll: result.evidence.challenger.nll })
     expect(evidence.challenger.predicted).toHaveLength(18)
     expect(card.files['weights.safetensors']).not.toBe(result.card.files['weights.safetensors'])
+  })
+
+  it('lets no pseudo-label count when told so, and learns from labels and reconstruction all the same', async () => {
+    const told: RoundEvent[] = []
+    const { card } = await round('closed', { method: 'ungated', pseudoLabels: false }, { onEvent: event => { told.push(event) } })
+    expect(card).toMatchObject({ steps: 8, gate: [], pseudoLabels: { used: 0, gateOpenings: 0, lastThreshold: null } })
+    expect(told.flatMap(event => (event.type === 'phase' ? [event.phase] : []))).toContain('semi-supervised')
+    const losses = told.flatMap(event => (event.type === 'progress' ? [event.losses] : []))
+    expect(losses.every(({ reconstruction, unlabeled }) => reconstruction > 0 && unlabeled === 0)).toBe(true)
+    expect(losses.at(-1)?.labeled).toBeGreaterThan(0)
   })
 
   const methods: { method: MethodName; looks: boolean; reconstructs: boolean }[] = [

@@ -13,6 +13,7 @@ import { beginUnfinished, findUnfinished } from '../agent/rounds/unfinished.js'
 import { runInChild, type RoundOutcome } from '../agent/rounds/round.js'
 import { Schedule, type ScheduleOptions, type Trigger } from '../agent/rounds/schedule.js'
 import type { RoundEvent, RoundSpec } from '../trainer/contract.js'
+import { ordinary } from './ordinary.js'
 
 /** Comes on a leap day only. */
 const seldom = '0 0 29 2 *'
@@ -132,8 +133,7 @@ describe('schedule', () => {
 })
 
 const specOf = (out: string): RoundSpec => ({
-  labeled: [], unlabeled: [], gate: [], promotion: [], out, preset: 'nano', method: 'pawl', seed: 1, steps: null, minutes: 10,
-  backend: 'auto', device: 'auto', engines: null, champion: null, lanes: 1,
+  ...ordinary, labeled: [], unlabeled: [], gate: [], promotion: [], out, seed: 1, minutes: 10, backend: 'auto', device: 'auto', lanes: 1,
 })
 
 describe.concurrent('round in a child process', () => {
@@ -254,7 +254,7 @@ describe('learning', () => {
   }
 
   const images = (...names: string[]) => names.map(name => ({ path: join(data, name), label: 'a' }))
-  const nothing: RoundData = { labeled: [], gate: [], promotion: images('1.png', '2.png'), unlabeled: [] }
+  const nothing: RoundData = { labeled: [], gate: [], promotion: images('1.png', '2.png'), unlabeled: [], pseudoLabels: true }
   const running = () => new AbortController().signal
   const leftovers = () => readdir(join(data, 'rounds'))
 
@@ -270,7 +270,7 @@ describe('learning', () => {
     async function interruptedRound() {
       const { learning, registry } = await open({ firstMinutes: 0.3, lanes: 1 })
       const { labeled, gate, promotion } = await readLabels(bundled('labeled'), bundled('validation'))
-      const round = { labeled, gate, promotion, unlabeled: [] }
+      const round = { labeled, gate, promotion, unlabeled: [], pseudoLabels: false }
       const controller = new AbortController()
       events = []
       onEvent = event => { if (event.type === 'progress' && event.fraction > 0.4) controller.abort() }
@@ -281,7 +281,7 @@ describe('learning', () => {
       return round
     }
 
-    it('is taken up by the next start: the same number, from its checkpoint on, whatever the labels are by then', async () => {
+    it('is taken up by the next start: the same number, from its checkpoint on, whatever the labels are by then and whether pseudo-labels may count', async () => {
       const { labeled } = await interruptedRound()
       // On a busy machine the last step may not end before the trainer is made to.
       const kept = (await readdir(join(data, 'rounds', '1'))).includes('checkpoint.safetensors')
@@ -289,7 +289,7 @@ describe('learning', () => {
       expect(learning.interrupted).toBe(true)
       const begun: unknown[] = []
       const { decision } = await learning.run(nothing, running(), begin => { begun.push(begin) })
-      expect(begun).toEqual([{ round: 1, labeled: labeled.length, unlabeled: 0 }])
+      expect(begun).toEqual([{ round: 1, labeled: labeled.length, unlabeled: 0, pseudoLabels: false }])
       expect(decision).toMatchObject({ round: 1, promoted: true, reason: 'first-model' })
       expect(events.flatMap(event => (event.type === 'resumed' ? [event.step > 0] : []))).toEqual(kept ? [true] : [])
       const [model = ''] = await readdir(join(data, 'models'))
@@ -318,6 +318,10 @@ describe('learning', () => {
         return unfinished?.round ?? lost?.reason
       }
       expect([await found(1), await found(2), await found(3)]).toEqual([5, 5, expect.stringContaining('3 times')])
+      const { pseudoLabels: _, ...former } = specOf(out)
+      await mkdir(out, { recursive: true })
+      await writeFile(join(out, 'round.json'), JSON.stringify({ round: 5, attempts: 1, spec: former }))
+      expect((await findUnfinished(join(data, 'rounds'))).unfinished?.spec).toEqual(specOf(out))
       expect(await found(1, [{ path: '/nowhere/a.png', label: 'a' }])).toContain('/nowhere/a.png')
       expect(await leftovers()).toEqual([])
     })
@@ -348,7 +352,7 @@ describe('learning', () => {
     const { learning, registry } = await open({ firstMinutes: 0.055, lanes: 1 })
     registry.register = () => Promise.reject(new Error('no space left'))
     const { labeled, gate, promotion } = await readLabels(bundled('labeled'), bundled('validation'))
-    const round = { labeled, gate: gate.slice(0, 30), promotion: promotion.slice(0, 30), unlabeled: [] }
+    const round = { labeled, gate: gate.slice(0, 30), promotion: promotion.slice(0, 30), unlabeled: [], pseudoLabels: true }
     const { decision, challenger } = await learning.run(round, running(), () => undefined)
     expect(decision).toMatchObject({ promoted: false, reason: 'crashed', challenger: null })
     expect(decision.explanation).toContain('no space left')
@@ -368,7 +372,7 @@ describe('learning', () => {
     await mkdir(join(data, 'labels', 'bag'), { recursive: true })
     const bad = { path: join(data, 'labels', 'bag', 'bad.png'), label: 'bag' }
     await writeFile(bad.path, 'no image')
-    const round = { labeled: [...split.labeled, bad], gate: split.gate.slice(0, 30), promotion, unlabeled: [] }
+    const round = { labeled: [...split.labeled, bad], gate: split.gate.slice(0, 30), promotion, unlabeled: [], pseudoLabels: true }
     const { decision, challenger } = await learning.run(round, running(), () => undefined)
     expect(decision).toMatchObject({ promoted: true, reason: 'first-model', champion: null, challenger: 1, accuracyChampion: null })
     expect(challenger).toMatchObject({ version: 1, card: { data: { labeled: 100, quarantined: 1 } }, decision })

@@ -7,6 +7,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { bundled } from '../agent/config.js'
 import { decide, type Verdict } from '../agent/rounds/promotion.js'
 import { Random, train, type LabeledImage, type RoundResult, type RoundSpec } from '../trainer/index.js'
+import { ordinary } from './ordinary.js'
 
 const [boot, bag, trouser] = ['ankle-boot', 'bag', 'trouser'] as const
 let folder = ''
@@ -24,8 +25,7 @@ async function someOf(part: 'labeled' | 'validation', from: number, count: numbe
 /** Two steps on labels alone, from scratch: the classifier that is fitted to them does the rest. */
 function round(name: string, changes: Partial<RoundSpec> = {}): Promise<RoundResult> {
   return train({
-    ...data, unlabeled: [], out: join(folder, name), preset: 'nano', method: 'ssmae', seed: 5, steps: 2, minutes: null, backend: 'onnxruntime', device: 'cpu',
-    engines: null, champion: null, lanes: 1, ...changes,
+    ...ordinary, ...data, unlabeled: [], out: join(folder, name), seed: 5, steps: 2, lanes: 1, ...changes,
   }, { signal: new AbortController().signal, onEvent: () => undefined })
 }
 

@@ -42,6 +42,8 @@ export interface RoundSpec {
   champion: ChampionRef | null
   /** Processor lanes (worker threads); null: one a core. */
   lanes: number | null
+  /** False: none count, whatever the method says, as where the gate split is known not to speak for the frames. */
+  pseudoLabels: boolean
 }
 
 /** What the self-check of an engine found: one step of the real model beside the embedded engine's plainest graph. */

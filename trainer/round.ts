@@ -182,13 +182,14 @@ function weightsFrom(champion: Champion, recipe: Recipe, { specs, size }: Parame
  * have other cores; labels and validation must be the same, lest one that was learned from judges.
  */
 function identityOf(
-  { method, preset, seed, steps, minutes, backend, device }: RoundSpec,
+  { method, preset, seed, steps, minutes, backend, device, pseudoLabels }: RoundSpec,
   { recipe, data, champion, table }: { recipe: Recipe; data: RoundImages; champion: Champion | null; table: ParameterTable },
 ): string {
   const labels = [data.labeled, data.gate].map(({ items }) => labelsOf(items, data.classes))
   const decides = {
     checkpointFormat, method, recipe, preset, seed, steps, minutes, backend, device, labels,
     classes: data.classes, weights: table.specs, champion: champion?.sha256 ?? null,
+    ...(pseudoLabels ? {} : { pseudoLabels }),
   }
   return createHash('sha256').update(JSON.stringify(decides)).update(dataHash(data.labeled.pixels, data.gate.pixels)).digest('hex')
 }

@@ -41,12 +41,13 @@ async function classify(jpeg: Uint8Array): Promise<Classification> {
   if (!model) throw new Error('no model is loaded')
   const start = performance.now()
   const { size, classes } = model.metadata
-  const { probabilities } = await model.run(await decodeImage(jpeg, size))
+  const { probabilities, embedding } = await model.run(await decodeImage(jpeg, size))
   const best = probabilities.reduce((top, value, index) => (value > (probabilities[top] ?? 0) ? index : top), 0)
   return {
     label: classes[best] ?? '',
     confidence: probabilities[best] ?? 0,
     probabilities: Object.fromEntries(classes.map((name, index) => [name, probabilities[index] ?? 0])),
+    embedding,
     latencyMs: performance.now() - start,
   }
 }

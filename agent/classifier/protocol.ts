@@ -9,6 +9,8 @@ export interface Classification {
   label: string
   confidence: number
   probabilities: Record<string, number>
+  /** What the model makes of the picture before it names a class [D]. */
+  embedding: Float32Array
   /** JPEG bytes to prediction inside the child, milliseconds. */
   latencyMs: number
 }

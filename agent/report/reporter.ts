@@ -210,6 +210,8 @@ function reportedEvent(event: AgentEvent, head: { id: string; atMs: number }): R
   switch (event.type) {
     case 'model-active':
       return { ...head, type: event.type, version: event.model.version, loadedInMs: event.loadedInMs }
+    case 'drift':
+      return event.state === 'alarm' || event.state === 'over' ? { ...head, ...event } : null
     case 'round-started':
     case 'round-ended':
     case 'round-refused-to-start':

@@ -1,7 +1,8 @@
 /** The retained topics, computed from the agent's events. Pure but for the clock. */
+import type { DriftEvent } from '../drift/alarm.js'
 import type { AgentEvent, ModelVersion } from '../events.js'
 import type { Clock } from '../lib/clock.js'
-import { topics, type Health, type Info, type ModelActive, type TopicName, type TrainState } from './topics.js'
+import { topics, type DriftState, type Health, type Info, type ModelActive, type TopicName, type TrainState } from './topics.js'
 
 const problemMs = 3_600_000
 const keptProblems = 10
@@ -44,6 +45,7 @@ export class RetainedState {
   begin(): void {
     this.set('info', this.options.info)
     this.set('trainState', this.train)
+    this.set('drift', { state: 'off', model: null, alarm: null } satisfies DriftState)
     this.publishHealth()
   }
 
@@ -77,6 +79,9 @@ export class RetainedState {
         return
       case 'model-active':
         this.set('modelActive', activeModel(event.model, event.loadedInMs))
+        return
+      case 'drift':
+        this.set('drift', driftState(event))
         return
       case 'collection':
         this.collection = { state: event.state, reason: event.reason }
@@ -143,6 +148,16 @@ export class RetainedState {
   private set(name: TopicName, value: unknown, camera = ''): void {
     const { topic, qos } = topics[name]
     this.options.publish(topic.replace('{camera}', camera), value, qos)
+  }
+}
+
+function driftState(event: DriftEvent): DriftState {
+  switch (event.state) {
+    case 'gathering':
+    case 'watching': return { state: event.state, model: event.model, alarm: null }
+    case 'alarm':
+    case 'still': return { state: 'alarm', model: event.alarm.model, alarm: event.alarm }
+    case 'over': return { state: 'watching', model: event.alarm.model, alarm: null }
   }
 }
 

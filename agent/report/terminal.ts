@@ -2,6 +2,7 @@
 import { styleText } from 'node:util'
 import { SingleBar } from 'cli-progress'
 import type { RoundEvent } from '../../trainer/contract.js'
+import type { DriftEvent } from '../drift/alarm.js'
 import type { AgentEvent, Prediction } from '../events.js'
 import { withoutPasswords } from '../lib/logger.js'
 
@@ -57,7 +58,7 @@ export class Terminal {
         return
       case 'prediction': return this.predicted(event.prediction)
       case 'round-started':
-        this.say(`round ${String(event.round)} (${event.trigger}): ${String(event.labeled)} labels, ${String(event.unlabeled)} frames that nobody labeled`, 'bold')
+        this.say(`round ${String(event.round)} (${event.trigger}): ${String(event.labeled)} labels, ${String(event.unlabeled)} frames that nobody labeled${event.pseudoLabels ? '' : '; no pseudo-labels, as the pictures have changed'}`, 'bold')
         return
       case 'round-event': return this.roundEvent(event.round, event.event)
       case 'round-ended': {
@@ -75,6 +76,7 @@ export class Terminal {
         this.say(`model ${String(version)} is in service: ${(100 * card.validation.accuracy).toFixed(1)} % of the gate images right, loaded in ${String(Math.round(event.loadedInMs))} ms`, 'green')
         return
       }
+      case 'drift': return this.drift(event)
       case 'quarantine':
         this.say(`put aside ${event.path}: ${event.reason}`, 'yellow')
         return
@@ -92,6 +94,22 @@ export class Terminal {
 
   stop(): void {
     this.endBar()
+  }
+
+  private drift(event: DriftEvent): void {
+    switch (event.state) {
+      case 'gathering': return
+      case 'watching':
+        this.say(`known by now: what model ${String(event.model)} is used to see; changes will be told`)
+        return
+      case 'alarm':
+      case 'still':
+        this.say(event.alarm.message, 'yellow')
+        return
+      case 'over':
+        this.say(event.reason === 'fits-again' ? 'the pictures are again what they were' : 'a new model serves: what it sees from now on is what it is used to', 'green')
+        return
+    }
   }
 
   private predicted({ camera, label, confidence, model, latencyMs }: Prediction): void {

@@ -3,7 +3,7 @@
  * alone is plain text. Times are milliseconds since 1970.
  */
 import { z } from 'zod'
-import { CameraStatusSchema, PredictionSchema, PromotionRecordSchema } from '../schemas.js'
+import { CameraStatusSchema, DriftAlarmSchema, PredictionSchema, PromotionRecordSchema } from '../schemas.js'
 
 export interface Topic {
   /** Below `<base>/<device>/`; `{name}` stands for one level. */
@@ -66,14 +66,25 @@ export const TrainState = z.strictObject({
   refused: z.string().nullable(),
 })
 
+export const DriftState = z.strictObject({
+  /** off: switched off, or no model serves; gathering: what the model is used to is not known yet. */
+  state: z.enum(['off', 'gathering', 'watching', 'alarm']),
+  model: Count.nullable(),
+  alarm: DriftAlarmSchema.nullable(),
+})
+
 const eventBody = { id: z.string(), atMs: TimeMs }
 
 /** `id` is unique: an event may come twice after a lost connection. */
 export const ReportedEvent = z.discriminatedUnion('type', [
-  z.strictObject({ ...eventBody, type: z.literal('round-started'), round: Count, trigger: z.string(), labeled: Count, unlabeled: Count }),
+  z.strictObject({ ...eventBody, type: z.literal('round-started'), round: Count, trigger: z.string(), labeled: Count, unlabeled: Count, pseudoLabels: z.boolean() }),
   z.strictObject({ ...eventBody, type: z.literal('round-ended'), round: Count, decision: PromotionRecordSchema }),
   z.strictObject({ ...eventBody, type: z.literal('round-refused-to-start'), reason: z.string() }),
   z.strictObject({ ...eventBody, type: z.literal('model-active'), version: Count, loadedInMs: z.number() }),
+  z.discriminatedUnion('state', [
+    z.strictObject({ ...eventBody, type: z.literal('drift'), state: z.literal('alarm'), alarm: DriftAlarmSchema }),
+    z.strictObject({ ...eventBody, type: z.literal('drift'), state: z.literal('over'), alarm: DriftAlarmSchema, reason: z.enum(['new-model', 'fits-again']) }),
+  ]),
   z.strictObject({ ...eventBody, type: z.literal('quarantine'), path: z.string(), reason: z.string() }),
   z.strictObject({ ...eventBody, type: z.literal('collection'), state: z.enum(['running', 'stopped']), reason: z.string() }),
   z.strictObject({ ...eventBody, type: z.literal('problem'), code: z.string(), message: z.string() }),
@@ -89,6 +100,7 @@ export const Response = z.discriminatedUnion('status', [
 export type ReportedEvent = z.infer<typeof ReportedEvent>
 export type Health = z.infer<typeof Health>
 export type Info = z.infer<typeof Info>
+export type DriftState = z.infer<typeof DriftState>
 export type ModelActive = z.infer<typeof ModelActive>
 export type TrainState = z.infer<typeof TrainState>
 export type Response = z.infer<typeof Response>
@@ -110,6 +122,10 @@ export const topics = {
     topic: 'model/candidate', retained: true, qos: 1, direction: 'out', payload: PromotionRecordSchema,
     description: 'Promotion record of the last round: the whole evidence, also when the answer was no',
   },
+  drift: {
+    topic: 'drift', retained: true, qos: 1, direction: 'out', payload: DriftState,
+    description: 'Whether the pictures are still what they were when the model went into service; while they are not, since when, what moved, and what to do',
+  },
   trainState: {
     topic: 'train/state', retained: true, qos: 1, direction: 'out', payload: TrainState,
     description: 'Idle or running, phase, progress; every 2 s at most',
@@ -124,7 +140,7 @@ export const topics = {
   },
   event: {
     topic: 'event', retained: false, qos: 1, direction: 'out', payload: ReportedEvent,
-    description: 'Rounds, decisions, models, quarantine, problems: in order, with their own time, kept on disk while the broker is away',
+    description: 'Rounds, decisions, models, drift, quarantine, problems: in order, with their own time, kept on disk while the broker is away',
   },
   request: {
     topic: 'request/{verb}', retained: false, qos: 1, direction: 'in', payload: z.looseObject({ transaction: z.string().optional() }),

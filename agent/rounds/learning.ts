@@ -26,6 +26,8 @@ export interface RoundData {
   gate: LabeledImage[]
   promotion: LabeledImage[]
   unlabeled: string[]
+  /** False: no pseudo-label may count. A round that is taken up again keeps what it began with. */
+  pseudoLabels: boolean
 }
 
 export interface LearningOptions {
@@ -56,6 +58,7 @@ export interface RoundBegin {
   round: number
   labeled: number
   unlabeled: number
+  pseudoLabels: boolean
 }
 
 export class Learning {
@@ -95,7 +98,7 @@ export class Learning {
     const { registry, config, clock, onEvent, onQuarantine } = this.options
     const champion = registry.active()
     const { round, spec, attempts } = await this.begin(data, champion)
-    began({ round, labeled: spec.labeled.length, unlabeled: spec.unlabeled.length })
+    began({ round, labeled: spec.labeled.length, unlabeled: spec.unlabeled.length, pseudoLabels: spec.pseudoLabels })
     const unreadable: Extract<RoundEvent, { type: 'quarantine' }>[] = []
     const outcome = await runInChild(spec, {
       graceMs: this.options.graceMs ?? 60_000,
@@ -152,10 +155,10 @@ export class Learning {
     return { decision: decisionFor(challenger.version), challenger }
   }
 
-  private specOf({ labeled, unlabeled, gate, promotion }: RoundData, champion: ModelVersion | null, round: number): RoundSpec {
+  private specOf({ labeled, unlabeled, gate, promotion, pseudoLabels }: RoundData, champion: ModelVersion | null, round: number): RoundSpec {
     const { config, folder, engines, registry } = this.options
     return {
-      labeled, unlabeled, gate, promotion,
+      labeled, unlabeled, gate, promotion, pseudoLabels,
       out: join(folder, String(round)),
       preset: config.preset,
       method: config.method,

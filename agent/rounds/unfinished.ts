@@ -55,7 +55,9 @@ export async function findUnfinished(folder: string): Promise<Found> {
 async function read(folder: string): Promise<UnfinishedRound | null> {
   try {
     const stored = JSON.parse(await readFile(join(folder, fileName), 'utf8')) as UnfinishedRound
-    return Stored.parse(stored).spec.out === folder ? stored : null
+    if (Stored.parse(stored).spec.out !== folder) return null
+    // Rounds of before there was this switch had it on.
+    return { ...stored, spec: { ...stored.spec, pseudoLabels: stored.spec.pseudoLabels ?? true } }
   } catch {
     return null
   }

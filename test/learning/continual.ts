@@ -8,6 +8,7 @@ import { loadImages } from '../../trainer/data/load.js'
 import { Random } from '../../trainer/data/random.js'
 import { argMax, probabilitiesOf } from '../../trainer/evidence.js'
 import { streamOf, type Scene } from './stream.js'
+import { ordinary } from '../ordinary.js'
 import { trained } from './run.js'
 import { linesOf } from './script.js'
 
@@ -100,7 +101,7 @@ export async function play(key: ContinualKey, folder: string, say: (text: string
       const { card, evidence } = await trained(spec, () => undefined)
       pseudoLabels = card.pseudoLabels.used
       const random = Random.of(key.seed, 30, round)
-      verdict = upkeep.gated && before !== null ? decide(evidence, { alpha, attempt: attempt++, random: () => random.float() }) : { promoted: true, reason: 'always' }
+      verdict = upkeep.gated && before !== null ? decide(evidence, { alpha, refreshMargin: 0, attempt: attempt++, random: () => random.float() }) : { promoted: true, reason: 'always' }
       if (verdict.promoted) serving = round
     }
     const [own, former] = [await rightOf(folderOf(serving ?? 1), scene.test), before === null ? null : await rightOf(folderOf(before), scene.test)]
@@ -123,12 +124,12 @@ function specOf(key: ContinualKey, { method, frames, memory, gated }: Upkeep, pa
   const all = past.flatMap(({ labeled }) => labeled)
   const stored = past.flatMap((scene, index) => scene.frames.map(({ path }): Stamped & { path: string } => ({ path, camera: 'site', capturedAtMs: index * hourMs })))
   return {
-    labeled: memory === null ? all : remembered(all, memory, random),
+    ...ordinary, labeled: memory === null ? all : remembered(all, memory, random),
     gate: past.flatMap(({ gate }) => gate), promotion: past.flatMap(({ promotion }) => promotion),
     unlabeled: frames ? reservoir(stored, key.maxFrames, () => random.float()).map(({ path }) => path) : [],
-    out, preset: 'nano', method, seed: key.seed * 100 + past.length, steps: null, minutes: key.minutes,
+    out, method, seed: key.seed * 100 + past.length, steps: null, minutes: key.minutes,
     // Only what is to be better than its champion is compared with it; from scratch is what retraining means elsewhere.
-    backend: 'onnxruntime', device: 'cpu', engines: null, champion: gated || method === 'ungated' ? champion : null, lanes: null,
+    champion: gated || method === 'ungated' ? champion : null,
   }
 }
 

@@ -7,6 +7,7 @@ import { ModelFile, metricsOf, trainerEnvironment, type GateLook, type LabeledIm
 import { loadImages } from '../../trainer/data/load.js'
 import { probabilitiesOf } from '../../trainer/evidence.js'
 import { presets } from '../../trainer/model/presets.js'
+import { ordinary } from '../ordinary.js'
 import { runBaseline, type Baseline } from './baselines.js'
 import { divided, type Division } from './data.js'
 
@@ -83,8 +84,8 @@ async function round(
   { folder, say }: RunOptions,
 ): Promise<RunResult> {
   const spec: RoundSpec = {
-    labeled, gate, promotion, unlabeled: unlabeled.map(({ path }) => path), out: folder, preset: 'nano', method, seed: key.seed, steps: key.steps, minutes: key.minutes,
-    backend: 'onnxruntime', device: 'cpu', engines: null, champion: null, lanes: null,
+    ...ordinary, labeled, gate, promotion, unlabeled: unlabeled.map(({ path }) => path), out: folder, method,
+    seed: key.seed, steps: key.steps, minutes: key.minutes,
   }
   const truth = new Map(unlabeled.map(({ path, label }) => [path, label]))
   const pseudoLabels: RunResult['pseudoLabels'] = []

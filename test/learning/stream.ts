@@ -88,14 +88,15 @@ export async function streamOf({ folder, seed, frames, tests, choose }: StreamOp
     const parts = Object.entries({
       labeled: ofEach(labeled), gate: ofEach(gate), promotion: ofEach(promotion), frames: ofMix(train, frames), test: ofMix(test, tests),
     })
-    const images = Object.fromEntries(parts.map(([part, photographs]) => [part, photographs.map(photograph => imageOf(join(place, part), photograph))]))
+    const images = Object.fromEntries(parts.map(([part, dealt]) => [part, dealt.map(photograph => imageOf(join(place, part), photograph))]))
     if (!await access(place).then(() => true, () => false)) {
       const fresh = `${place}.new`
       for (const [part, photographs] of parts) {
         for (const name of classes) await mkdir(join(fresh, part, name), { recursive: true })
         for (let start = 0; start < photographs.length; start += atOnce) {
           await Promise.all(photographs.slice(start, start + atOnce).map(async photograph => {
-            await writeFile(imageOf(join(fresh, part), photograph).path, await seen(photograph, domain, Random.of(seed, 22, index, photograph.index)))
+            const picture = await seen(photograph, domain, Random.of(seed, 22, index, photograph.index))
+            await writeFile(imageOf(join(fresh, part), photograph).path, picture)
           }))
         }
       }

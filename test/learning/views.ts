@@ -8,6 +8,7 @@ import { softmax } from '../../trainer/evidence.js'
 import { counted, type Bin, type RuleCount, type ViewedImage } from './consistency.js'
 import { divided, imageFolder } from './data.js'
 import { pixelsOf } from './masking.js'
+import { ordinary } from '../ordinary.js'
 import { trained } from './run.js'
 
 export interface ConsistencyOptions {
@@ -73,8 +74,7 @@ async function round(
 ): Promise<void> {
   await mkdir(folder, { recursive: true })
   await trained({
-    ...parts, unlabeled: frames.map(({ path }) => path), out: folder, preset: 'nano', method, seed, steps, minutes,
-    backend: 'onnxruntime', device: 'cpu', engines: null, champion: null, lanes: null,
+    ...ordinary, ...parts, unlabeled: frames.map(({ path }) => path), out: folder, method, seed, steps, minutes,
   }, event => { if (event.type === 'gate') say(`  step ${String(event.look.step)}: gate ${event.look.open ? 'open' : 'closed'}`) })
 }
 
