@@ -14,7 +14,7 @@ import type { Config } from '../config.js'
 import type { Clock } from '../lib/clock.js'
 import { Adwin, type Change } from './adwin.js'
 import { explain, type DriftAlarm, type DriftEvent } from './alarm.js'
-import { compare, makeReference, meanOf, type Comparison, type Dimension, type Gathered, type Move, type Reference } from './reference.js'
+import { compare, makeReference, type Comparison, type Dimension, type Gathered, type Move, type Reference } from './reference.js'
 import { partingPlace, Window } from './window.js'
 
 /** What of a prediction is watched. */
@@ -57,7 +57,7 @@ const testsPerWindow = 4
 /** No single test may spend more, however slowly pictures come. */
 const mostAlpha = 0.01
 /** A window fits again when something as far away is no rarity: far from what raises an alarm, so that it does not come and go. */
-const fitsAgain = 0.2
+const noRarity = 0.2
 /** Of the classes with the confidence, and of the embedding, so many are named in an alarm. */
 const named = { own: 4, embedding: 1 }
 
@@ -161,7 +161,7 @@ export class DriftMonitor {
     const change = adwin.check(alpha)
     if (this.standing) {
       // Only pictures from after the alarm say whether they fit.
-      if (this.since >= window.size && this.fits(comparison, meanOf(columns.at(-1) ?? new Float32Array()))) this.end('fits-again')
+      if (this.since >= window.size && fitsAgain(this.standing, comparison, change)) this.end('fits-again')
     } else if (comparison.p <= alpha) {
       const { p, farthest } = comparison
       const place = partingPlace(columns[farthest] ?? new Float32Array(), comparison.moves[farthest]?.from ?? 0)
@@ -180,13 +180,6 @@ export class DriftMonitor {
     return Math.min(mostAlpha, (falseAlarmsPerMonth * months) / 2)
   }
 
-  private fits({ p }: Comparison, confidence: number): boolean {
-    const [move] = this.standing?.moved ?? []
-    // A window too small to show what ADWIN found proves nothing by not showing it.
-    const asBefore = this.standing?.detector !== 'adwin' || !move || Math.abs(confidence - move.from) < Math.abs(confidence - move.to)
-    return p > fitsAgain && asBefore
-  }
-
   private raise(found: Omit<DriftAlarm, 'model' | 'raisedAtMs' | 'message'>): void {
     if (this.model === null) return
     this.since = 0
@@ -202,6 +195,12 @@ export class DriftMonitor {
     if (this.watched) this.watched.adwin = adwinFor(this.watched.reference)
     this.options.onEvent({ type: 'drift', state: 'over', alarm, reason })
   }
+}
+
+/** A window too small to show what ADWIN found proves nothing by not showing it: there, ADWIN must find the way back too. */
+function fitsAgain({ detector, moved: [move] }: DriftAlarm, { p }: Comparison, change: Change | null): boolean {
+  if (detector === 'two-sample' || !move) return p > noRarity
+  return change !== null && Math.abs(change.to - move.from) < Math.abs(change.to - move.to)
 }
 
 function adwinFor(reference: Reference): Adwin {

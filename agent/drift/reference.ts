@@ -70,6 +70,6 @@ export function compare(reference: Reference, columns: readonly Float32Array[]):
   return { p: Math.min(1, reference.length * ksPValue(largest, n, m)), moves, farthest }
 }
 
-export function meanOf(values: Float32Array): number {
+function meanOf(values: Float32Array): number {
   return values.reduce((sum, value) => sum + value, 0) / values.length
 }
