@@ -270,7 +270,7 @@ export class Agent {
     }
     await registry.setLastRun(roundJob)
     // The gate split is from before the change: it does not speak for what the camera sees now.
-    const data = { ...labels, unlabeled, pseudoLabels: this.drift.alarm === null }
+    const data = { ...labels, unlabeled, switches: this.drift.alarm ? { gate: 'never' } as const : {} }
     const { decision, challenger } = await this.learning.run(data, this.controller.signal, begin => {
       this.publish({ type: 'round-started', trigger, ...begin })
     })

@@ -1,7 +1,7 @@
 /**
  * How well it learns: method × labels a class × seed on Fashion-MNIST, with plain baselines beside:
  * `npm run bench:learning -- [--methods ssmae,paper,…] [--per-class 10,60,100] [--seeds 1,2,3,4,5] [--minutes 15 | --steps N] [--validation 600]
- * [--results results.jsonl] [--choose] [--render]`.
+ * [--without nothing,stem,…] [--results results.jsonl] [--choose] [--render]`.
  *
  * Writes a JSON line a run and passes over the runs that are there already; one that is interrupted goes on from its checkpoint.
  * The 10,000 test images are opened once, at the end of a run; with `--choose` never, and the frames' own classes tell instead.
@@ -10,6 +10,7 @@
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { methods } from '../trainer/contract.js'
+import { ablations, type Ablation } from './learning/ablations.js'
 import { baselines } from './learning/baselines.js'
 import { rendered } from './learning/render.js'
 import type { RunKey, RunResult } from './learning/run.js'
@@ -24,6 +25,7 @@ const { values } = parseArgs({
     minutes: { type: 'string', default: '15' },
     steps: { type: 'string' },
     validation: { type: 'string', default: '600' },
+    without: { type: 'string', default: 'nothing' },
     results: { type: 'string', default: join(import.meta.dirname, 'learning', 'results.jsonl') },
     choose: { type: 'boolean', default: false },
     render: { type: 'boolean', default: false },
@@ -32,9 +34,13 @@ const { values } = parseArgs({
 
 const wanted = names('methods', values.methods, [...methods, ...baselines])
 const budget = values.steps === undefined ? { minutes: number('minutes', values.minutes), steps: null } : { minutes: null, steps: number('steps', values.steps) }
-const keys = numbers('per-class', values['per-class']).flatMap(perClass => numbers('seeds', values.seeds).flatMap(seed => wanted.map((method): RunKey => ({
-  method, perClass, seed, ...(isBaseline(method) ? { minutes: null, steps: null } : budget), validation: number('validation', values.validation), choose: values.choose,
-}))))
+const without = names('without', values.without, Object.keys(ablations) as Ablation[])
+const common = { validation: number('validation', values.validation), choose: values.choose }
+const keys = numbers('per-class', values['per-class']).flatMap(perClass => numbers('seeds', values.seeds).flatMap(seed => wanted.flatMap(
+  (method): RunKey[] => isBaseline(method)
+    ? [{ method, perClass, seed, minutes: null, steps: null, switches: {}, ...common }]
+    : without.map(name => ({ method, perClass, seed, ...budget, switches: ablations[name], ...common })),
+)))
 
 const done = values.render ? await linesOf<RunResult>(values.results) : await runMissing(keys, values.results)
 process.stdout.write(`${rendered(done).join('\n')}\n`)

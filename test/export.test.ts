@@ -11,6 +11,8 @@ import { ModelCardSchema } from '../agent/schemas.js'
 import { decodeImage, ModelFile, presets, rebuiltModel, train, type LabeledImage, type MethodName } from '../trainer/index.js'
 import { readSafetensors, writeSafetensors } from '../trainer/export/safetensors.js'
 import { parameterTable } from '../trainer/model/parameters.js'
+import { recipes } from '../trainer/recipe.js'
+import { ordinary } from './ordinary.js'
 import { summaryOf } from './onnx-summary.js'
 
 /** Element types in ONNX. */
@@ -46,9 +48,8 @@ beforeAll(async () => {
 
 async function trainTo(out: string, method: MethodName): Promise<void> {
   await train({
-    labeled: await someOf('labeled', 0, 8), gate: await someOf('validation', 0, 6), promotion: [], unlabeled: [],
-    out, preset: 'nano', method, seed: 5, steps: 8, minutes: null, backend: 'onnxruntime', device: 'cpu', engines: null,
-    champion: null, lanes: 1, pseudoLabels: true,
+    ...ordinary, labeled: await someOf('labeled', 0, 8), gate: await someOf('validation', 0, 6), promotion: [], unlabeled: [],
+    out, method, seed: 5, steps: 8, lanes: 1,
   }, { signal: new AbortController().signal, onEvent: () => undefined })
 }
 
@@ -102,7 +103,7 @@ describe('the int8 model', () => {
 
   it('has every product with weights in int8, in less than two fifths of the bytes, and is of standard operations too', () => {
     const [before, after] = [summaryOf(model), summaryOf(int8)]
-    const { specs } = parameterTable(presets.nano, classes.length, { shortcut: true })
+    const { specs } = parameterTable(presets.nano, classes.length, recipes.pawl)
     const products = specs.filter(({ name, shape }) => shape.length === 2 && !name.startsWith('decoder.'))
     expect(after.operations.MatMulInteger).toBe(products.length)
     expect(after.matrixBytes[int8Type]).toBe(products.reduce((sum, { size }) => sum + size, 0))
@@ -195,7 +196,7 @@ async function files(path: string) {
  */
 async function ruined(path: string): Promise<void> {
   const { card, weights } = await files(at('model'))
-  const table = parameterTable(presets.nano, classes.length, { shortcut: true })
+  const table = parameterTable(presets.nano, classes.length, recipes.pawl)
   const flat = new Float32Array(table.size)
   for (const { name, offset } of table.specs) flat.set(readSafetensors(weights).get(name)?.data ?? [], offset)
   const shortcut = table.specs.find(({ name }) => name === 'shortcut.weight')!

@@ -77,8 +77,8 @@ describe('on photographs', () => {
     const rows = labels.flatMap((label, row) => (label >= 0 ? [row] : []))
     const known = new Float32Array(rows.length * histogramFeatures)
     rows.forEach((row, index) => { known.set(rowOf(row), index * histogramFeatures) })
-    const known10 = { labels: rows.map(row => labels[row]!), weights: rows.map(() => 1) }
-    const flat = await fitShortcut({ features: known, ...known10, classCount: classes.length, penalty: 1e-3 })
+    const targets = Float32Array.from(rows.flatMap(row => classes.map((_, label) => (label === labels[row] ? 1 : 0))))
+    const flat = await fitShortcut({ features: known, targets, classCount: classes.length, penalty: 1e-3 })
     const logits = truth.map((_, row) => classes.map((__, label) => rowOf(row)
       .reduce((sum, value, at) => sum + value * flat[at * classes.length + label]!, flat[histogramFeatures * classes.length + label]!)))
     const linear = right(logits.map(argMax))
@@ -92,7 +92,7 @@ describe('on photographs', () => {
     // One photograph twice, once as each class: all that can be said of it are the odds of the two weights.
     const one = features.slice(0, histogramFeatures)
     const both = new Float32Array([...one, ...one])
-    const flat = await fitShortcut({ features: both, labels: [0, 1], weights: [9, 1], classCount: 2, penalty: 1e-6 })
+    const flat = await fitShortcut({ features: both, targets: Float32Array.of(9, 0, 0, 1), classCount: 2, penalty: 1e-6 })
     const logit = (label: number) => one.reduce((sum, value, at) => sum + value * flat[at * 2 + label]!, flat[histogramFeatures * 2 + label]!)
     expect(logit(0) - logit(1)).toBeCloseTo(Math.log(9), 1)
   })

@@ -160,8 +160,8 @@ describe('round', () => {
 
   it('lets no pseudo-label count when told so, and learns from labels and reconstruction all the same', async () => {
     const told: RoundEvent[] = []
-    const { card } = await round('closed', { method: 'ungated', pseudoLabels: false }, { onEvent: event => { told.push(event) } })
-    expect(card).toMatchObject({ steps: 8, gate: [], pseudoLabels: { used: 0, gateOpenings: 0, lastThreshold: null } })
+    const { card } = await round('closed', { method: 'ungated', switches: { gate: 'never' } }, { onEvent: event => { told.push(event) } })
+    expect(card).toMatchObject({ steps: 8, gate: [], recipe: { gate: 'never' }, pseudoLabels: { used: 0, gateOpenings: 0, lastThreshold: null } })
     expect(told.flatMap(event => (event.type === 'phase' ? [event.phase] : []))).toContain('semi-supervised')
     const losses = told.flatMap(event => (event.type === 'progress' ? [event.losses] : []))
     expect(losses.every(({ reconstruction, unlabeled }) => reconstruction > 0 && unlabeled === 0)).toBe(true)

@@ -254,7 +254,7 @@ describe('learning', () => {
   }
 
   const images = (...names: string[]) => names.map(name => ({ path: join(data, name), label: 'a' }))
-  const nothing: RoundData = { labeled: [], gate: [], promotion: images('1.png', '2.png'), unlabeled: [], pseudoLabels: true }
+  const nothing: RoundData = { labeled: [], gate: [], promotion: images('1.png', '2.png'), unlabeled: [], switches: {} }
   const running = () => new AbortController().signal
   const leftovers = () => readdir(join(data, 'rounds'))
 
@@ -270,7 +270,7 @@ describe('learning', () => {
     async function interruptedRound() {
       const { learning, registry } = await open({ firstMinutes: 0.3, lanes: 1 })
       const { labeled, gate, promotion } = await readLabels(bundled('labeled'), bundled('validation'))
-      const round = { labeled, gate, promotion, unlabeled: [], pseudoLabels: false }
+      const round = { labeled, gate, promotion, unlabeled: [], switches: { gate: 'never' } as const }
       const controller = new AbortController()
       events = []
       onEvent = event => { if (event.type === 'progress' && event.fraction > 0.4) controller.abort() }
@@ -318,7 +318,7 @@ describe('learning', () => {
         return unfinished?.round ?? lost?.reason
       }
       expect([await found(1), await found(2), await found(3)]).toEqual([5, 5, expect.stringContaining('3 times')])
-      const { pseudoLabels: _, ...former } = specOf(out)
+      const { switches: _, ...former } = specOf(out)
       await mkdir(out, { recursive: true })
       await writeFile(join(out, 'round.json'), JSON.stringify({ round: 5, attempts: 1, spec: former }))
       expect((await findUnfinished(join(data, 'rounds'))).unfinished?.spec).toEqual(specOf(out))
@@ -352,7 +352,7 @@ describe('learning', () => {
     const { learning, registry } = await open({ firstMinutes: 0.055, lanes: 1 })
     registry.register = () => Promise.reject(new Error('no space left'))
     const { labeled, gate, promotion } = await readLabels(bundled('labeled'), bundled('validation'))
-    const round = { labeled, gate: gate.slice(0, 30), promotion: promotion.slice(0, 30), unlabeled: [], pseudoLabels: true }
+    const round = { labeled, gate: gate.slice(0, 30), promotion: promotion.slice(0, 30), unlabeled: [], switches: {} }
     const { decision, challenger } = await learning.run(round, running(), () => undefined)
     expect(decision).toMatchObject({ promoted: false, reason: 'crashed', challenger: null })
     expect(decision.explanation).toContain('no space left')
@@ -372,7 +372,7 @@ describe('learning', () => {
     await mkdir(join(data, 'labels', 'bag'), { recursive: true })
     const bad = { path: join(data, 'labels', 'bag', 'bad.png'), label: 'bag' }
     await writeFile(bad.path, 'no image')
-    const round = { labeled: [...split.labeled, bad], gate: split.gate.slice(0, 30), promotion, unlabeled: [], pseudoLabels: true }
+    const round = { labeled: [...split.labeled, bad], gate: split.gate.slice(0, 30), promotion, unlabeled: [], switches: {} }
     const { decision, challenger } = await learning.run(round, running(), () => undefined)
     expect(decision).toMatchObject({ promoted: true, reason: 'first-model', champion: null, challenger: 1, accuracyChampion: null })
     expect(challenger).toMatchObject({ version: 1, card: { data: { labeled: 100, quarantined: 1 } }, decision })

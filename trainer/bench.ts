@@ -15,7 +15,7 @@ import { exportClassifier } from './export/onnx.js'
 import { initialise, parameterTable } from './model/parameters.js'
 import { channels, flopsOfStep, presets, type Preset } from './model/presets.js'
 import { Ssmae } from './model/ssmae.js'
-import { recipes } from './recipe.js'
+import { plain, recipes, type Recipe } from './recipe.js'
 
 export interface BenchOptions {
   preset: PresetName
@@ -27,6 +27,8 @@ export interface BenchOptions {
   repeats: number
   /** Null: one a core. */
   lanes: number | null
+  /** The transformer alone, as peers have it. */
+  plain: boolean
 }
 
 export interface BenchReport {
@@ -57,18 +59,18 @@ export interface BenchReport {
 const classCount = 10
 const warmUp = 3
 const rooflineSize = 1024
-const recipe = recipes.pawl
 
 export async function benchTrain(options: BenchOptions): Promise<BenchReport> {
   const preset = presets[options.preset]
+  const switches = options.plain ? plain : {}
   const { engine } = await chooseEngine({ backend: options.backend, device: options.device, preset: options.preset, memory: options.memory })
   const lanes = lanesOn(engine, preset, options.lanes)
   const roofline = await Roofline.start()
   const { parameters, seconds, firstSeconds, outside, updates } =
-    await timeSteps({ preset, engine, lanes, repeats: options.repeats, afterStep: () => roofline.sample() })
+    await timeSteps({ preset, engine, lanes, switches, repeats: options.repeats, afterStep: () => roofline.sample() })
   const rooflineGflops = await roofline.stop()
   const secondsPerStep = median(seconds)
-  const flopsPerStep = flopsOfStep(preset, classCount, recipe.maskRatio)
+  const flopsPerStep = flopsOfStep(preset, classCount, { ...recipes.pawl, ...switches })
   const gflops = flopsPerStep / secondsPerStep / 1e9
   return {
     preset: options.preset,
@@ -94,6 +96,8 @@ export interface TimingOptions extends LaneStudy {
   preset: Preset
   engine: Engine
   lanes: number
+  /** What is otherwise than in the recipe `pawl`. */
+  switches: Partial<Recipe>
   /** Counted steps. */
   repeats: number
   /** Awaited after every counted step, outside of its time. */
@@ -101,7 +105,8 @@ export interface TimingOptions extends LaneStudy {
 }
 
 /** Times of full training steps on random images, all branches on; the first steps, which compile, are not counted but told. */
-export async function timeSteps({ preset, engine, lanes: count, repeats, afterStep, ...study }: TimingOptions) {
+export async function timeSteps({ preset, engine, lanes: count, switches, repeats, afterStep, ...study }: TimingOptions) {
+  const recipe = { ...recipes.pawl, ...switches }
   const table = parameterTable(preset, classCount, recipe)
   const images = 4 * (preset.labeled + preset.unlabeled)
   const buffers = allocate(table, count, images * preset.size ** 2 * channels)
@@ -149,6 +154,7 @@ export async function timeSteps({ preset, engine, lanes: count, repeats, afterSt
 
 export async function untrainedModel(name: PresetName): Promise<Uint8Array> {
   await useEngine(embedded)
+  const recipe = recipes.pawl
   const table = parameterTable(presets[name], classCount, recipe)
   const flat = new Float32Array(table.size)
   initialise(table, flat, Random.of(0))

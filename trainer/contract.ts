@@ -1,5 +1,7 @@
 /** What goes into a round and what comes out of it: plain data, so that it can cross a process boundary. */
 
+import type { Recipe } from './recipe.js'
+
 export const presetNames = ['nano', 'micro', 'tiny'] as const
 export type PresetName = (typeof presetNames)[number]
 export const methods = ['pawl', 'supervised', 'mae-finetune', 'ungated', 'paper'] as const
@@ -42,8 +44,8 @@ export interface RoundSpec {
   champion: ChampionRef | null
   /** Processor lanes (worker threads); null: one a core. */
   lanes: number | null
-  /** False: none count, whatever the method says, as where the gate split is known not to speak for the frames. */
-  pseudoLabels: boolean
+  /** What the round does otherwise than its method says, as `gate: 'never'` where the gate split is known not to speak for the frames. */
+  switches: Partial<Recipe>
 }
 
 /** What the self-check of an engine found: one step of the real model beside the embedded engine's plainest graph. */

@@ -11,11 +11,14 @@ import type { Learner } from './learner.js'
 import { histogramFeatures } from './model/histograms.js'
 import { presets } from './model/presets.js'
 import { spreadLabels } from './neighbours.js'
+import type { Recipe } from './recipe.js'
 import type { RoundImages } from './round.js'
 import { fitShortcut } from './shortcut.js'
 
 /** Strength of the penalty on the shortcut's weights: with labels alone, and with many frames beside them. */
-const penalty = { labels: 1e-3, frames: 2e-4 }
+const penalty = { labels: 3e-4, frames: 2e-4 }
+/** Frames that the second fit takes at most, evenly spaced: more say the same. */
+const mostFrames = 20_000
 /** What the labels of a class weigh at least against its frames. */
 const labelShare = 0.5
 
@@ -40,22 +43,29 @@ export async function hearNeighbours(learner: Learner, data: RoundImages, preset
 /** The linear classifier on the labels. */
 export async function fitToLabels(learner: Learner, data: RoundImages, preset: PresetName): Promise<void> {
   const features = await featuresOf(data.labeled.pixels, presets[preset])
-  const labels = labelsOf(data.labeled.items, data.classes)
-  const weights = labels.map(() => 1)
-  await learner.set('shortcut', await fitShortcut({ features, labels, weights, classCount: data.classes.length, penalty: penalty.labels }))
+  const [labels, classCount] = [labelsOf(data.labeled.items, data.classes), data.classes.length]
+  const targets = new Float32Array(labels.length * classCount)
+  labels.forEach((label, row) => { targets[row * classCount + label] = 1 })
+  await learner.set('shortcut', await fitShortcut({ features, targets, classCount, penalty: penalty.labels }))
 }
 
-/** The linear classifier once more, on the labels and the frames whose class the gate lets through. */
-export async function fitToFrames(learner: Learner, { features, labels, classCount }: Prepared, decision: GateDecision): Promise<void> {
-  const { look: { threshold }, classWeights } = decision
+/** The linear classifier once more, on the labels and the frames that the gate lets teach. */
+export async function fitToFrames(
+  learner: Learner, { features, labels, classCount }: Prepared, { look: { threshold }, classWeights }: GateDecision, { softTargets }: Recipe,
+): Promise<void> {
   if (threshold === null) return
-  const rows = labels.map((label, row) => ({ row, label, human: true }))
   const featuresAt = (row: number) => features.subarray(row * histogramFeatures, (row + 1) * histogramFeatures)
+  const certain = (label: number): number[] => Array.from({ length: classCount }, (_, other) => (other === label ? 1 : 0))
+  const rows = labels.map((label, row) => ({ row, label, human: true, word: certain(label) }))
   const shortcut = learner.get('shortcut')
-  for (let row = learner.firstUnlabeled; row * histogramFeatures < features.length; row++) {
+  const count = features.length / histogramFeatures
+  const stride = Math.max(1, (count - learner.firstUnlabeled) / mostFrames)
+  for (let at: number = learner.firstUnlabeled; at < count; at += stride) {
+    const row = Math.floor(at)
     const judged = learner.judgement(logitsOf(shortcut, featuresAt(row), classCount), row)
     const label = argMax(judged)
-    if ((judged[label] ?? 0) >= threshold && classWeights[label] === 1) rows.push({ row, label, human: false })
+    if (classWeights[label] !== 1 || !(softTargets || (judged[label] ?? 0) >= threshold)) continue
+    rows.push({ row, label, human: false, word: softTargets ? sharpened(judged) : certain(label) })
   }
   // A handful of frames would only stand for a weaker penalty on the labels.
   if (rows.length < 2 * labels.length) return
@@ -66,12 +76,19 @@ export async function fitToFrames(learner: Learner, { features, labels, classCou
     const total = human * each + frames
     return { human: (share * each) / total, frame: share / total }
   })
-  const chosen = new Float32Array(rows.length * histogramFeatures)
-  rows.forEach(({ row }, index) => { chosen.set(featuresAt(row), index * histogramFeatures) })
-  await learner.set('shortcut', await fitShortcut({
-    features: chosen, labels: rows.map(({ label }) => label), weights: rows.map(({ label, human }) => weights[label]?.[human ? 'human' : 'frame'] ?? 0),
-    classCount, penalty: penalty.frames,
-  }))
+  const [chosen, targets] = [new Float32Array(rows.length * histogramFeatures), new Float32Array(rows.length * classCount)]
+  rows.forEach(({ row, label, human, word }, index) => {
+    chosen.set(featuresAt(row), index * histogramFeatures)
+    const weight = weights[label]?.[human ? 'human' : 'frame'] ?? 0
+    targets.set(word.map(share => share * weight), index * classCount)
+  })
+  await learner.set('shortcut', await fitShortcut({ features: chosen, targets, classCount, penalty: penalty.frames }))
+}
+
+/** At half the temperature, as the step takes soft targets. */
+function sharpened(probabilities: readonly number[]): number[] {
+  const sum = probabilities.reduce((total, value) => total + value ** 2, 0)
+  return probabilities.map(value => value ** 2 / sum)
 }
 
 /** Logits [C] of one row of features [F] by a flat weight [F, C] and bias [C]. */

@@ -2,6 +2,7 @@
 import type { MethodName } from './contract.js'
 import type { GateKind } from './gate/pseudo-label-gate.js'
 import { activations, type Activation } from './model/layers.js'
+import type { Readout } from './model/parameters.js'
 
 export interface Recipe {
   /** Masked reconstruction beside classification. */
@@ -19,10 +20,19 @@ export interface Recipe {
    * which is fitted again to the pseudo-labels that the gate lets through before anything else learns from them.
    */
   neighbours: boolean
+  /** Convolutions beside the linear embedding of the patches. */
+  stem: boolean
+  /** What the transformer's head reads: the mean of all tokens, or each token at its own place, narrowed first. */
+  readout: Readout
   /** What stands between the two products of a transformer block. */
   activation: Activation
   /** When pseudo-labels count. */
   gate: GateKind
+  /**
+   * While the gate is open, all frames teach the judge's sharpened word, not only the surest ones their likeliest class: what lies between two
+   * classes tells where they part. Only the surest ones count as pseudo-labels, and only of them the gate promises something.
+   */
+  softTargets: boolean
   /** A mirror image shows the same class. Cameras that do not move see most things from one side. */
   mirror: boolean
   /** Loss on the strong view instead of the weak one. */
@@ -52,8 +62,11 @@ const pawl: Recipe = {
   phases: { reconstruct: 0.2, finetune: 0, semiSupervised: 0.8 },
   shortcut: true,
   neighbours: true,
+  stem: true,
+  readout: 'places',
   activation: 'squared-relu',
   gate: 'precision',
+  softTargets: true,
   mirror: false,
   strongAugmentation: true,
   alignment: true,
@@ -78,8 +91,11 @@ export const recipes: Readonly<Record<MethodName, Recipe>> = {
     ...pawl,
     shortcut: false,
     neighbours: false,
+    stem: false,
+    readout: 'mean',
     activation: 'gelu',
     gate: 'paper',
+    softTargets: false,
     phases: { reconstruct: 0, finetune: 0.1, semiSupervised: 0.9 },
     mirror: true,
     alignment: false,
@@ -89,6 +105,9 @@ export const recipes: Readonly<Record<MethodName, Recipe>> = {
     learningRate: 1e-4,
   },
 }
+
+/** The transformer and nothing beside it, as peers have it: what speeds are compared with. */
+export const plain = { stem: false, readout: 'mean' } as const satisfies Partial<Recipe>
 
 /** The activation of a model by the recipe on its card; cards that do not name one are older than the choice. Errors: an unknown one. */
 export function activationOf(recipe: Readonly<Record<string, unknown>>): Activation {

@@ -38,7 +38,7 @@ const verificationShare = 0.1
  */
 export async function runRound(spec: RoundSpec, { signal, onEvent, onPseudoLabels, checkpointMs = 60_000 }: RoundOptions): Promise<RoundResult> {
   const startedAtMs = performance.now()
-  const recipe = recipes[spec.method]
+  const recipe = { ...recipes[spec.method], ...spec.switches }
   const enter = (phase: RoundPhase) => { onEvent({ type: 'phase', phase }) }
   try {
     await mkdir(spec.out, { recursive: true })
@@ -182,14 +182,13 @@ function weightsFrom(champion: Champion, recipe: Recipe, { specs, size }: Parame
  * have other cores; labels and validation must be the same, lest one that was learned from judges.
  */
 function identityOf(
-  { method, preset, seed, steps, minutes, backend, device, pseudoLabels }: RoundSpec,
+  { method, preset, seed, steps, minutes, backend, device }: RoundSpec,
   { recipe, data, champion, table }: { recipe: Recipe; data: RoundImages; champion: Champion | null; table: ParameterTable },
 ): string {
   const labels = [data.labeled, data.gate].map(({ items }) => labelsOf(items, data.classes))
   const decides = {
     checkpointFormat, method, recipe, preset, seed, steps, minutes, backend, device, labels,
     classes: data.classes, weights: table.specs, champion: champion?.sha256 ?? null,
-    ...(pseudoLabels ? {} : { pseudoLabels }),
   }
   return createHash('sha256').update(JSON.stringify(decides)).update(dataHash(data.labeled.pixels, data.gate.pixels)).digest('hex')
 }

@@ -9,21 +9,18 @@ const training = { steps: 300, learningRate: 0.05, betas: [0.9, 0.999] } as cons
 export interface ShortcutExamples {
   /** Flat [n, F]. */
   features: Float32Array
-  /** Class of each row [n], and how much the row counts. */
-  labels: readonly number[]
-  weights: readonly number[]
+  /** What each row is to be classified as [n, C], flat; a row sums to how much it counts. */
+  targets: Float32Array
   classCount: number
   /** Strength of the penalty on the squares of the weights. */
   penalty: number
 }
 
 /** Multinomial logistic regression with L2, by full-batch Adam. Gives weight [F, C] and bias [C], flat. */
-export async function fitShortcut({ features, labels, weights, classCount, penalty }: ShortcutExamples): Promise<Float32Array> {
+export async function fitShortcut({ features, targets, classCount, penalty }: ShortcutExamples): Promise<Float32Array> {
   await useEngine(embedded)
-  const count = labels.length
-  const total = weights.reduce((sum, weight) => sum + weight, 0)
-  const targets = new Float32Array(count * classCount)
-  labels.forEach((label, row) => { targets[row * classCount + label] = (weights[row] ?? 0) / total })
+  const count = targets.length / classCount
+  const total = targets.reduce((sum, weight) => sum + weight, 0)
 
   const gradient = jit<[tf.Tensor2D, tf.Tensor1D, tf.Tensor2D, tf.Tensor2D], tf.Tensor[]>((weight, bias, inputs, wanted) => {
     const loss = (w: tf.Tensor, b: tf.Tensor) => tf.add(
@@ -32,7 +29,8 @@ export async function fitShortcut({ features, labels, weights, classCount, penal
     )
     return tf.grads(loss)([weight, bias])
   }, { name: 'shortcut', threads: 1 })
-  const [inputs, wanted] = [tf.tensor2d(features, [count, histogramFeatures]), tf.tensor2d(targets, [count, classCount])]
+  const inputs = tf.tensor2d(features, [count, histogramFeatures])
+  const wanted = tf.tensor2d(targets.map(weight => weight / total), [count, classCount])
   const flat = new Float32Array((histogramFeatures + 1) * classCount)
   const [momentum, variance] = [new Float32Array(flat.length), new Float32Array(flat.length)]
   const [decayMean, decaySquare] = training.betas

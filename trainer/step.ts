@@ -90,7 +90,8 @@ export type StepResult = {
 
 /** Weights that the branches touch: only they get a gradient. */
 export function isTrained(name: string, branches: Branches): boolean {
-  return (branches.reconstruct || !name.startsWith('decoder.')) && (branches.labeled || branches.unlabeled || !isClassifier(name))
+  const classifies = isClassifier(name) || name.startsWith('readout.')
+  return (branches.reconstruct || !name.startsWith('decoder.')) && (branches.labeled || branches.unlabeled || !classifies)
 }
 
 /** The linear parts that classes are read from; all other weights know no class. */
@@ -135,9 +136,9 @@ export function stepFunction(model: Ssmae, table: ParameterTable, recipe: Recipe
 }
 
 interface PseudoLabels {
-  /** One-hot classes [U, C]. */
+  /** What the strong views are to be classified as [U, C]; rows sum to 1. */
   targets: tf.Tensor2D
-  /** 1 where the teacher is trusted, else 0 [U]. */
+  /** 1 for frames that teach, else 0 [U]. */
   weights: tf.Tensor1D
   assigned: tf.Tensor1D
   classMix: tf.Tensor1D
@@ -150,12 +151,19 @@ function pseudoLabels(model: Ssmae, recipe: Recipe, teacher: Weights, { weak, ne
   const aligned = align(probabilities, control.alignment)
   const classes = aligned.shape[1]
   const likeliest = tf.argMax(aligned, 1) as tf.Tensor1D
-  const targets = tf.oneHot(likeliest, classes) as tf.Tensor2D
+  const oneHot = tf.oneHot(likeliest, classes) as tf.Tensor2D
   const confident = tf.cast(tf.greaterEqual(tf.max(aligned, 1), control.threshold), 'float32')
-  const allowed = tf.sum(tf.mul(targets, control.classWeights), 1)
-  const weights: tf.Tensor1D = tf.mul(confident, allowed)
-  const assigned: tf.Tensor1D = tf.sub(tf.mul(tf.add(tf.cast(likeliest, 'float32'), 1), weights), 1)
+  const allowed: tf.Tensor1D = tf.sum(tf.mul(oneHot, control.classWeights), 1)
+  const counts: tf.Tensor1D = tf.mul(confident, allowed)
+  const assigned: tf.Tensor1D = tf.sub(tf.mul(tf.add(tf.cast(likeliest, 'float32'), 1), counts), 1)
+  const [targets, weights] = recipe.softTargets ? [sharpened(aligned), allowed] : [oneHot, counts]
   return { targets, weights, assigned, classMix: tf.mean(probabilities, 0) }
+}
+
+/** At half the temperature (MixMatch, section 3.3): rows of probabilities [U, C] squared, and scaled back to sum 1. */
+function sharpened(probabilities: tf.Tensor2D): tf.Tensor2D {
+  const squares = tf.square(probabilities)
+  return tf.div(squares, tf.sum(squares, 1, true))
 }
 
 /** Logits [U, C] whose softmax is the geometric mean of two judges: the logits of one, the log-probabilities of the other. */

@@ -43,7 +43,6 @@ export async function teach(teaching: Teaching) {
   const { signal, onEvent, onPseudoLabels } = teaching
   // A first round may begin before the camera has seen much: then there are only labels to learn from.
   const frames = data.unlabeled.items.length >= presets[spec.preset].labeled
-  const gate = spec.pseudoLabels ? recipe.gate : 'never'
   const phases: Phase[] = [
     { name: 'reconstruct', share: frames ? recipe.phases.reconstruct : 0 },
     { name: 'finetune', share: frames ? recipe.phases.finetune : 1 },
@@ -74,7 +73,7 @@ export async function teach(teaching: Teaching) {
   }
 
   const look = async (view: 'weak' | 'plain') => {
-    const decision = lookThroughGate(gate, progress.decision?.next ?? closedGate(1 + gateLooks),
+    const decision = lookThroughGate(recipe.gate, progress.decision?.next ?? closedGate(1 + gateLooks),
       { step: progress.steps, classes: data.classes, probabilities: await learner.judge(view), labels: gateLabels })
     progress.decision = decision
     progress.looks.push(decision.look)
@@ -85,10 +84,10 @@ export async function teach(teaching: Teaching) {
   /** Neighbours are heard anew by a round that goes on; what was fitted is in its checkpoint. */
   const prepare = async () => {
     prepared = true
-    const neighbours = frames && recipe.neighbours && gate !== 'never' ? await hearNeighbours(learner, data, spec.preset) : null
+    const neighbours = frames && recipe.neighbours && recipe.gate !== 'never' ? await hearNeighbours(learner, data, spec.preset) : null
     if (progress.fitted) return
     await fitToLabels(learner, data, spec.preset)
-    if (neighbours) await fitToFrames(learner, neighbours, await look('plain'))
+    if (neighbours) await fitToFrames(learner, neighbours, await look('plain'), recipe)
     progress.fitted = true
   }
 
@@ -103,7 +102,7 @@ export async function teach(teaching: Teaching) {
         await keep()
         signal.throwIfAborted()
       }
-      if (phase.name === 'semi-supervised' && gate !== 'never' && done >= progress.nextLook) {
+      if (phase.name === 'semi-supervised' && recipe.gate !== 'never' && done >= progress.nextLook) {
         progress.nextLook = done + (ends - begins) / gateLooks
         await look('weak')
       }

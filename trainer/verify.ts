@@ -44,7 +44,7 @@ export async function verify(engine: Engine, preset: PresetName): Promise<Omit<V
 
 async function rateOf(engine: Engine, name: PresetName): Promise<number> {
   const preset = presets[name]
-  const { seconds } = await timeSteps({ preset, engine, lanes: lanesOn(engine, preset, null), repeats: timed })
+  const { seconds } = await timeSteps({ preset, engine, lanes: lanesOn(engine, preset, null), switches: {}, repeats: timed })
   return (preset.labeled + preset.unlabeled) / Math.min(...seconds)
 }
 

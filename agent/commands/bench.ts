@@ -15,6 +15,7 @@ const TrainOptions = z.object({
   device: z.enum(['auto', 'cpu', 'webgpu', 'cuda']),
   lanes: z.number().optional(),
   repeats: z.number().optional(),
+  plain: z.boolean().optional(),
   json: z.boolean().optional(),
 })
 
@@ -32,8 +33,8 @@ export async function benchTrainCommand(given: unknown): Promise<void> {
     return
   }
   const { preset, backend, device } = options
-  const { lanes = null, repeats = defaultRepeats[preset] } = options
-  const report = await benchTrain({ preset, backend, device, memory: ownEngines(), lanes, repeats })
+  const { lanes = null, repeats = defaultRepeats[preset], plain = false } = options
+  const report = await benchTrain({ preset, backend, device, memory: ownEngines(), lanes, repeats, plain })
   print(options, report, [
     `${preset} on ${report.backend}, ${report.device}, ${String(report.lanes)} lanes: ${report.imagesPerSecond.toFixed(1)} images/s`,
     `one step ${report.secondsPerStep.toFixed(3)} s (${report.minSeconds.toFixed(3)} to ${report.maxSeconds.toFixed(3)});`

@@ -50,7 +50,7 @@ export async function train(given: unknown, signal: AbortSignal): Promise<void> 
     engines: ownEngines(),
     champion: null,
     lanes: options.lanes ?? null,
-    pseudoLabels: true,
+    switches: {},
   }, { signal, onEvent }).finally(() => { terminal.stop() })
   const { card, evidence } = result
   const right = evidence.challenger.predicted.filter((label, index) => label === evidence.labels[index]).length

@@ -21,14 +21,8 @@ export interface RoundRegistry {
   recordDecision: (decision: PromotionRecord) => Promise<void>
 }
 
-export interface RoundData {
-  labeled: LabeledImage[]
-  gate: LabeledImage[]
-  promotion: LabeledImage[]
-  unlabeled: string[]
-  /** False: no pseudo-label may count. A round that is taken up again keeps what it began with. */
-  pseudoLabels: boolean
-}
+/** What a round learns from, and what it leaves out because of it. A round that is taken up again keeps what it began with. */
+export type RoundData = Pick<RoundSpec, 'labeled' | 'gate' | 'promotion' | 'unlabeled' | 'switches'>
 
 export interface LearningOptions {
   config: Config['rounds']
@@ -98,7 +92,7 @@ export class Learning {
     const { registry, config, clock, onEvent, onQuarantine } = this.options
     const champion = registry.active()
     const { round, spec, attempts } = await this.begin(data, champion)
-    began({ round, labeled: spec.labeled.length, unlabeled: spec.unlabeled.length, pseudoLabels: spec.pseudoLabels })
+    began({ round, labeled: spec.labeled.length, unlabeled: spec.unlabeled.length, pseudoLabels: spec.switches.gate !== 'never' })
     const unreadable: Extract<RoundEvent, { type: 'quarantine' }>[] = []
     const outcome = await runInChild(spec, {
       graceMs: this.options.graceMs ?? 60_000,
@@ -155,10 +149,10 @@ export class Learning {
     return { decision: decisionFor(challenger.version), challenger }
   }
 
-  private specOf({ labeled, unlabeled, gate, promotion, pseudoLabels }: RoundData, champion: ModelVersion | null, round: number): RoundSpec {
+  private specOf({ labeled, unlabeled, gate, promotion, switches }: RoundData, champion: ModelVersion | null, round: number): RoundSpec {
     const { config, folder, engines, registry } = this.options
     return {
-      labeled, unlabeled, gate, promotion, pseudoLabels,
+      labeled, unlabeled, gate, promotion, switches,
       out: join(folder, String(round)),
       preset: config.preset,
       method: config.method,

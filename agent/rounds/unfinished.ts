@@ -56,8 +56,8 @@ async function read(folder: string): Promise<UnfinishedRound | null> {
   try {
     const stored = JSON.parse(await readFile(join(folder, fileName), 'utf8')) as UnfinishedRound
     if (Stored.parse(stored).spec.out !== folder) return null
-    // Rounds of before there was this switch had it on.
-    return { ...stored, spec: { ...stored.spec, pseudoLabels: stored.spec.pseudoLabels ?? true } }
+    // Rounds of before there were switches had none.
+    return { ...stored, spec: { ...stored.spec, switches: stored.spec.switches ?? {} } }
   } catch {
     return null
   }

@@ -6,6 +6,7 @@ import { promisify } from 'node:util'
 import type { BenchReport, TimingOptions } from '../../trainer/bench.js'
 import { trainerEnvironment, type PresetName } from '../../trainer/contract.js'
 import { evenLanes, type Preset } from '../../trainer/model/presets.js'
+import { plain } from '../../trainer/recipe.js'
 
 /** What the command line asks for. */
 export interface Options {
@@ -37,17 +38,17 @@ const run = promisify(execFile)
 /** Huge pages as the tuned peer has them. */
 const environment = { env: { ...process.env, ...trainerEnvironment }, maxBuffer: 1e8 }
 
-/** What `pawl bench train` says, from the program that users run. */
+/** What `pawl bench train --plain` says, from the program that users run. */
 export async function trainReport(preset: PresetName, repeats: number): Promise<BenchReport> {
   const program = join(import.meta.dirname, '../../dist/agent/main.js')
-  const wanted = ['--preset', preset, '--repeats', String(repeats), '--backend', 'onnxruntime', '--device', 'cpu', '--json']
+  const wanted = ['--preset', preset, '--repeats', String(repeats), '--backend', 'onnxruntime', '--device', 'cpu', '--plain', '--json']
   return JSON.parse(lastLine(await run(process.execPath, [program, 'bench', 'train', ...wanted], environment))) as BenchReport
 }
 
 /** Median of the counted steps on the embedded engine; a lane a core unless said otherwise. */
-export async function stepTimes(options: Omit<TimingOptions, 'engine' | 'lanes'> & { lanes?: number }): Promise<Times> {
+export async function stepTimes(options: Omit<TimingOptions, 'engine' | 'lanes' | 'switches'> & { lanes?: number }): Promise<Times> {
   const lanes = evenLanes(options.preset, availableParallelism())
-  const timing: TimingOptions = { lanes, ...options, engine: { backend: 'onnxruntime', device: 'cpu' } }
+  const timing: TimingOptions = { lanes, ...options, switches: plain, engine: { backend: 'onnxruntime', device: 'cpu' } }
   const child = ['--import', 'tsx', join(import.meta.dirname, 'child.ts'), JSON.stringify(timing)]
   const { seconds, ...rest } =
     JSON.parse(lastLine(await run(process.execPath, child, environment))) as Omit<Times, 'secondsPerStep' | 'minSeconds'> & { seconds: number[] }

@@ -7,6 +7,7 @@ import { ModelFile, metricsOf, trainerEnvironment, type GateLook, type LabeledIm
 import { loadImages } from '../../trainer/data/load.js'
 import { probabilitiesOf } from '../../trainer/evidence.js'
 import { presets } from '../../trainer/model/presets.js'
+import type { Recipe } from '../../trainer/recipe.js'
 import { ordinary } from '../ordinary.js'
 import { runBaseline, type Baseline } from './baselines.js'
 import { divided, type Division } from './data.js'
@@ -26,6 +27,8 @@ export interface RunKey {
   minutes: number | null
   steps: number | null
   validation: number
+  /** What is otherwise than the method says. */
+  switches: Partial<Recipe>
   /** A run to choose by: the test images are not opened. */
   choose: boolean
 }
@@ -84,7 +87,7 @@ async function round(
   { folder, say }: RunOptions,
 ): Promise<RunResult> {
   const spec: RoundSpec = {
-    ...ordinary, labeled, gate, promotion, unlabeled: unlabeled.map(({ path }) => path), out: folder, method,
+    ...ordinary, switches: key.switches, labeled, gate, promotion, unlabeled: unlabeled.map(({ path }) => path), out: folder, method,
     seed: key.seed, steps: key.steps, minutes: key.minutes,
   }
   const truth = new Map(unlabeled.map(({ path, label }) => [path, label]))
@@ -130,7 +133,7 @@ export async function trained(spec: RoundSpec, onEvent: (event: LearningEvent) =
   return result
 }
 
-async function metricsOn(folder: string, images: readonly LabeledImage[]) {
+export async function metricsOn(folder: string, images: readonly LabeledImage[]) {
   const model = await ModelFile.open(await readFile(join(folder, 'model.onnx')))
   const { classes, size } = model.metadata
   const { pixels } = await loadImages(images, ({ path }) => path, size, new AbortController().signal)

@@ -2,6 +2,7 @@
 import { appendFile, mkdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { classes } from '../../fixtures/dataset.js'
+import { leftOut } from './ablations.js'
 import { imageFolder, imagesOf } from './data.js'
 import { run, type RunKey, type RunResult } from './run.js'
 import { linesOf, say } from './script.js'
@@ -25,9 +26,10 @@ export async function runMissing(keys: readonly RunKey[], file: string): Promise
   return done
 }
 
-function nameOf({ method, perClass, seed, minutes, steps, validation, choose }: RunKey): string {
+function nameOf({ method, perClass, seed, minutes, steps, validation, switches, choose }: RunKey): string {
+  const without = leftOut(switches)
   const length = minutes !== null ? `${String(minutes)} min` : steps !== null ? `${String(steps)} steps` : 'to its end'
-  return `${method} ${String(perClass)} a class, seed ${String(seed)}, ${length}, ${String(validation)} validation images${choose ? ', to choose by' : ''}`
+  return `${method}${without === null ? '' : ` without ${without}`} ${String(perClass)} a class, seed ${String(seed)}, ${length}, ${String(validation)} validation images${choose ? ', to choose by' : ''}`
 }
 
 function percent(share: number | null): string {

@@ -1,7 +1,7 @@
 /** Every weight by name, and where it lies in the one flat array that the optimiser, the lanes and the files share. */
 import type { Random } from '../data/random.js'
 import { histogramFeatures } from './histograms.js'
-import { patchPixelsOf, tokensOf, type Preset } from './presets.js'
+import { convolutionsOf, patchPixelsOf, tokensOf, type Preset } from './presets.js'
 
 export interface ParameterSpec {
   name: string
@@ -22,8 +22,20 @@ export interface ParameterTable {
   size: number
 }
 
-/** The weights of SSMAE: a shared encoder, a classification head, a light decoder; and the linear shortcut where it is on. */
-export function parameterTable(preset: Preset, classes: number, { shortcut }: { shortcut: boolean }): ParameterTable {
+export type Readout = 'mean' | 'places'
+
+/** Numbers that each token is narrowed to before it is read at its place. */
+export const readoutWidth = 16
+
+/** The parts that a model may have or not. */
+export interface Parts {
+  shortcut: boolean
+  stem: boolean
+  readout: Readout
+}
+
+/** The weights of SSMAE: a shared encoder, a classification head, a light decoder; and what its recipe adds. */
+export function parameterTable(preset: Preset, classes: number, { shortcut, stem, readout }: Parts): ParameterTable {
   const specs: ParameterSpec[] = []
   let offset = 0
   const add = (layer: number, name: string, shape: number[], initial: ParameterSpec['initial']) => {
@@ -43,9 +55,17 @@ export function parameterTable(preset: Preset, classes: number, { shortcut }: { 
   const { width, depth, decoderWidth, decoderDepth } = preset
   const pixels = patchPixelsOf(preset)
   linear(0, 'embedding', pixels, width)
+  if (stem) {
+    for (const { name, from, to } of convolutionsOf(preset)) {
+      add(0, `${name}.weight`, [3, 3, from, to], 'glorot')
+      add(0, `${name}.bias`, [to], 'zeros')
+    }
+    add(0, 'embedding.stem.weight', [convolutionsOf(preset).at(-1)?.to ?? 0, width], 'glorot')
+  }
   for (let index = 0; index < depth; index++) block(index + 1, `encoder.${String(index)}`, width)
+  if (readout === 'places') add(depth + 1, 'readout.weight', [width, readoutWidth], 'glorot')
   // Zeros: at first the shortcut alone decides.
-  linear(depth + 1, 'head', width, classes, 'zeros')
+  linear(depth + 1, 'head', readout === 'places' ? tokensOf(preset) * readoutWidth : width, classes, 'zeros')
   if (shortcut) linear(depth + 1, 'shortcut', histogramFeatures, classes, 'zeros')
   linear(depth + 1, 'decoder.embedding', width, decoderWidth)
   add(depth + 1, 'decoder.mask', [decoderWidth], 'small')
@@ -57,8 +77,10 @@ export function parameterTable(preset: Preset, classes: number, { shortcut }: { 
 /** Writes the initial weights of every parameter into `flat`. */
 export function initialise(table: ParameterTable, flat: Float32Array, random: Random): void {
   for (const spec of table.specs) {
-    const [from = 1, to = 1] = spec.shape
-    const deviation = { glorot: Math.sqrt(2 / (from + to)), small: 0.02, zeros: 0 }[spec.initial]
+    const [to = 1, from = 1, ...window] = spec.shape.toReversed()
+    // A convolution's output sums over its window.
+    const fan = window.reduce((product, length) => product * length, 1)
+    const deviation = { glorot: Math.sqrt(2 / (fan * (from + to))), small: 0.02, zeros: 0 }[spec.initial]
     for (let index = 0; index < spec.size; index++) flat[spec.offset + index] = deviation === 0 ? 0 : deviation * random.normal()
   }
 }

@@ -2,7 +2,8 @@
 import * as tf from '../backend/tf.js'
 import { block, layerNorm, linear, weight, type Activation, type Weights } from './layers.js'
 import { histograms } from './histograms.js'
-import { positions } from './parameters.js'
+import { positions, readoutWidth } from './parameters.js'
+import { stem } from './stem.js'
 import { patchPixelsOf, tokensOf, type Preset } from './presets.js'
 
 /** What the mask leaves and what it takes, chosen before the embedding: no gradient flows through the choice. */
@@ -26,14 +27,14 @@ export class Ssmae {
     this.activation = activation
   }
 
-  /** Patches [B, N, P] → class logits [B, C], and the mean token that they are read from [B, D]. */
+  /** Patches [B, N, P] → class logits [B, C], and the mean token [B, D], which says what kind of picture it is. */
   classify(weights: Weights, patches: tf.Tensor3D): { logits: tf.Tensor2D; embedding: tf.Tensor2D } {
     const { width } = this.preset
     const [batch, tokens] = patches.shape
     const places = tf.tensor3d(positions(this.preset, width), [1, tokens, width])
-    const encoded = this.encode(weights, patches, places)
+    const encoded = this.encode(weights, patches, tf.add(places, this.stemmed(weights, patches)))
     const embedding: tf.Tensor2D = tf.mean(tf.reshape(encoded, [tokens, batch, width]), 0)
-    const deep = linear(weights, 'head', embedding)
+    const deep = linear(weights, 'head', 'readout.weight' in weights ? readByPlace(weights, encoded, tokens) : embedding)
     if (!('shortcut.weight' in weights)) return { logits: deep, embedding }
     return { logits: tf.add(deep, linear(weights, 'shortcut', histograms(patches, this.preset))), embedding }
   }
@@ -45,7 +46,11 @@ export class Ssmae {
     const [batch, kept] = visible.shape
     const placesFor = (size: number, ids: tf.Tensor2D) =>
       tf.gather(tf.tensor2d(positions(this.preset, size), [tokens, size]), ids) as tf.Tensor
-    const encoded = this.encode(weights, visible, placesFor(width, keepIds))
+    const chosen = tf.oneHot(keepIds, tokens, 1, 0, 'float32') as tf.Tensor3D // [B, K, N]
+    const shown = 'embedding.stem.weight' in weights
+      ? tf.matMul(chosen, this.stemmed(weights, tf.matMul(chosen, visible, true)) as tf.Tensor3D)
+      : tf.scalar(0)
+    const encoded = this.encode(weights, visible, tf.add(placesFor(width, keepIds), shown))
     const seen: tf.Tensor3D = tf.reshape(linear(weights, 'decoder.embedding', encoded), [kept, batch, decoderWidth])
     const known = tf.add(seen, byToken(placesFor(decoderWidth, keepIds)))
     const asked = tf.add(weight(weights, 'decoder.mask'), byToken(placesFor(decoderWidth, dropIds)))
@@ -54,6 +59,15 @@ export class Ssmae {
     for (let index = 0; index < decoderDepth; index++) x = block(weights, `decoder.${String(index)}`, x, { tokens, heads: decoderHeads, activation })
     const hidden: tf.Tensor2D = tf.slice(layerNorm(x), [kept * batch, 0], [(tokens - kept) * batch, decoderWidth])
     return byToken(tf.reshape(linear(weights, 'decoder.pixels', hidden), [tokens - kept, batch, patchPixelsOf(this.preset)]))
+  }
+
+  /** What the stem says of each patch of whole images [B, N, P] → [B, N, D]; 0 where there is none. */
+  private stemmed(weights: Weights, patches: tf.Tensor3D): tf.Tensor {
+    if (!('embedding.stem.weight' in weights)) return tf.scalar(0)
+    const [batch, tokens] = patches.shape
+    const seen = stem(weights, patches, this.preset)
+    const product = tf.matMul(tf.reshape(seen, [batch * tokens, seen.shape[2]]) as tf.Tensor2D, weight(weights, 'embedding.stem.weight') as tf.Tensor2D)
+    return tf.reshape(product, [batch, tokens, this.preset.width])
   }
 
   /** Patches [B, K, P] at places that broadcast to [B, K, D] → normalised tokens [K·B, D]. */
@@ -66,6 +80,13 @@ export class Ssmae {
     for (let index = 0; index < depth; index++) x = block(weights, `encoder.${String(index)}`, x, { tokens, heads, activation })
     return layerNorm(x)
   }
+}
+
+/** Tokens [N·B, D] → [B, N·R]: cameras stand still, so where something is seen tells what it is. */
+function readByPlace(weights: Weights, encoded: tf.Tensor2D, tokens: number): tf.Tensor2D {
+  const narrowed: tf.Tensor2D = tf.matMul(encoded, weight(weights, 'readout.weight') as tf.Tensor2D)
+  const batch = narrowed.shape[0] / tokens
+  return tf.reshape(byToken(tf.reshape(narrowed, [tokens, batch, readoutWidth])), [batch, tokens * readoutWidth])
 }
 
 /** Images first to tokens first, and back. */

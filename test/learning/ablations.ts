@@ -1,0 +1,35 @@
+/** One ingredient at a time left out of the recipe. */
+import type { Recipe } from '../../trainer/recipe.js'
+
+export const ablations = {
+  nothing: {},
+  ld1: { layerDecay: 1 },
+  ld1nomix: { layerDecay: 1, mixup: 0 },
+  ld1nostem: { layerDecay: 1, stem: false },
+  ld1lr3: { layerDecay: 1, learningRate: 3e-3 },
+  ld1lr3nomix: { layerDecay: 1, learningRate: 3e-3, mixup: 0 },
+  ld1lr6: { layerDecay: 1, learningRate: 6e-3 },
+  ld1lr3nostem: { layerDecay: 1, learningRate: 3e-3, stem: false },
+  ld1wd: { layerDecay: 1, learningRate: 3e-3, weightDecay: 0.2 },
+  stem: { stem: false },
+  shortcut: { shortcut: false, neighbours: false },
+  neighbours: { neighbours: false },
+  reconstruction: { reconstruction: false, phases: { reconstruct: 0, finetune: 0, semiSupervised: 1 } },
+  'the pseudo-labels': { gate: 'never' },
+  'soft targets': { softTargets: false },
+  'the gate': { gate: 'always' },
+  'strong views': { strongAugmentation: false },
+  alignment: { alignment: false },
+  mixup: { mixup: 0 },
+  'label smoothing': { labelSmoothing: 0 },
+  'layer decay': { layerDecay: 1 },
+  'the teacher': { teacherDecay: 0 },
+} as const satisfies Record<string, Partial<Recipe>>
+
+export type Ablation = keyof typeof ablations
+
+/** What a run leaves out, by its switches; null: nothing. */
+export function leftOut(switches: Partial<Recipe>): string | null {
+  const name = Object.entries(ablations).find(([, given]) => JSON.stringify(given) === JSON.stringify(switches))?.[0] ?? JSON.stringify(switches)
+  return name === 'nothing' ? null : name
+}
