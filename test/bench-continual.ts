@@ -1,10 +1,11 @@
 /**
  * What becomes of a model on a site that changes, over twelve rounds, by the way it is kept up to date:
  * `npm run bench:continual -- [--upkeeps none,labels,gdumb,ungated,pawl] [--seeds 1,2,3,4,5] [--minutes 1] [--frames 1500] [--max-frames 3000]
- * [--tests 2000] [--results continual.jsonl] [--choose] [--render]`.
+ * [--tests 2000] [--results continual.jsonl] [--choose] [--render] [--plot folder]`.
  *
  * Writes a JSON line a run and passes over the runs that are there already; one that is interrupted goes on from its last round. With
- * `--choose` the test images are not opened. `--render` only prints the tables of the lines there are.
+ * `--choose` the test images are not opened. `--render` only prints the tables of the lines there are. `--plot` draws `continual.svg` into
+ * the folder.
  */
 import { appendFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -12,6 +13,8 @@ import { parseArgs } from 'node:util'
 import { play, upkeepNames, type ContinualKey, type ContinualResult } from './learning/continual.js'
 import { imageFolder } from './learning/data.js'
 import { rendered } from './learning/continual-tables.js'
+import { continualSpec } from './learning/continual-plot.js'
+import { plot } from './learning/plot.js'
 import { linesOf, names, number, numbers, say } from './learning/script.js'
 
 const { values } = parseArgs({
@@ -25,6 +28,7 @@ const { values } = parseArgs({
     results: { type: 'string', default: join(import.meta.dirname, 'learning', 'continual.jsonl') },
     choose: { type: 'boolean', default: false },
     render: { type: 'boolean', default: false },
+    plot: { type: 'string' },
   },
 })
 
@@ -44,6 +48,7 @@ for (const key of values.render ? [] : keys) {
   await rm(folder, { recursive: true, force: true })
   done.push(result)
 }
+if (values.plot !== undefined) await plot(done, { file: values.results, folder: values.plot, specs: { continual: continualSpec } })
 process.stdout.write(`${rendered(done).join('\n')}\n`)
 
 function nameOf({ upkeep, seed, minutes, frames, maxFrames, tests, choose }: ContinualKey): string {

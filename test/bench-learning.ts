@@ -1,17 +1,20 @@
 /**
  * How well it learns: method × labels a class × seed on Fashion-MNIST, with plain baselines beside:
- * `npm run bench:learning -- [--methods ssmae,paper,…] [--per-class 10,60,100] [--seeds 1,2,3,4,5] [--minutes 15 | --steps N] [--validation 600]
- * [--without nothing,stem,…] [--results results.jsonl] [--choose] [--render]`.
+ * `npm run bench:learning -- [--methods pawl,paper,…] [--per-class 10,60,100] [--seeds 1,2,3,4,5] [--minutes 15 | --steps N] [--validation 600]
+ * [--without nothing,stem,…] [--results results.jsonl] [--choose] [--render] [--plot folder]`.
  *
  * Writes a JSON line a run and passes over the runs that are there already; one that is interrupted goes on from its checkpoint.
  * The 10,000 test images are opened once, at the end of a run; with `--choose` never, and the frames' own classes tell instead.
- * `--render` only prints the table of the lines there are.
+ * `--render` only prints the table of the lines there are. `--plot` draws `accuracy.svg` and `pseudo-labels.svg` into the folder.
  */
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { methods } from '../trainer/contract.js'
-import { ablations, type Ablation } from './learning/ablations.js'
+import { ablations, leftOut, type Ablation } from './learning/ablations.js'
+import { accuracySpec } from './learning/accuracy-plot.js'
 import { baselines } from './learning/baselines.js'
+import { plot } from './learning/plot.js'
+import { pseudoLabelSpec } from './learning/pseudo-label-plot.js'
 import { rendered } from './learning/render.js'
 import type { RunKey, RunResult } from './learning/run.js'
 import { runMissing } from './learning/runs.js'
@@ -29,6 +32,7 @@ const { values } = parseArgs({
     results: { type: 'string', default: join(import.meta.dirname, 'learning', 'results.jsonl') },
     choose: { type: 'boolean', default: false },
     render: { type: 'boolean', default: false },
+    plot: { type: 'string' },
   },
 })
 
@@ -43,6 +47,8 @@ const keys = numbers('per-class', values['per-class']).flatMap(perClass => numbe
 )))
 
 const done = values.render ? await linesOf<RunResult>(values.results) : await runMissing(keys, values.results)
+const whole = done.filter(({ switches }) => leftOut(switches) === null)
+if (values.plot !== undefined) await plot(whole, { file: values.results, folder: values.plot, specs: { accuracy: accuracySpec, 'pseudo-labels': pseudoLabelSpec } })
 process.stdout.write(`${rendered(done).join('\n')}\n`)
 
 function isBaseline(method: RunKey['method']): boolean {

@@ -1,6 +1,5 @@
-import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { fitted, ticks } from './bench/fit.js'
+import { fitted } from './bench/fit.js'
 import { median, medianRatio } from './bench/measure.js'
 import { tabled } from './bench/table.js'
 
@@ -17,24 +16,6 @@ describe('least squares', () => {
 
   it('explains points of one height', () => {
     expect(fitted([[1, 4], [2, 4]])).toEqual({ slope: 0, intercept: 4, r2: 1 })
-  })
-})
-
-describe('ticks', () => {
-  it('are round', () => {
-    expect(ticks(96)).toEqual([0, 20, 40, 60, 80, 100])
-    expect(ticks(12)).toEqual([0, 2, 4, 6, 8, 10, 12])
-    expect(ticks(0.43)).toEqual([0, 0.1, 0.2, 0.3, 0.4, 0.5])
-  })
-
-  it('reach what is to be shown, few and evenly', () => {
-    fc.assert(fc.property(fc.double({ min: 1e-3, max: 1e6, noNaN: true }), largest => {
-      const all = ticks(largest)
-      expect(all.length).toBeGreaterThanOrEqual(4)
-      expect(all.length).toBeLessThanOrEqual(8)
-      expect(all.at(-1)).toBeGreaterThanOrEqual(largest * (1 - 1e-6))
-      expect(all.at(-2)).toBeLessThan(largest)
-    }))
   })
 })
 

@@ -2,10 +2,12 @@
 import { writeFile } from 'node:fs/promises'
 import { availableParallelism } from 'node:os'
 import { fileURLToPath } from 'node:url'
+import type { TopLevelSpec } from 'vega-lite'
 import { evenLanes, presets, type Preset } from '../../trainer/model/presets.js'
+import { chart, colours } from './chart.js'
 import { fitted, type Point } from './fit.js'
+import { linearSpec } from './linear-plot.js'
 import { imagesOf, inTurns, median, megabytes, stepTimes, type Options, type Result, type Row } from './measure.js'
-import { plotted } from './plot.js'
 
 const plotFile = fileURLToPath(new URL('../../trainer/backend/linear.svg', import.meta.url))
 
@@ -47,22 +49,19 @@ export async function run({ turns, repeats, say }: Options): Promise<Result> {
     depth: curve('depth', milliseconds),
     memory: curve('batch', row => row.peakMb),
   }
-  await writeFile(plotFile, drawn(curves))
+  await writeFile(plotFile, await chart(drawn(curves)))
   return { rows: [...rows.map(({ size: _, ...row }): Row => row)], notes: [...Object.entries(curves).map(described), `plot: ${plotFile}`] }
 }
 
-function drawn({ batch, depth, memory }: Record<'batch' | 'depth' | 'memory', Point[]>): string {
+function drawn({ batch, depth, memory }: Record<'batch' | 'depth' | 'memory', Point[]>): TopLevelSpec {
   const { width, tokens } = { width: presets.nano.width, tokens: (presets.nano.size / presets.nano.patch) ** 2 }
-  const time = { y: 'one step, ms', measured: 'median of the steps', digits: 1 }
-  return plotted([
-    { ...time, title: 'Step time and batch', x: 'images in a step', points: batch, fit: fitted(batch), colour: '#0969da' },
-    { ...time, title: 'Step time and depth', x: 'blocks of the encoder', points: depth, fit: fitted(depth), colour: '#8250df' },
-    {
-      title: 'Memory and batch', x: 'images in a step', y: 'peak of the process, MB', measured: 'peak resident memory', digits: 0,
-      points: memory, fit: fitted(memory), colour: '#1a7f37',
-    },
+  const time = { y: 'median of the steps, ms', digits: 1 }
+  return linearSpec([
+    { ...time, title: 'Step time and batch', x: 'images in a step', points: batch, colour: colours.blue },
+    { ...time, title: 'Step time and depth', x: 'blocks of the encoder', points: depth, colour: colours.vermilion },
+    { title: 'Memory and batch', x: 'images in a step', y: 'peak resident memory, MB', digits: 0, points: memory, colour: colours.green },
   ], `full SSMAE training step at nano: ${String(tokens)} tokens of ${String(width)}; batch at depth ${String(presets.nano.depth)}, `
-  + `depth at ${String(imagesOf(presets.nano))} images; ${String(evenLanes(presets.nano, availableParallelism()))} lanes`)
+  + `depth at ${String(imagesOf(presets.nano))} images; ${String(evenLanes(presets.nano, availableParallelism()))} lanes; dashed: least squares`)
 }
 
 const units: Readonly<Record<string, string>> = { batch: 'ms and images', depth: 'ms and blocks', memory: 'MB and images' }
