@@ -267,7 +267,7 @@ describe('jit', () => {
 })
 
 test('gradient histograms of a vertical edge vote for its orientation alone, and do not change with the brightness of the lamp', async () => {
-  const preset = { ...small, patch: 28 }
+  const preset = { ...small, size: 28, patch: 28 }
   const edge = (bright: number) => tf.tensor3d(
     Float32Array.from({ length: 28 * 28 * 3 }, (_, at) => (Math.floor(at / 3) % 28 < 14 ? -2 : bright)), [1, 1, 28 * 28 * 3])
   const { one = [], two = [] } = await on(backendName, () => ({ one: histograms(edge(2), preset), two: histograms(edge(1.4), preset) }))

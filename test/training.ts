@@ -14,7 +14,7 @@ import { batchOf, controlOf, stepFunction } from '../trainer/step.js'
 
 /** A model small enough for tfjs's cpu backend, with everything that the real one has. */
 export const small: Preset = {
-  size: 28, patch: 7, width: 16, depth: 2, heads: 2, decoderWidth: 8, decoderDepth: 1, decoderHeads: 2, labeled: 2, unlabeled: 3,
+  size: 32, patch: 8, width: 16, depth: 2, heads: 2, decoderWidth: 8, decoderDepth: 1, decoderHeads: 2, labeled: 2, unlabeled: 3,
 }
 
 const classCount = 3

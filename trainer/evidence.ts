@@ -53,14 +53,19 @@ function calibrationError(rows: readonly (readonly number[])[], right: readonly 
   return rows.length ? bins.reduce((sum, bin) => sum + Math.abs(bin.confidence - bin.correct), 0) / rows.length : 0
 }
 
-/** The temperature that makes logits [N][C] most likely, by golden-section search on its logarithm. */
-export function fitTemperature(logits: readonly (readonly number[])[], labels: readonly number[]): number {
-  const loss = (logTemperature: number) => mean(logits.map((row, index) => {
-    const scaled = row.map(value => value / Math.exp(logTemperature))
+/** Mean negative log-likelihood of the labels by logits [N][C], in nats. */
+export function meanNll(logits: readonly (readonly number[])[], labels: readonly number[], temperature: number): number {
+  return mean(logits.map((row, index) => {
+    const scaled = row.map(value => value / temperature)
     const top = Math.max(...scaled)
     const sum = scaled.reduce((total, value) => total + Math.exp(value - top), 0)
     return top + Math.log(sum) - (scaled[labels[index] ?? 0] ?? 0)
   }))
+}
+
+/** The temperature that makes logits [N][C] most likely, by golden-section search on its logarithm. */
+export function fitTemperature(logits: readonly (readonly number[])[], labels: readonly number[]): number {
+  const loss = (logTemperature: number) => meanNll(logits, labels, Math.exp(logTemperature))
   if (logits.length === 0) return 1
   const ratio = (Math.sqrt(5) - 1) / 2
   let [low, high] = [Math.log(0.1), Math.log(10)]

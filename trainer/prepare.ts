@@ -13,7 +13,7 @@ import { presets } from './model/presets.js'
 import { spreadLabels } from './neighbours.js'
 import type { Recipe } from './recipe.js'
 import type { RoundImages } from './round.js'
-import { fitShortcut } from './shortcut.js'
+import { fitShortcut, logitsOf } from './shortcut.js'
 
 /** Strength of the penalty on the shortcut's weights: with labels alone, and with many frames beside them. */
 const penalty = { labels: 3e-4, frames: 2e-4 }
@@ -89,13 +89,4 @@ export async function fitToFrames(
 function sharpened(probabilities: readonly number[]): number[] {
   const sum = probabilities.reduce((total, value) => total + value ** 2, 0)
   return probabilities.map(value => value ** 2 / sum)
-}
-
-/** Logits [C] of one row of features [F] by a flat weight [F, C] and bias [C]. */
-function logitsOf(flat: Float32Array, features: Float32Array, classCount: number): Float32Array {
-  const logits = flat.slice(histogramFeatures * classCount)
-  features.forEach((value, feature) => {
-    for (let label = 0; label < classCount; label++) logits[label] = (logits[label] ?? 0) + value * (flat[feature * classCount + label] ?? 0)
-  })
-  return logits
 }

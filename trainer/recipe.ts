@@ -76,7 +76,7 @@ const pawl: Recipe = {
   labelSmoothing: 0.1,
   learningRate: 1e-3,
   weightDecay: 0.05,
-  layerDecay: 0.8,
+  layerDecay: 1,
   teacherDecay: 0.99,
   warmStart: true,
 }
@@ -86,7 +86,9 @@ export const recipes: Readonly<Record<MethodName, Recipe>> = {
   pawl,
   ungated: { ...pawl, gate: 'always' },
   supervised: { ...pawl, reconstruction: false, shortcut: false, neighbours: false, gate: 'never', phases: { reconstruct: 0, finetune: 1, semiSupervised: 0 } },
-  'mae-finetune': { ...pawl, shortcut: false, neighbours: false, gate: 'never', phases: { reconstruct: 0.5, finetune: 0.5, semiSupervised: 0 } },
+  'mae-finetune': {
+    ...pawl, shortcut: false, neighbours: false, gate: 'never', phases: { reconstruct: 0.5, finetune: 0.5, semiSupervised: 0 }, layerDecay: 0.8,
+  },
   paper: {
     ...pawl,
     shortcut: false,
@@ -101,7 +103,6 @@ export const recipes: Readonly<Record<MethodName, Recipe>> = {
     alignment: false,
     mixup: 0,
     labelSmoothing: 0,
-    layerDecay: 1,
     learningRate: 1e-4,
   },
 }

@@ -2,6 +2,7 @@
 import { createHash } from 'node:crypto'
 import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { balance } from './balance.js'
 import { ModelFile } from './backend/model-file.js'
 import { RoundError, type LabeledImage, type ModelCard, type PairedEvidence, type RoundEvent, type RoundFailure, type RoundPhase, type RoundResult, type RoundSpec } from './contract.js'
 import { judgesOf, refuseLeaked, withoutJudges } from './data/leaks.js'
@@ -72,6 +73,7 @@ export async function runRound(spec: RoundSpec, { signal, onEvent, onPseudoLabel
       })
 
       enter('export')
+      const transformerShare = recipe.shortcut ? await balance(learner, data, spec.preset) : null
       const logits = await learner.logitsOfGate()
       const gateLabels = labelsOf(data.gate.items, data.classes)
       const temperature = fitTemperature(logits, gateLabels)
@@ -98,6 +100,7 @@ export async function runRound(spec: RoundSpec, { signal, onEvent, onPseudoLabel
         },
         validation: metricsOf(logits.map(row => softmax(row, temperature)), gateLabels),
         temperature,
+        transformerShare,
         pseudoLabels: trained.pseudoLabels,
         gate: trained.looks,
         parent: champion && { version: champion.version, sha256: champion.sha256 },

@@ -56,3 +56,12 @@ export async function fitShortcut({ features, targets, classCount, penalty }: Sh
   await gradient.release()
   return flat
 }
+
+/** Logits [C] of one row of features [F] by a flat weight [F, C] and bias [C]. */
+export function logitsOf(flat: Float32Array, features: Float32Array, classCount: number): Float32Array {
+  const logits = flat.slice(histogramFeatures * classCount)
+  features.forEach((value, feature) => {
+    for (let label = 0; label < classCount; label++) logits[label] = (logits[label] ?? 0) + value * (flat[feature * classCount + label] ?? 0)
+  })
+  return logits
+}

@@ -88,8 +88,9 @@ export type StepResult = {
   classMix: tf.Tensor1D
 }
 
-/** Weights that the branches touch: only they get a gradient. */
+/** Weights that the branches touch: only they get a gradient. The shortcut is fitted apart; what has no gradient is not in the student's model. */
 export function isTrained(name: string, branches: Branches): boolean {
+  if (name.startsWith('shortcut.')) return false
   const classifies = isClassifier(name) || name.startsWith('readout.')
   return (branches.reconstruct || !name.startsWith('decoder.')) && (branches.labeled || branches.unlabeled || !classifies)
 }

@@ -3,14 +3,6 @@ import type { Recipe } from '../../trainer/recipe.js'
 
 export const ablations = {
   nothing: {},
-  ld1: { layerDecay: 1 },
-  ld1nomix: { layerDecay: 1, mixup: 0 },
-  ld1nostem: { layerDecay: 1, stem: false },
-  ld1lr3: { layerDecay: 1, learningRate: 3e-3 },
-  ld1lr3nomix: { layerDecay: 1, learningRate: 3e-3, mixup: 0 },
-  ld1lr6: { layerDecay: 1, learningRate: 6e-3 },
-  ld1lr3nostem: { layerDecay: 1, learningRate: 3e-3, stem: false },
-  ld1wd: { layerDecay: 1, learningRate: 3e-3, weightDecay: 0.2 },
   stem: { stem: false },
   shortcut: { shortcut: false, neighbours: false },
   neighbours: { neighbours: false },
@@ -22,7 +14,7 @@ export const ablations = {
   alignment: { alignment: false },
   mixup: { mixup: 0 },
   'label smoothing': { labelSmoothing: 0 },
-  'layer decay': { layerDecay: 1 },
+  readout: { readout: 'mean' },
   'the teacher': { teacherDecay: 0 },
 } as const satisfies Record<string, Partial<Recipe>>
 

@@ -9,7 +9,7 @@ export interface ParameterSpec {
   /** First element in the flat array. */
   offset: number
   size: number
-  /** Matrices decay, biases and tokens do not. */
+  /** Matrices decay; biases, tokens and what is fitted apart do not. */
   decays: boolean
   /** 0 for the embedding, depth + 1 for the heads: what layer-wise learning rates count from. */
   layer: number
@@ -40,7 +40,7 @@ export function parameterTable(preset: Preset, classes: number, { shortcut, stem
   let offset = 0
   const add = (layer: number, name: string, shape: number[], initial: ParameterSpec['initial']) => {
     const size = shape.reduce((product, length) => product * length, 1)
-    specs.push({ name, shape, offset, size, decays: shape.length > 1, layer, initial })
+    specs.push({ name, shape, offset, size, decays: shape.length > 1 && !name.startsWith('shortcut.'), layer, initial })
     offset += size
   }
   const linear = (layer: number, name: string, from: number, to: number, initial: ParameterSpec['initial'] = 'glorot') => {
@@ -65,7 +65,8 @@ export function parameterTable(preset: Preset, classes: number, { shortcut, stem
   for (let index = 0; index < depth; index++) block(index + 1, `encoder.${String(index)}`, width)
   if (readout === 'places') add(depth + 1, 'readout.weight', [width, readoutWidth], 'glorot')
   // Zeros: at first the shortcut alone decides.
-  linear(depth + 1, 'head', readout === 'places' ? tokensOf(preset) * readoutWidth : width, classes, 'zeros')
+  add(depth + 1, 'head.weight', [...(readout === 'places' ? [tokensOf(preset), readoutWidth] : [width]), classes], 'zeros')
+  add(depth + 1, 'head.bias', [classes], 'zeros')
   if (shortcut) linear(depth + 1, 'shortcut', histogramFeatures, classes, 'zeros')
   linear(depth + 1, 'decoder.embedding', width, decoderWidth)
   add(depth + 1, 'decoder.mask', [decoderWidth], 'small')

@@ -4,7 +4,7 @@ import type { PresetName } from '../contract.js'
 export interface Preset {
   /** Pixels a side of the square input. */
   size: number
-  /** Pixels a side of a patch; divides `size`. */
+  /** Pixels a side of a patch: a power of two that divides `size`. */
   patch: number
   width: number
   depth: number

@@ -34,7 +34,7 @@ export class Ssmae {
     const places = tf.tensor3d(positions(this.preset, width), [1, tokens, width])
     const encoded = this.encode(weights, patches, tf.add(places, this.stemmed(weights, patches)))
     const embedding: tf.Tensor2D = tf.mean(tf.reshape(encoded, [tokens, batch, width]), 0)
-    const deep = linear(weights, 'head', 'readout.weight' in weights ? readByPlace(weights, encoded, tokens) : embedding)
+    const deep = 'readout.weight' in weights ? readByPlace(weights, encoded, tokens) : linear(weights, 'head', embedding)
     if (!('shortcut.weight' in weights)) return { logits: deep, embedding }
     return { logits: tf.add(deep, linear(weights, 'shortcut', histograms(patches, this.preset))), embedding }
   }
@@ -82,11 +82,12 @@ export class Ssmae {
   }
 }
 
-/** Tokens [N·B, D] → [B, N·R]: cameras stand still, so where something is seen tells what it is. */
+/** Tokens [N·B, D] → logits [B, C], each place by weights of its own: cameras stand still, so where something is seen tells what it is. */
 function readByPlace(weights: Weights, encoded: tf.Tensor2D, tokens: number): tf.Tensor2D {
   const narrowed: tf.Tensor2D = tf.matMul(encoded, weight(weights, 'readout.weight') as tf.Tensor2D)
-  const batch = narrowed.shape[0] / tokens
-  return tf.reshape(byToken(tf.reshape(narrowed, [tokens, batch, readoutWidth])), [batch, tokens * readoutWidth])
+  const places: tf.Tensor3D = tf.reshape(narrowed, [tokens, narrowed.shape[0] / tokens, readoutWidth])
+  const said = tf.matMul(places, weight(weights, 'head.weight') as tf.Tensor3D) // [N, B, C]
+  return tf.add(tf.sum(said, 0), weight(weights, 'head.bias'))
 }
 
 /** Images first to tokens first, and back. */
