@@ -1,0 +1,43 @@
+import fc from 'fast-check'
+import { describe, expect, it } from 'vitest'
+import { likeliestShare } from '../trainer/balance.js'
+import { Random } from '../trainer/data/random.js'
+import { fitTemperature, meanNll } from '../trainer/evidence.js'
+
+const classCount = 4
+
+/** Logits that name the right class the more surely, the greater `skill` is. */
+function judge(labels: readonly number[], skill: number, seed: number): number[][] {
+  const random = Random.of(seed)
+  return labels.map(label => Array.from({ length: classCount }, (_, other) => random.normal() + (other === label ? skill : 0)))
+}
+
+function labelsOf(count: number, seed: number): number[] {
+  const random = Random.of(seed)
+  return Array.from({ length: count }, () => random.below(classCount))
+}
+
+describe('the share of the transformer', () => {
+  const labels = labelsOf(300, 1)
+
+  it('is small where it guesses, large where the linear classifier guesses, and between where both know something of their own', () => {
+    const [guess, knows, others] = [judge(labels, 0, 2), judge(labels, 3, 3), judge(labels, 3, 4)]
+    expect(likeliestShare(knows, guess, labels)).toBeLessThan(0.3)
+    expect(likeliestShare(guess, knows, labels)).toBeGreaterThan(0.7)
+    expect(likeliestShare(knows, others, labels)).toBeGreaterThan(0.3)
+    expect(likeliestShare(knows, others, labels)).toBeLessThan(0.7)
+  })
+
+  it('makes the images no less likely than either alone, at its best temperature', () => {
+    const skill = fc.float({ min: 0, max: 4, noNaN: true })
+    fc.assert(fc.property(fc.integer({ min: 1, max: 80 }), skill, skill, fc.nat(1000), (count, one, two, seed) => {
+      const some = labelsOf(count, seed)
+      const [linear, deep] = [judge(some, one, seed + 1), judge(some, two, seed + 2)]
+      const nll = (share: number) => {
+        const both = linear.map((row, image) => row.map((value, label) => 2 * ((1 - share) * value + share * (deep[image]?.[label] ?? 0))))
+        return meanNll(both, some, fitTemperature(both, some))
+      }
+      expect(nll(likeliestShare(linear, deep, some))).toBeLessThanOrEqual(Math.min(nll(0), nll(1)) + 1e-9)
+    }), { numRuns: 50 })
+  })
+})
