@@ -89,7 +89,7 @@ export const ModelCardSchema: z.ZodType<ModelCard> = z.looseObject({
     ece: z.number(),
   }),
   temperature: z.number(),
-  transformerShare: z.number().nullish(),
+  trainedShare: z.number().nullish(),
   pseudoLabels: z.looseObject({
     used: Count, gateOpenings: Count, lastThreshold: z.number().nullable(), precisionLowerBound: z.number(),
   }),

@@ -17,10 +17,10 @@ function labelsOf(count: number, seed: number): number[] {
   return Array.from({ length: count }, () => random.below(classCount))
 }
 
-describe('the share of the transformer', () => {
+describe('the share of what was trained', () => {
   const labels = labelsOf(300, 1)
 
-  it('is small where it guesses, large where the linear classifier guesses, and between where both know something of their own', () => {
+  it('is small where it guesses, large where what was fitted guesses, and between where both know something of their own', () => {
     const [guess, knows, others] = [judge(labels, 0, 2), judge(labels, 3, 3), judge(labels, 3, 4)]
     expect(likeliestShare(knows, guess, labels)).toBeLessThan(0.3)
     expect(likeliestShare(guess, knows, labels)).toBeGreaterThan(0.7)
@@ -32,12 +32,12 @@ describe('the share of the transformer', () => {
     const skill = fc.float({ min: 0, max: 4, noNaN: true })
     fc.assert(fc.property(fc.integer({ min: 1, max: 80 }), skill, skill, fc.nat(1000), (count, one, two, seed) => {
       const some = labelsOf(count, seed)
-      const [linear, deep] = [judge(some, one, seed + 1), judge(some, two, seed + 2)]
+      const [fitted, trained] = [judge(some, one, seed + 1), judge(some, two, seed + 2)]
       const nll = (share: number) => {
-        const both = linear.map((row, image) => row.map((value, label) => 2 * ((1 - share) * value + share * (deep[image]?.[label] ?? 0))))
+        const both = fitted.map((row, image) => row.map((value, label) => (1 - share) * value + share * (trained[image]?.[label] ?? 0)))
         return meanNll(both, some, fitTemperature(both, some))
       }
-      expect(nll(likeliestShare(linear, deep, some))).toBeLessThanOrEqual(Math.min(nll(0), nll(1)) + 1e-9)
+      expect(nll(likeliestShare(fitted, trained, some))).toBeLessThanOrEqual(Math.min(nll(0), nll(1)) + 1e-9)
     }), { numRuns: 50 })
   })
 })

@@ -1,45 +1,45 @@
 /**
- * How much the fitted linear classifier and the transformer count in the model, against each other. They learn apart, each the whole task:
- * two judges that err on different images are better together than one that learned to mend the other's errors, and a transformer that had
- * little time takes nothing away from what was fitted.
+ * How much the trained model counts against the linear classifier that was fitted before it. Training teaches the model views that no camera
+ * takes, and a short one may cost more than it brings; two judges that err on different images are better together than either. Both end in
+ * the same linear layer, so that their mean is a model of the same shape.
  */
+import type { PresetName } from './contract.js'
 import { fitTemperature, labelsOf, meanNll } from './evidence.js'
 import { featuresOf } from './features.js'
 import type { Learner } from './learner.js'
+import { histogramFeatures } from './model/histograms.js'
 import { presets } from './model/presets.js'
-import type { PresetName } from './contract.js'
 import type { RoundImages } from './round.js'
 import { logitsOf } from './shortcut.js'
 
-/** Shares of the transformer that are compared; half: the logits of both as they are. */
+/** Shares that are compared. */
 const shares = Array.from({ length: 21 }, (_, index) => index / 20)
 
 /**
- * The transformer's share, 0 to 1, that makes the gate split likeliest, each at its best temperature: convex in the two scales together
- * (linear stacking, Ting & Witten, 1999). `linear` and `deep` are logits [N][C].
+ * The share of `trained`, 0 to 1, in the mean of both logits [N][C] that makes the images likeliest, at the mean's best temperature (linear
+ * stacking, Ting & Witten, 1999).
  */
-export function likeliestShare(linear: readonly (readonly number[])[], deep: readonly (readonly number[])[], labels: readonly number[]): number {
+export function likeliestShare(fitted: readonly (readonly number[])[], trained: readonly (readonly number[])[], labels: readonly number[]): number {
   const losses = shares.map(share => {
-    const logits = linear.map((row, image) => row.map((value, label) => mixed(value, deep[image]?.[label] ?? 0, share)))
+    const logits = fitted.map((row, image) => row.map((value, label) => mixed(value, trained[image]?.[label] ?? 0, share)))
     return meanNll(logits, labels, fitTemperature(logits, labels))
   })
-  return shares[losses.indexOf(Math.min(...losses))] ?? 0.5
+  return shares[losses.indexOf(Math.min(...losses))] ?? 1
 }
 
-/** Scales both classifiers in the learner's weights by their shares; gives the transformer's, as the card tells it. */
-export async function balance(learner: Learner, { gate, classes }: RoundImages, preset: PresetName): Promise<number> {
+/** Makes the learner's model the likeliest mean of itself and the shortcut as it was `fitted`, flat; gives its own share. */
+export async function balance(
+  learner: Learner, { data: { gate, classes }, preset, fitted }: { data: RoundImages; preset: PresetName; fitted: Float32Array },
+): Promise<number> {
   const features = await featuresOf(gate.pixels, presets[preset])
-  const shortcut = learner.get('shortcut.')
-  const size = features.length / gate.pixels.length
-  const linear = gate.pixels.map((_, row) => [...logitsOf(shortcut, features.subarray(row * size, (row + 1) * size), classes.length)])
-  const whole = await learner.logitsOfGate()
-  const deep = whole.map((row, image) => row.map((value, label) => value - (linear[image]?.[label] ?? 0)))
-  const share = likeliestShare(linear, deep, labelsOf(gate.items, classes))
-  await learner.set('shortcut.', shortcut.map(value => mixed(value, 0, share)))
+  const alone = gate.pixels.map((_, row) =>
+    [...logitsOf(fitted, features.subarray(row * histogramFeatures, (row + 1) * histogramFeatures), classes.length)])
+  const share = likeliestShare(alone, await learner.logitsOfGate(), labelsOf(gate.items, classes))
+  await learner.set('shortcut.', learner.get('shortcut.').map((value, index) => mixed(fitted[index] ?? 0, value, share)))
   await learner.set('head.', learner.get('head.').map(value => mixed(0, value, share)))
   return share
 }
 
-function mixed(linear: number, deep: number, share: number): number {
-  return 2 * ((1 - share) * linear + share * deep)
+function mixed(fitted: number, trained: number, share: number): number {
+  return (1 - share) * fitted + share * trained
 }

@@ -134,8 +134,8 @@ export interface ModelCard {
   /** On the gate split, after temperature. */
   validation: Metrics
   temperature: number
-  /** How much the transformer counts against the linear classifier beside it, 0 to 1; null: it is alone. Absent: they learned as one. */
-  transformerShare?: number | null | undefined
+  /** How much the trained model counts against the linear classifier as it was fitted, 0 to 1; null or absent: it is alone. */
+  trainedShare?: number | null | undefined
   pseudoLabels: { used: number; gateOpenings: number; lastThreshold: number | null; precisionLowerBound: number }
   gate: GateLook[]
   parent: { version: number; sha256: string } | null

@@ -73,7 +73,7 @@ export async function runRound(spec: RoundSpec, { signal, onEvent, onPseudoLabel
       })
 
       enter('export')
-      const transformerShare = recipe.shortcut ? await balance(learner, data, spec.preset) : null
+      const trainedShare = trained.fitted && await balance(learner, { data, preset: spec.preset, fitted: Float32Array.from(trained.fitted) })
       const logits = await learner.logitsOfGate()
       const gateLabels = labelsOf(data.gate.items, data.classes)
       const temperature = fitTemperature(logits, gateLabels)
@@ -100,7 +100,7 @@ export async function runRound(spec: RoundSpec, { signal, onEvent, onPseudoLabel
         },
         validation: metricsOf(logits.map(row => softmax(row, temperature)), gateLabels),
         temperature,
-        transformerShare,
+        trainedShare,
         pseudoLabels: trained.pseudoLabels,
         gate: trained.looks,
         parent: champion && { version: champion.version, sha256: champion.sha256 },

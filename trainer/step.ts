@@ -88,9 +88,8 @@ export type StepResult = {
   classMix: tf.Tensor1D
 }
 
-/** Weights that the branches touch: only they get a gradient. The shortcut is fitted apart; what has no gradient is not in the student's model. */
+/** Weights that the branches touch: only they get a gradient. */
 export function isTrained(name: string, branches: Branches): boolean {
-  if (name.startsWith('shortcut.')) return false
   const classifies = isClassifier(name) || name.startsWith('readout.')
   return (branches.reconstruct || !name.startsWith('decoder.')) && (branches.labeled || branches.unlabeled || !classifies)
 }

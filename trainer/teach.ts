@@ -49,7 +49,7 @@ export async function teach(teaching: Teaching) {
     { name: 'semi-supervised', share: frames ? recipe.phases.semiSupervised : 0 },
   ]
   const progress: Progress = {
-    steps: 0, used: 0, spentMs: 0, wholeMs: wholeMsOf(spec, startedAtMs), fitted: false, nextLook: 0, looks: [], decision: null,
+    steps: 0, used: 0, spentMs: 0, wholeMs: wholeMsOf(spec, startedAtMs), fitted: null, nextLook: 0, looks: [], decision: null,
   }
   if (former) {
     Object.assign(progress, former.progress)
@@ -88,7 +88,7 @@ export async function teach(teaching: Teaching) {
     if (progress.fitted) return
     await fitToLabels(learner, data, spec.preset)
     if (neighbours) await fitToFrames(learner, neighbours, await look('plain'), recipe)
-    progress.fitted = true
+    progress.fitted = [...learner.get('shortcut.')]
   }
 
   for (const { phase, begins, ends } of pace.plan) {
@@ -127,7 +127,7 @@ export async function teach(teaching: Teaching) {
       if (nowMs() - keptAtMs >= checkpointMs) await keep()
     }
   }
-  const { steps, used, looks } = progress
+  const { steps, used, looks, fitted } = progress
   const last = looks.findLast(look => look.open)
   return {
     steps,
@@ -135,6 +135,7 @@ export async function teach(teaching: Teaching) {
     /** What the round had taken before it was interrupted. */
     spentBeforeMs,
     looks,
+    fitted,
     pseudoLabels: {
       used,
       gateOpenings: looks.filter((look, index) => look.open && !looks[index - 1]?.open).length,

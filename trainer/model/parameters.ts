@@ -9,7 +9,7 @@ export interface ParameterSpec {
   /** First element in the flat array. */
   offset: number
   size: number
-  /** Matrices decay; biases, tokens and what is fitted apart do not. */
+  /** Matrices decay, biases and tokens do not. */
   decays: boolean
   /** 0 for the embedding, depth + 1 for the heads: what layer-wise learning rates count from. */
   layer: number
@@ -40,7 +40,7 @@ export function parameterTable(preset: Preset, classes: number, { shortcut, stem
   let offset = 0
   const add = (layer: number, name: string, shape: number[], initial: ParameterSpec['initial']) => {
     const size = shape.reduce((product, length) => product * length, 1)
-    specs.push({ name, shape, offset, size, decays: shape.length > 1 && !name.startsWith('shortcut.'), layer, initial })
+    specs.push({ name, shape, offset, size, decays: shape.length > 1, layer, initial })
     offset += size
   }
   const linear = (layer: number, name: string, from: number, to: number, initial: ParameterSpec['initial'] = 'glorot') => {
