@@ -26,6 +26,8 @@ const ComparisonSchema = z.looseObject({
   gainLowerBound: z.number(),
   nllChallenger: z.number(),
   nllChampion: z.number().nullable(),
+  eceChallenger: Share.optional(),
+  eceChampion: Share.nullish(),
   perClass: z.array(z.looseObject({
     class: z.string(), images: Count, challenger: Count, champion: Count.nullable(), regressionP: z.number().nullable(),
   })),

@@ -159,6 +159,7 @@ describe('promotion gate', () => {
   /** Predictions that are right where said, sure of themselves by `nll` nats. */
   const predictions = (labels: number[], right: boolean[], nll: (right: boolean) => number): Predictions => ({
     predicted: labels.map((label, index) => (right[index] ? label : (label + 1) % classes.length)), nll: right.map(nll),
+    confidence: right.map(() => 0.75),
   })
   const usual = (right: boolean): number => (right ? 0.2 : 1.5)
 
@@ -199,9 +200,16 @@ describe('promotion gate', () => {
     })
   }
 
+  it('records how far the confidence of both is from how often they are right', () => {
+    const { comparison } = judge(evidence(120, below(108), below(72)))
+    expect(comparison.eceChallenger).toBeCloseTo(0.9 - 0.75, 9)
+    expect(comparison.eceChampion).toBeCloseTo(0.75 - 0.6, 9)
+    expect(judge(evidence(60, below(40), null)).comparison.eceChampion).toBeNull()
+  })
+
   it('counts a class that the champion does not know as lost by the champion', () => {
     const paired = evidence(90, () => true, below(60))
-    const blind: Predictions = { predicted: paired.champion!.predicted.map((label, index) => (index < 60 ? label : -1)), nll: paired.champion!.nll }
+    const blind: Predictions = { ...paired.champion!, predicted: paired.champion!.predicted.map((label, index) => (index < 60 ? label : -1)) }
     expect(judge({ ...paired, champion: blind })).toMatchObject({ promoted: true, comparison: { wins: 30, losses: 0 } })
   })
 
@@ -239,7 +247,7 @@ describe('promotion gate', () => {
   /** The same evidence, every image shown by so many frames. */
   const repeated = ({ classes: names, labels, challenger, champion }: PairedEvidence, times: number): PairedEvidence => {
     const each = <T>(values: readonly T[]) => values.flatMap(value => new Array<T>(times).fill(value))
-    const both = ({ predicted, nll }: Predictions) => ({ predicted: each(predicted), nll: each(nll) })
+    const both = ({ predicted, nll, confidence }: Predictions) => ({ predicted: each(predicted), nll: each(nll), confidence: each(confidence) })
     return {
       classes: names, labels: each(labels), scenes: each(labels.map((_, index) => String(index))),
       challenger: both(challenger), champion: champion && both(champion),

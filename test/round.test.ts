@@ -153,7 +153,7 @@ describe('round', () => {
       const moved = after.get(name)?.data.map((value, index) => Math.abs(value - (before.get(name)?.data[index] ?? NaN))) ?? [NaN]
       expect(Math.max(...moved)).toBeLessThan(2e-3)
     }
-    expect(evidence.champion).toEqual({ predicted: result.evidence.challenger.predicted, nll: result.evidence.challenger.nll })
+    expect(evidence.champion).toEqual(result.evidence.challenger)
     expect(evidence.challenger.predicted).toHaveLength(18)
     expect(card.files['weights.safetensors']).not.toBe(result.card.files['weights.safetensors'])
   })

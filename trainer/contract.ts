@@ -102,6 +102,8 @@ export interface Predictions {
   predicted: number[]
   /** Negative log-likelihood of the true class, nats. */
   nll: number[]
+  /** Probability of the predicted class. */
+  confidence: number[]
 }
 
 /** What the promotion gate decides on: both models on the same unseen images. */

@@ -23,7 +23,7 @@ export function predictionsOf(
 ): Predictions {
   const predicted = rows.map(row => classes.indexOf(own[argMax(row)] ?? ''))
   const nll = rows.map((row, index) => negativeLog(row[own.indexOf(classes[labels[index] ?? -1] ?? '')] ?? 0))
-  return { predicted, nll }
+  return { predicted, nll, confidence: rows.map(row => Math.max(...row)) }
 }
 
 export function metricsOf(rows: readonly (readonly number[])[], labels: readonly number[]): Metrics {
@@ -36,21 +36,20 @@ export function metricsOf(rows: readonly (readonly number[])[], labels: readonly
     accuracy: images ? correct / images : 0,
     interval: wilsonInterval(correct, images),
     nll: mean(rows.map((row, index) => negativeLog(row[labels[index] ?? -1] ?? 0))),
-    ece: calibrationError(rows, right),
+    ece: calibrationError(rows.map(row => Math.max(...row)), right),
   }
 }
 
-/** Expected calibration error over 15 equal bins of confidence (Guo et al., 2017). */
-function calibrationError(rows: readonly (readonly number[])[], right: readonly boolean[]): number {
+/** Expected calibration error over 15 equal bins of confidence, 0 to 1 (Guo et al., 2017). */
+export function calibrationError(confidences: readonly number[], right: readonly boolean[]): number {
   const bins = Array.from({ length: 15 }, () => ({ confidence: 0, correct: 0 }))
-  rows.forEach((row, index) => {
-    const confidence = Math.max(...row)
+  confidences.forEach((confidence, index) => {
     const bin = bins[Math.min(bins.length - 1, Math.floor(confidence * bins.length))]
     if (!bin) return
     bin.confidence += confidence
     bin.correct += right[index] ? 1 : 0
   })
-  return rows.length ? bins.reduce((sum, bin) => sum + Math.abs(bin.confidence - bin.correct), 0) / rows.length : 0
+  return confidences.length ? bins.reduce((sum, bin) => sum + Math.abs(bin.confidence - bin.correct), 0) / confidences.length : 0
 }
 
 /** Mean negative log-likelihood of the labels by logits [N][C], in nats. */

@@ -14,11 +14,11 @@ export async function status(options: OutputOptions & { config?: string | undefi
   const model = registry.active()
   const last = registry.decisions().at(-1) ?? null
   print(options, {
-    data: config.data, model: model?.version ?? null, accuracy: model?.card.validation.accuracy ?? null, models: registry.list().length,
+    data: config.data, model: model?.version ?? null, accuracy: model?.card.validation.accuracy ?? null, ece: model?.card.validation.ece ?? null, models: registry.list().length,
     rounds: registry.decisions().length, lastDecision: last, frames: frames.count, frameBytes: frames.totalBytes, labels,
   }, [
     `data     ${config.data}`,
-    `model    ${model ? `${String(model.version)}, ${percent(model.card.validation.accuracy)} on validation` : 'none yet'}`,
+    `model    ${model ? `${String(model.version)}, ${percent(model.card.validation.accuracy)} on validation, calibration error ${percent(model.card.validation.ece)}` : 'none yet'}`,
     `rounds   ${String(registry.decisions().length)}${last ? `, the last one ${last.promoted ? 'promoted' : 'refused'}: ${last.explanation}` : ''}`,
     `frames   ${String(frames.count)}, ${(frames.totalBytes / 1e6).toFixed(1)} MB`,
     `labels   ${String(labels)}`,

@@ -171,6 +171,7 @@ function activeModel({ version, createdAtMs, card, decision }: ModelVersion, loa
     preset: card.preset,
     classes: card.classes,
     accuracy: decision.accuracyChallenger,
+    ece: card.validation.ece,
     parent: card.parent?.version ?? null,
   }
 }

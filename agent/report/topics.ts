@@ -49,6 +49,8 @@ export const ModelActive = z.strictObject({
   preset: z.string(),
   classes: z.array(z.string()),
   accuracy: z.number().nullable(),
+  /** Expected calibration error on the gate split, 0 to 1. */
+  ece: z.number(),
   parent: Count.nullable(),
 })
 

@@ -8,7 +8,7 @@
  */
 import type { PairedEvidence, RoundFailure } from '../../trainer/contract.js'
 import {
-  clopperPearsonLower, effectiveImages, holm, normalUpperQuantile, pairedGainScoreLower, pairedPermutation, signFlip, spentAlpha, wilsonInterval,
+  calibrationError, clopperPearsonLower, effectiveImages, holm, normalUpperQuantile, pairedGainScoreLower, pairedPermutation, signFlip, spentAlpha, wilsonInterval,
 } from '../../trainer/index.js'
 
 export type PromotionReason =
@@ -44,6 +44,9 @@ export interface Comparison {
   gainLowerBound: number
   nllChallenger: number
   nllChampion: number | null
+  /** Expected calibration error; absent in records of earlier versions. */
+  eceChallenger?: number | undefined
+  eceChampion?: number | null | undefined
   perClass: { class: string; images: number; challenger: number; champion: number | null; regressionP: number | null }[]
 }
 
@@ -137,6 +140,8 @@ function compare(evidence: PairedEvidence, { alpha, attempt }: PromotionOptions)
     gainLowerBound: pairedGainScoreLower(wins * scenes.worth, losses * scenes.worth, images * scenes.worth),
     nllChallenger: mean(challenger.nll),
     nllChampion: champion ? mean(champion.nll) : null,
+    eceChallenger: calibrationError(challenger.confidence, own),
+    eceChampion: champion ? calibrationError(champion.confidence, other) : null,
     perClass: classes.map((name, label) => {
       const of = (values: boolean[]) => count(values.filter((_, index) => labels[index] === label))
       return {
