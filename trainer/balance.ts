@@ -7,7 +7,7 @@ import type { PresetName } from './contract.js'
 import { fitTemperature, labelsOf, meanNll } from './evidence.js'
 import { featuresOf } from './features.js'
 import type { Learner } from './learner.js'
-import { histogramFeatures } from './model/histograms.js'
+import { dictionaryFeatures } from './model/dictionary.js'
 import { presets } from './model/presets.js'
 import type { RoundImages } from './round.js'
 import { logitsOf } from './shortcut.js'
@@ -29,11 +29,11 @@ export function likeliestShare(fitted: readonly (readonly number[])[], trained: 
 
 /** Makes the learner's model the likeliest mean of itself and the shortcut as it was `fitted`, flat; gives its own share. */
 export async function balance(
-  learner: Learner, { data: { gate, classes }, preset, fitted }: { data: RoundImages; preset: PresetName; fitted: Float32Array },
+  learner: Learner, { data: { gate, classes }, preset, fitted, signal }: { data: RoundImages; preset: PresetName; fitted: Float32Array; signal: AbortSignal },
 ): Promise<number> {
-  const features = await featuresOf(gate.pixels, presets[preset])
+  const features = await featuresOf(gate.pixels, { preset: presets[preset], dictionary: learner.get('dictionary.'), signal })
   const alone = gate.pixels.map((_, row) =>
-    [...logitsOf(fitted, features.subarray(row * histogramFeatures, (row + 1) * histogramFeatures), classes.length)])
+    [...logitsOf(fitted, features.subarray(row * dictionaryFeatures, (row + 1) * dictionaryFeatures), classes.length)])
   const share = likeliestShare(alone, await learner.logitsOfGate(), labelsOf(gate.items, classes))
   await learner.set('shortcut.', learner.get('shortcut.').map((value, index) => mixed(fitted[index] ?? 0, value, share)))
   await learner.set('head.', learner.get('head.').map(value => mixed(0, value, share)))

@@ -16,7 +16,7 @@ export interface Progress {
   /** Milliseconds of training so far, and of all of it; null: the round counts steps. */
   spentMs: number
   wholeMs: number | null
-  /** The shortcut as it was fitted, before it was stepped with all else [(F + 1) · C]; null: it was not yet. */
+  /** The shortcut as it was fitted, before it was stepped with all else [(F + 1) · C]; null: there is none. */
   fitted: number[] | null
   /** Share of the training (0 to 1) at which the gate looks next, and what it has seen. */
   nextLook: number
@@ -43,7 +43,7 @@ export interface Checkpoint {
 }
 
 /** Counts up whenever a checkpoint of before means something else than one of now. */
-export const checkpointFormat = 3
+export const checkpointFormat = 4
 const fileName = 'checkpoint.safetensors'
 
 export class Checkpoints {

@@ -164,7 +164,7 @@ export interface Quantisation {
   leastGain: number
 }
 
-export type RoundPhase = 'load' | 'reconstruct' | 'finetune' | 'semi-supervised' | 'export' | 'evidence'
+export type RoundPhase = 'load' | 'prepare' | 'reconstruct' | 'finetune' | 'semi-supervised' | 'export' | 'evidence'
 
 export type RoundEvent =
   | { type: 'phase'; phase: RoundPhase }

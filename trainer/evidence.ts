@@ -87,6 +87,12 @@ export function argMax(row: readonly number[]): number {
   return row.reduce((best, value, index) => (value > (row[best] ?? -Infinity) ? index : best), 0)
 }
 
+/** The share that each class has among the labels [C], as if each had been seen once more. */
+export function priorOf(labels: readonly number[], classCount: number): number[] {
+  return Array.from({ length: classCount }, (_, label) =>
+    (labels.filter(other => other === label).length + 1) / (labels.length + classCount))
+}
+
 export function labelsOf(images: readonly LabeledImage[], classes: readonly string[]): number[] {
   return images.map(({ label }) => classes.indexOf(label))
 }

@@ -1,34 +1,64 @@
-/** The gradient histograms of whole images, in chunks through the engine: what is fitted and compared before the transformer learns. */
+/** What the dictionary says of whole images, in chunks through the engine: what is fitted and compared before the transformer learns. */
 import { availableParallelism } from 'node:os'
 import * as tf from './backend/tf.js'
 import { embedded, useEngine } from './backend/choose.js'
-import { jit } from './backend/jit.js'
+import { jit, type Jitted } from './backend/jit.js'
 import { plainView, writeView } from './data/augment.js'
 import { Random } from './data/random.js'
-import { histogramFeatures, histograms } from './model/histograms.js'
+import { described, dictionaryFeatures, wordCount, wordSide } from './model/dictionary.js'
 import { patchPixelsOf, tokensOf, type Preset } from './model/presets.js'
 
 /** Images whose features are computed at once: their patches are large. */
 const chunk = 64
 
-/** Features [n, F], flat, of the images, uint8 [S, S, 3] each. */
-export async function featuresOf(images: readonly Uint8Array[], preset: Preset): Promise<Float32Array> {
+export interface FeatureOptions {
+  preset: Preset
+  /** `dictionary.weight` and `dictionary.bias`, flat. */
+  dictionary: Float32Array
+  /** What the features are multiplied with [F, D], flat; absent: nothing. */
+  basis?: Float32Array
+  signal: AbortSignal
+}
+
+/** Features [n, F], or [n, D] in a basis, flat, of the images, uint8 [S, S, 3] each. Errors: what `signal` was aborted with. */
+export async function featuresOf(images: readonly Uint8Array[], { preset, dictionary, basis, signal }: FeatureOptions): Promise<Float32Array> {
   await useEngine(embedded)
+  const split = wordSide ** 2 * wordCount
+  const weights = {
+    'dictionary.weight': tf.tensor4d(dictionary.subarray(0, split), [wordSide, wordSide, 1, wordCount]),
+    'dictionary.bias': tf.tensor1d(dictionary.subarray(split)),
+  }
+  const length = basis ? basis.length / dictionaryFeatures : dictionaryFeatures
+  const columns = basis && tf.tensor2d(basis, [dictionaryFeatures, length])
+  const extract = jit<[tf.Tensor3D], tf.Tensor2D>(patches => {
+    const features = described(weights, patches, preset)
+    return columns ? tf.matMul(features, columns) : features
+  }, { name: 'features', threads: availableParallelism() })
+  const features = await inChunks(images, { preset, length, signal }, extract)
+  tf.dispose([weights, columns ?? []] as tf.TensorContainer)
+  await extract.release()
+  return features
+}
+
+/** What `compute` gives of all images, chunk by chunk: `length` numbers of each, flat. */
+export async function inChunks(
+  images: readonly Uint8Array[], { preset, length, signal }: { preset: Preset; length: number; signal: AbortSignal },
+  compute: (patches: tf.Tensor3D) => ReturnType<Jitted<[tf.Tensor3D], tf.Tensor>>,
+): Promise<Float32Array> {
   const image = tokensOf(preset) * patchPixelsOf(preset)
-  const extract = jit<[tf.Tensor3D], tf.Tensor2D>(patches => histograms(patches, preset), { name: 'histograms', threads: availableParallelism() })
-  const features = new Float32Array(images.length * histogramFeatures)
+  const all = new Float32Array(images.length * length)
   const patches = new Float32Array(chunk * image)
   for (let begin = 0; begin < images.length; begin += chunk) {
+    signal.throwIfAborted()
     const part = images.slice(begin, begin + chunk)
     part.forEach((pixels, index) => {
       writeView(pixels, preset, plainView, Random.of(0), patches.subarray(index * image, (index + 1) * image))
     })
     // The last chunk is filled up with what lies there, so that one graph serves all.
     const input = tf.tensor3d(patches, [chunk, tokensOf(preset), patchPixelsOf(preset)])
-    const found = await extract(input)
-    features.set((await found.data<'float32'>()).subarray(0, part.length * histogramFeatures), begin * histogramFeatures)
+    const found = await compute(input)
+    all.set((await found.data<'float32'>()).subarray(0, part.length * length), begin * length)
     tf.dispose([input, found])
   }
-  await extract.release()
-  return features
+  return all
 }

@@ -1,12 +1,13 @@
 /** A training state and what moves it: steps, looks at the gate split, and nothing else. */
 import type { Engine } from './backend/choose.js'
 import type { LearnerState } from './checkpoint.js'
-import { softmax } from './evidence.js'
+import { priorOf, softmax } from './evidence.js'
 import { Lanes } from './lanes/lanes.js'
 import { allocate, mapParts, type SharedBuffers } from './lanes/shared.js'
 import { Random } from './data/random.js'
-import { initialise, parameterTable, type ParameterTable } from './model/parameters.js'
+import { initialise, parameterTable, partOf, type ParameterTable } from './model/parameters.js'
 import { channels, type Preset } from './model/presets.js'
+import { together } from './neighbours.js'
 import type { Recipe } from './recipe.js'
 import type { Branches } from './step.js'
 
@@ -23,6 +24,8 @@ export interface LearnerOptions {
   labels: readonly number[]
   gate: readonly Uint8Array[]
   unlabeled: readonly Uint8Array[]
+  /** What its neighbours say of each of these images: log-probabilities [images, C], flat; null: nobody asks them. */
+  neighbours: Float32Array | null
 }
 
 export interface StepReport {
@@ -61,20 +64,19 @@ export class Learner {
     this.table = parameterTable(this.preset, options.classCount, options.recipe)
     const images = [...options.labeled, ...options.gate, ...options.unlabeled]
     const imageBytes = this.preset.size ** 2 * channels
-    const neighbourBytes = options.recipe.neighbours ? images.length * options.classCount * Float32Array.BYTES_PER_ELEMENT : 0
-    this.buffers = allocate(this.table, options.lanes, images.length * imageBytes, neighbourBytes)
+    this.buffers = allocate(this.table, options.lanes, images.length * imageBytes, options.neighbours?.byteLength)
+    if (options.neighbours) new Float32Array(this.buffers.neighbours).set(options.neighbours)
     const pixels = new Uint8Array(this.buffers.images)
     images.forEach((image, index) => { pixels.set(image, index * imageBytes) })
     initialise(this.table, this.student, Random.of(options.seed, 1))
     this.teacher.set(this.student)
-    this.lanes = new Lanes({ ...options, buffers: this.buffers })
-    const { seed, labeled, unlabeled } = options
+    const { preset, classCount, recipe, seed, engine, labeled, unlabeled } = options
+    this.lanes = new Lanes({ preset, classCount, recipe, seed, engine, buffers: this.buffers })
     this.order = {
       labeled: new Shuffled({ first: 0, count: labeled.length, keys: [seed, 2] }),
       unlabeled: new Shuffled({ first: this.firstUnlabeled, count: unlabeled.length, keys: [seed, 3] }),
     }
-    this.prior = Array.from({ length: options.classCount }, (_, label) =>
-      (options.labels.filter(other => other === label).length + 1) / (options.labels.length + options.classCount))
+    this.prior = priorOf(options.labels, classCount)
     this.classMix = [...this.prior]
   }
 
@@ -119,24 +121,16 @@ export class Learner {
 
   /** Sets the weights whose names begin with `prefix`, in the order of the parameter table, in student and teacher. */
   async set(prefix: string, values: Float32Array): Promise<void> {
-    const specs = this.table.specs.filter(({ name }) => name.startsWith(prefix))
-    const size = specs.reduce((sum, spec) => sum + spec.size, 0)
-    if (size !== values.length) throw new Error(`${prefix}: ${String(values.length)} values for ${String(size)} weights`)
-    const [first] = specs
+    const { length } = this.get(prefix)
+    if (length !== values.length) throw new Error(`${prefix}: ${String(values.length)} values for ${String(length)} weights`)
     await this.lanes.publish()
-    for (const vector of [this.student, this.teacher]) vector.set(values, first?.offset ?? 0)
+    for (const vector of [this.student, this.teacher]) partOf(this.table, vector, prefix).set(values)
     await this.lanes.load()
   }
 
   /** The teacher's weights whose names begin with `prefix`, flat. */
   get(prefix: string): Float32Array {
-    const specs = this.table.specs.filter(({ name }) => name.startsWith(prefix))
-    return this.teacher.slice(specs[0]?.offset ?? 0, (specs.at(-1)?.offset ?? 0) + (specs.at(-1)?.size ?? 0))
-  }
-
-  /** Log-probabilities of all images of the pool [images, C], flat: they have their say in every judgement from now on. */
-  hear(neighbours: Float32Array): void {
-    new Float32Array(this.buffers.neighbours).set(neighbours)
+    return partOf(this.table, this.teacher, prefix).slice()
   }
 
   /** One step: gradients of all branches, AdamW, teacher. */
@@ -181,20 +175,16 @@ export class Learner {
     return { reconstruction, labeled: labeledLoss, unlabeled, pseudoLabels }
   }
 
-  /** Probabilities on the gate split [N][C], through exactly the pipeline that labels: the stream on its weak view, or images as they are. */
-  async judge(view: 'weak' | 'plain'): Promise<number[][]> {
-    const first = this.options.labeled.length
-    const ids = this.options.gate.map((_, index) => first + index)
-    const classes = this.options.classCount
-    const flat = await this.lanes.predict({ ids, view, key: this.updates })
-    return ids.map((id, row) => this.judgement(flat.subarray(row * classes, (row + 1) * classes), id))
-  }
-
-  /** What the pseudo-label of an image of the pool is taken from, given the classifier's logits [C]. */
-  judgement(logits: Float32Array, id: number): number[] {
-    const { recipe, classCount } = this.options
-    const neighbours = new Float32Array(this.buffers.neighbours).subarray(id * classCount, (id + 1) * classCount)
-    return this.aligned(softmax([...logits].map((value, label) => (recipe.neighbours ? (value + (neighbours[label] ?? 0)) / 2 : value))))
+  /** Probabilities on the gate split [N][C], through exactly the pipeline that labels the stream. */
+  async judge(): Promise<number[][]> {
+    const { labeled, gate, classCount, recipe, neighbours } = this.options
+    const ids = gate.map((_, index) => labeled.length + index)
+    const flat = await this.lanes.predict({ ids, view: 'weak', key: this.updates })
+    const rowOf = (all: Float32Array, row: number) => all.subarray(row * classCount, (row + 1) * classCount)
+    return ids.map((id, row) => {
+      const logits = rowOf(flat, row)
+      return this.aligned(recipe.neighbours && neighbours ? together(logits, rowOf(neighbours, id)) : softmax([...logits]))
+    })
   }
 
   /** Teacher logits on the gate split as it is, without augmentation. */

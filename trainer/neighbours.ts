@@ -1,18 +1,18 @@
 /**
- * What the images say of each other: the labels spread over the graph of nearest neighbours in gradient histograms (Zhou et al., *Learning
+ * What the images say of each other: the labels spread over the graph of nearest neighbours by the dictionary (Zhou et al., *Learning
  * with Local and Global Consistency*, 2003). It sees how the site's frames lie together, which ten labels a class do not tell, and errs
  * elsewhere than the classifier does: both together are better judges than either.
  */
 import * as tf from './backend/tf.js'
 import { embedded, useEngine } from './backend/choose.js'
 import { jit } from './backend/jit.js'
-import { histogramFeatures } from './model/histograms.js'
+import { softmax } from './evidence.js'
 
 const options = {
   /** Neighbours of an image. */
   count: 10,
   /** Exponent of the cosine: a near neighbour weighs more than all far ones. */
-  sharpness: 4,
+  sharpness: 8,
   /** Share of its word that an image takes from its neighbours, and how often it asks. */
   spread: 0.95,
   rounds: 40,
@@ -30,18 +30,20 @@ interface Graph {
 }
 
 /**
- * Log-probabilities [n, C], flat, of the classes of all images from their features [n, F], flat. `labels` [n]: an index of a class, or −1 for
- * an image that nobody labeled; `prior` [C]: the share that each class has.
+ * Log-probabilities [n, C], flat, of the classes of all images from their features [n, D], flat. `labels` [n]: an index of a class, or −1 for
+ * an image that nobody labeled; `prior` [C]: the share that each class has. Errors: what `signal` was aborted with.
  */
 export async function spreadLabels(
-  { features, labels, prior, threads }: { features: Float32Array; labels: readonly number[]; prior: readonly number[]; threads: number },
+  { features, labels, prior, threads, signal }:
+  { features: Float32Array; labels: readonly number[]; prior: readonly number[]; threads: number; signal: AbortSignal },
 ): Promise<Float32Array> {
   const [count, classes] = [labels.length, prior.length]
-  const { neighbours, ties } = await graphOf(features, count, threads)
+  const { neighbours, ties } = await graphOf(features, { count, threads, signal })
   const own = new Float32Array(count * classes)
   labels.forEach((label, image) => { if (label >= 0) own[image * classes + label] = 1 })
   let word = own.slice()
   for (let round = 0; round < options.rounds; round++) {
+    signal.throwIfAborted()
     const next = own.map(value => value * (1 - options.spread))
     for (let tie = 0; tie < ties.length; tie++) {
       const [from, to] = [Math.floor(tie / options.count) * classes, (neighbours[tie] ?? 0) * classes]
@@ -54,6 +56,11 @@ export async function spreadLabels(
     word = next
   }
   return normalised(word, prior)
+}
+
+/** What the classifier's logits [C] and the word of an image's neighbours [C] say together, as probabilities: their geometric mean. */
+export function together(logits: Float32Array, word: Float32Array): number[] {
+  return softmax([...logits].map((value, label) => (value + (word[label] ?? 0)) / 2))
 }
 
 /** Each class brought to its prior share of all words, then each image's to 1; as logarithms. */
@@ -70,9 +77,12 @@ function normalised(word: Float32Array, prior: readonly number[]): Float32Array 
   return result
 }
 
-async function graphOf(features: Float32Array, count: number, threads: number): Promise<Graph> {
+async function graphOf(
+  features: Float32Array, { count, threads, signal }: { count: number; threads: number; signal: AbortSignal },
+): Promise<Graph> {
   await useEngine(embedded)
-  const all = tf.tensor2d(directions(features, count), [count, histogramFeatures])
+  const length = features.length / count
+  const all = tf.tensor2d(directions(features, length), [count, length])
   // An image is its own nearest neighbour: one more is asked for, and it is passed over.
   const asked = Math.min(options.count + 1, count)
   const nearest = jit<[tf.Tensor2D, tf.Tensor2D], tf.Tensor[]>((some, others) => {
@@ -82,11 +92,12 @@ async function graphOf(features: Float32Array, count: number, threads: number): 
   const neighbours = new Int32Array(count * options.count)
   const ties = new Float32Array(count * options.count)
   const pixels = await all.data<'float32'>()
-  const block = new Float32Array(chunk * histogramFeatures)
+  const block = new Float32Array(chunk * length)
   for (let begin = 0; begin < count; begin += chunk) {
+    signal.throwIfAborted()
     const rows = Math.min(chunk, count - begin)
-    block.fill(0).set(pixels.subarray(begin * histogramFeatures, (begin + rows) * histogramFeatures))
-    const some = tf.tensor2d(block, [chunk, histogramFeatures])
+    block.fill(0).set(pixels.subarray(begin * length, (begin + rows) * length))
+    const some = tf.tensor2d(block, [chunk, length])
     const found = await nearest(some, all)
     const [cosines, places] = [await found[0]?.data() ?? [], await found[1]?.data() ?? []]
     for (let row = 0; row < rows; row++) {
@@ -105,20 +116,16 @@ async function graphOf(features: Float32Array, count: number, threads: number): 
   return { neighbours, ties: shared(neighbours, ties, count) }
 }
 
-/** Features less their mean, each row at length 1: the cosine of two is their product. */
-function directions(features: Float32Array, count: number): Float32Array {
-  const mean = new Float64Array(histogramFeatures)
-  features.forEach((value, index) => { mean[index % histogramFeatures] = (mean[index % histogramFeatures] ?? 0) + value / count })
-  const result = new Float32Array(features.length)
-  for (let begin = 0; begin < features.length; begin += histogramFeatures) {
-    let square = 0
-    for (let at = 0; at < histogramFeatures; at++) {
-      const value = (features[begin + at] ?? 0) - (mean[at] ?? 0)
-      result[begin + at] = value
-      square += value * value
-    }
-    const scale = 1 / Math.sqrt(square + 1e-12)
-    for (let at = 0; at < histogramFeatures; at++) result[begin + at] = (result[begin + at] ?? 0) * scale
+/** Features [n, D] less their mean, each row at length 1: the cosine of two is their product. */
+function directions(features: Float32Array, length: number): Float32Array {
+  const count = features.length / length
+  const mean = new Float64Array(length)
+  features.forEach((value, index) => { mean[index % length] = (mean[index % length] ?? 0) + value / count })
+  const result = features.map((value, index) => value - (mean[index % length] ?? 0))
+  for (let begin = 0; begin < result.length; begin += length) {
+    const row = result.subarray(begin, begin + length)
+    const scale = 1 / Math.sqrt(row.reduce((sum, value) => sum + value * value, 1e-12))
+    row.forEach((value, at) => { row[at] = value * scale })
   }
   return result
 }

@@ -7,19 +7,20 @@ import { ModelFile } from './backend/model-file.js'
 import { RoundError, type LabeledImage, type ModelCard, type PairedEvidence, type RoundEvent, type RoundFailure, type RoundPhase, type RoundResult, type RoundSpec } from './contract.js'
 import { judgesOf, refuseLeaked, withoutJudges } from './data/leaks.js'
 import { loadImages, type Unreadable } from './data/load.js'
-import { checkpointFormat, Checkpoints } from './checkpoint.js'
+import { checkpointFormat, Checkpoints, type Checkpoint } from './checkpoint.js'
 import { chooseEngine, onTrial } from './engines.js'
 import { fitTemperature, labelsOf, metricsOf, predictionsOf, probabilitiesOf, softmax } from './evidence.js'
 import { exportChecked } from './export/checked.js'
 import { readSafetensors } from './export/safetensors.js'
 import { Learner } from './learner.js'
 import { lanesOn } from './lanes/lanes.js'
-import { parameterTable, type ParameterTable } from './model/parameters.js'
+import { parameterTable, partOf, type ParameterTable } from './model/parameters.js'
 import { presets } from './model/presets.js'
 import { Ssmae } from './model/ssmae.js'
 import { recipes, type Recipe } from './recipe.js'
 import { isClassifier } from './step.js'
-import { teach } from './teach.js'
+import { prepare, type Fitted } from './prepare.js'
+import { teach, unseenGate } from './teach.js'
 
 export interface RoundOptions {
   signal: AbortSignal
@@ -55,10 +56,15 @@ export async function runRound(spec: RoundSpec, { signal, onEvent, onPseudoLabel
       ? { engine: former.engine, reason: 'it trained this round before it was interrupted' }
       : await chooseEngine({ backend, device, preset, memory, signal, ...limit })
     onEvent({ type: 'engine', ...engine, reason })
+    enter('prepare')
+    const prepared = recipe.shortcut
+      ? await prepare(data, { recipe, preset: spec.preset, seed: spec.seed, gate: unseenGate, former: former && fittedOf(former, table), signal })
+      : null
     const learner = new Learner({
       preset: presets[spec.preset], recipe, seed: spec.seed, engine, lanes: lanesOn(engine, presets[spec.preset], spec.lanes),
       classCount: data.classes.length,
       labeled: data.labeled.pixels, labels: labelsOf(data.labeled.items, data.classes), gate: data.gate.pixels, unlabeled: data.unlabeled.pixels,
+      neighbours: prepared?.neighbours ?? null,
     })
     // Only the engine's own failures count against it: not a full disk, an unreadable file, or a round that was stopped.
     const blames = (cause: unknown) => !signal.aborted
@@ -67,13 +73,17 @@ export async function runRound(spec: RoundSpec, { signal, onEvent, onPseudoLabel
       await learner.start()
       const weights = champion && recipe.warmStart ? weightsFrom(champion, recipe, table) : null
       if (weights) await learner.adopt(weights)
+      if (prepared) {
+        await learner.set('dictionary.', prepared.dictionary)
+        await learner.set('shortcut.', prepared.shortcut)
+      }
       const trained = await teach({
-        spec, recipe, engine, learner, data, startedAtMs, checkpoints, former, checkpointMs,
+        spec, recipe, engine, learner, data, prepared, startedAtMs, checkpoints, former, checkpointMs,
         signal, onEvent, onPseudoLabels,
       })
 
       enter('export')
-      const trainedShare = trained.fitted && await balance(learner, { data, preset: spec.preset, fitted: Float32Array.from(trained.fitted) })
+      const trainedShare = trained.fitted && await balance(learner, { data, preset: spec.preset, fitted: Float32Array.from(trained.fitted), signal })
       const logits = await learner.logitsOfGate()
       const gateLabels = labelsOf(data.gate.items, data.classes)
       const temperature = fitTemperature(logits, gateLabels)
@@ -118,6 +128,11 @@ export async function runRound(spec: RoundSpec, { signal, onEvent, onPseudoLabel
   } catch (cause) {
     throw asRoundError(cause, signal)
   }
+}
+
+/** What a round that goes on had fitted; null: nothing. */
+function fittedOf({ learner, progress }: Checkpoint, table: ParameterTable): Fitted | null {
+  return progress.fitted && { dictionary: partOf(table, learner.vectors.teacher, 'dictionary.').slice(), shortcut: Float32Array.from(progress.fitted) }
 }
 
 /** The decoded images of a round, with those that could not be read. */

@@ -3,18 +3,20 @@ import type { Engine } from './backend/choose.js'
 import type { Checkpoint, Checkpoints, Progress } from './checkpoint.js'
 import { RoundError, type RoundEvent, type RoundSpec } from './contract.js'
 import { labelsOf } from './evidence.js'
-import { closedGate, lookThroughGate } from './gate/pseudo-label-gate.js'
+import { closedGate, lookThroughGate, type GateDecision } from './gate/pseudo-label-gate.js'
 import type { Learner } from './learner.js'
 import { presets } from './model/presets.js'
 import { Pace, rateAt, type Phase } from './pace.js'
-import { fitToFrames, fitToLabels, hearNeighbours } from './prepare.js'
+import { hasFrames, type Prepared } from './prepare.js'
 import type { Recipe } from './recipe.js'
 import type { RoundImages, RoundOptions } from './round.js'
 
 /** Time kept back for export and evidence: a share of the minutes, and no less than these seconds. */
 const reserve = { share: 0.05, seconds: 3 }
-/** Looks at the gate split while pseudo-labels are on, at most; one more may come before. */
+/** Looks at the gate split while pseudo-labels are on, at most. */
 const gateLooks = 12
+/** Before the first look, which the preparation takes. */
+export const unseenGate = closedGate(1 + gateLooks)
 /** Share of the semi-supervised phase over which the weight of the pseudo-labels ramps up. */
 const ramp = 0.3
 
@@ -24,6 +26,7 @@ export interface Teaching {
   engine: Engine
   learner: Learner
   data: RoundImages
+  prepared: Prepared | null
   startedAtMs: number
   checkpoints: Checkpoints
   /** Where the round was interrupted; null: it begins. */
@@ -39,23 +42,23 @@ export interface Teaching {
  * Errors: RangeError when a loss is no number, RoundError `out-of-time` for a round without a budget, what `signal` was aborted with.
  */
 export async function teach(teaching: Teaching) {
-  const { spec, recipe, engine, learner, data, startedAtMs, checkpoints, former, checkpointMs } = teaching
+  const { spec, recipe, engine, learner, data, prepared, startedAtMs, checkpoints, former, checkpointMs } = teaching
   const { signal, onEvent, onPseudoLabels } = teaching
-  // A first round may begin before the camera has seen much: then there are only labels to learn from.
-  const frames = data.unlabeled.items.length >= presets[spec.preset].labeled
+  const frames = hasFrames(data, spec.preset)
   const phases: Phase[] = [
     { name: 'reconstruct', share: frames ? recipe.phases.reconstruct : 0 },
     { name: 'finetune', share: frames ? recipe.phases.finetune : 1 },
     { name: 'semi-supervised', share: frames ? recipe.phases.semiSupervised : 0 },
   ]
   const progress: Progress = {
-    steps: 0, used: 0, spentMs: 0, wholeMs: wholeMsOf(spec, startedAtMs), fitted: null, nextLook: 0, looks: [], decision: null,
+    steps: 0, used: 0, spentMs: 0, wholeMs: wholeMsOf(spec, startedAtMs), nextLook: 0, looks: [], decision: null,
+    fitted: prepared && [...prepared.shortcut],
   }
   if (former) {
     Object.assign(progress, former.progress)
     await learner.restore(former.learner)
     onEvent({ type: 'resumed', step: progress.steps })
-  }
+  } else if (prepared?.decision) note(prepared.decision)
   const spentBeforeMs = progress.spentMs
   const nowMs = () => performance.now()
   const pace = new Pace({ budget: budgetOf(spec, progress), phases, nowMs, spentMs: spentBeforeMs })
@@ -72,29 +75,15 @@ export async function teach(teaching: Teaching) {
     })
   }
 
-  const look = async (view: 'weak' | 'plain') => {
-    const decision = lookThroughGate(recipe.gate, progress.decision?.next ?? closedGate(1 + gateLooks),
-      { step: progress.steps, classes: data.classes, probabilities: await learner.judge(view), labels: gateLabels })
+  function note(decision: GateDecision): void {
     progress.decision = decision
     progress.looks.push(decision.look)
     onEvent({ type: 'gate', look: decision.look })
-    return decision
-  }
-  let prepared = false
-  /** Neighbours are heard anew by a round that goes on; what was fitted is in its checkpoint. */
-  const prepare = async () => {
-    prepared = true
-    const neighbours = frames && recipe.neighbours && recipe.gate !== 'never' ? await hearNeighbours(learner, data, spec.preset) : null
-    if (progress.fitted) return
-    await fitToLabels(learner, data, spec.preset)
-    if (neighbours) await fitToFrames(learner, neighbours, await look('plain'), recipe)
-    progress.fitted = [...learner.get('shortcut.')]
   }
 
   for (const { phase, begins, ends } of pace.plan) {
     if (pace.fraction(progress.steps) < ends) onEvent({ type: 'phase', phase: phase.name })
     const labels = phase.name !== 'reconstruct'
-    if (labels && recipe.shortcut && !prepared) await prepare()
     // Labels and pseudo-labels share one schedule of the learning rate; reconstruction has its own.
     const [rateBegins, rateEnds] = labels ? [labelsBegin, 1] : [begins, ends]
     for (let done = pace.fraction(progress.steps); done < ends; done = pace.fraction(progress.steps)) {
@@ -104,7 +93,8 @@ export async function teach(teaching: Teaching) {
       }
       if (phase.name === 'semi-supervised' && recipe.gate !== 'never' && done >= progress.nextLook) {
         progress.nextLook = done + (ends - begins) / gateLooks
-        await look('weak')
+        note(lookThroughGate(recipe.gate, progress.decision?.next ?? unseenGate,
+          { step: progress.steps, classes: data.classes, probabilities: await learner.judge(), labels: gateLabels }))
       }
       const { decision } = progress
       const threshold = decision?.look.threshold ?? null

@@ -1,6 +1,6 @@
 /** Every weight by name, and where it lies in the one flat array that the optimiser, the lanes and the files share. */
 import type { Random } from '../data/random.js'
-import { histogramFeatures } from './histograms.js'
+import { dictionaryFeatures, wordCount, wordSide } from './dictionary.js'
 import { convolutionsOf, patchPixelsOf, tokensOf, type Preset } from './presets.js'
 
 export interface ParameterSpec {
@@ -9,7 +9,7 @@ export interface ParameterSpec {
   /** First element in the flat array. */
   offset: number
   size: number
-  /** Matrices decay, biases and tokens do not. */
+  /** Matrices decay; biases, tokens and the dictionary, which no step moves, do not. */
   decays: boolean
   /** 0 for the embedding, depth + 1 for the heads: what layer-wise learning rates count from. */
   layer: number
@@ -38,9 +38,9 @@ export interface Parts {
 export function parameterTable(preset: Preset, classes: number, { shortcut, stem, readout }: Parts): ParameterTable {
   const specs: ParameterSpec[] = []
   let offset = 0
-  const add = (layer: number, name: string, shape: number[], initial: ParameterSpec['initial']) => {
+  const add = (layer: number, name: string, shape: number[], initial: ParameterSpec['initial'], decays = shape.length > 1) => {
     const size = shape.reduce((product, length) => product * length, 1)
-    specs.push({ name, shape, offset, size, decays: shape.length > 1, layer, initial })
+    specs.push({ name, shape, offset, size, decays, layer, initial })
     offset += size
   }
   const linear = (layer: number, name: string, from: number, to: number, initial: ParameterSpec['initial'] = 'glorot') => {
@@ -67,12 +67,23 @@ export function parameterTable(preset: Preset, classes: number, { shortcut, stem
   // Zeros: at first the shortcut alone decides.
   add(depth + 1, 'head.weight', [...(readout === 'places' ? [tokensOf(preset), readoutWidth] : [width]), classes], 'zeros')
   add(depth + 1, 'head.bias', [classes], 'zeros')
-  if (shortcut) linear(depth + 1, 'shortcut', histogramFeatures, classes, 'zeros')
+  if (shortcut) {
+    add(depth + 1, 'dictionary.weight', [wordSide, wordSide, 1, wordCount], 'zeros', false)
+    add(depth + 1, 'dictionary.bias', [wordCount], 'zeros', false)
+    linear(depth + 1, 'shortcut', dictionaryFeatures, classes, 'zeros')
+  }
   linear(depth + 1, 'decoder.embedding', width, decoderWidth)
   add(depth + 1, 'decoder.mask', [decoderWidth], 'small')
   for (let index = 0; index < decoderDepth; index++) block(depth + 1, `decoder.${String(index)}`, decoderWidth)
   linear(depth + 1, 'decoder.pixels', decoderWidth, pixels)
   return { specs, size: offset }
+}
+
+/** The weights of `flat` [n] whose names begin with `prefix`, in the order of the table: a view. */
+export function partOf({ specs }: ParameterTable, flat: Float32Array, prefix: string): Float32Array {
+  const part = specs.filter(({ name }) => name.startsWith(prefix))
+  const begin = part[0]?.offset ?? 0
+  return flat.subarray(begin, begin + part.reduce((sum, { size }) => sum + size, 0))
 }
 
 /** Writes the initial weights of every parameter into `flat`. */

@@ -1,7 +1,7 @@
 /** SSMAE: one encoder, read by a classifier and by a reconstruction decoder (arXiv 2601.20072, section 3). */
 import * as tf from '../backend/tf.js'
+import { described } from './dictionary.js'
 import { block, layerNorm, linear, weight, type Activation, type Weights } from './layers.js'
-import { histograms } from './histograms.js'
 import { positions, readoutWidth } from './parameters.js'
 import { stem } from './stem.js'
 import { patchPixelsOf, tokensOf, type Preset } from './presets.js'
@@ -36,7 +36,7 @@ export class Ssmae {
     const embedding: tf.Tensor2D = tf.mean(tf.reshape(encoded, [tokens, batch, width]), 0)
     const deep = 'readout.weight' in weights ? readByPlace(weights, encoded, tokens) : linear(weights, 'head', embedding)
     if (!('shortcut.weight' in weights)) return { logits: deep, embedding }
-    return { logits: tf.add(deep, linear(weights, 'shortcut', histograms(patches, this.preset))), embedding }
+    return { logits: tf.add(deep, linear(weights, 'shortcut', described(weights, patches, this.preset))), embedding }
   }
 
   /** Predicted pixels of the hidden patches [B, N − K, P]. */

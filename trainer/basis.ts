@@ -1,0 +1,83 @@
+/** Few numbers for many: the directions in which the pictures of a site differ most. */
+import { availableParallelism } from 'node:os'
+import { CholeskyDecomposition, inverse, Matrix } from 'ml-matrix'
+import * as tf from './backend/tf.js'
+import { embedded, useEngine } from './backend/choose.js'
+import { jit } from './backend/jit.js'
+import { Random } from './data/random.js'
+import { dictionaryFeatures } from './model/dictionary.js'
+
+/** Times that the columns are turned towards the strongest directions. */
+const rounds = 4
+/** Share of the mean deviation that is added to each: features that next to no picture has stay faint. */
+const steady = 0.1
+
+/**
+ * The `length` strongest principal components of features [n, F], flat, each feature at unit variance, as columns [F, length], flat; for rows as
+ * they are. By subspace iteration (Halko, Martinsson & Tropp, 2011, section 4.5): which directions they are within the subspace does not matter to
+ * what is computed from distances. Needs more rows than columns. Errors: what `signal` was aborted with.
+ */
+export async function basisOf(
+  features: Float32Array, { length, seed, signal }: { length: number; seed: number; signal: AbortSignal },
+): Promise<Float32Array> {
+  await useEngine(embedded)
+  const count = features.length / dictionaryFeatures
+  const deviations = deviationsOf(features)
+  const { scaled } = deviations
+  const rows = tf.tensor2d(scaled, [count, dictionaryFeatures])
+  const turn = jit<[tf.Tensor2D], tf.Tensor2D>(
+    columns => tf.matMul(rows, tf.matMul(rows, columns), true, false), { name: 'basis', threads: availableParallelism() })
+  const random = Random.of(seed, 7)
+  let columns = orthonormal(Float32Array.from({ length: dictionaryFeatures * length }, () => random.normal()), length)
+  for (let round = 0; round < rounds; round++) {
+    signal.throwIfAborted()
+    const given = tf.tensor2d(columns, [dictionaryFeatures, length])
+    const turned = await turn(given)
+    columns = orthonormal(await turned.data<'float32'>(), length)
+    tf.dispose([given, turned])
+  }
+  rows.dispose()
+  await turn.release()
+  return columns.map((value, index) => value / (deviations.of[Math.floor(index / length)] ?? 1))
+}
+
+/** Features less their mean at unit variance [n, F], flat, and by what each was divided [F]. */
+function deviationsOf(features: Float32Array): { of: Float64Array; scaled: Float32Array } {
+  const count = features.length / dictionaryFeatures
+  const sumsOf = (values: Float32Array, term: (value: number) => number) => {
+    const sums = new Float64Array(dictionaryFeatures)
+    values.forEach((value, index) => { sums[index % dictionaryFeatures] = (sums[index % dictionaryFeatures] ?? 0) + term(value) })
+    return sums
+  }
+  const means = sumsOf(features, value => value).map(sum => sum / count)
+  const apart = features.map((value, index) => value - (means[index % dictionaryFeatures] ?? 0))
+  const raw = sumsOf(apart, value => value * value).map(sum => Math.sqrt(sum / count))
+  const least = (steady * raw.reduce((sum, value) => sum + value, 0)) / dictionaryFeatures
+  const of = raw.map(value => Math.max(value + least, 1e-12))
+  return { of, scaled: apart.map((value, index) => value / (of[index % dictionaryFeatures] ?? 1)) }
+}
+
+/** Columns [F, length], flat, that span the same and are orthonormal, by the Cholesky factor of their products. */
+function orthonormal(columns: Float32Array, length: number): Float32Array {
+  const rows = Array.from({ length: columns.length / length }, (_, row) => columns.subarray(row * length, (row + 1) * length))
+  const products = Array.from({ length }, () => new Float64Array(length))
+  for (const row of rows) {
+    row.forEach((value, one) => {
+      const into = products[one]
+      for (let other = 0; other <= one && into; other++) into[other] = (into[other] ?? 0) + value * (row[other] ?? 0)
+    })
+  }
+  const gram = new Matrix(products.map((line, one) => Array.from(line, (value, other) => (other <= one ? value : products[other]?.[one] ?? 0))))
+  const jitter = (1e-9 * gram.trace()) / length + 1e-30
+  const factor = new CholeskyDecomposition(gram.add(Matrix.eye(length).mul(jitter))).lowerTriangularMatrix
+  const back = inverse(factor).to2DArray() // Q = Y L⁻ᵀ
+  const result = new Float32Array(columns.length)
+  rows.forEach((row, at) => {
+    back.forEach((line, column) => {
+      let sum = 0
+      for (let other = 0; other <= column; other++) sum += (line[other] ?? 0) * (row[other] ?? 0)
+      result[at * length + column] = sum
+    })
+  })
+  return result
+}
