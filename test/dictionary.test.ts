@@ -10,11 +10,11 @@ import { loadImages } from '../trainer/data/load.js'
 import { learnDictionary } from '../trainer/dictionary.js'
 import { argMax } from '../trainer/evidence.js'
 import { featuresOf } from '../trainer/features.js'
-import { closedGate } from '../trainer/gate/pseudo-label-gate.js'
+import { closedGate, type GateDecision } from '../trainer/gate/pseudo-label-gate.js'
 import { described, dictionaryFeatures, flatVariance, wordCount, wordSide } from '../trainer/model/dictionary.js'
 import { presets } from '../trainer/model/presets.js'
-import { fitToFrames } from '../trainer/prepare.js'
-import { logitsOf } from '../trainer/shortcut.js'
+import { whatFramesTeach } from '../trainer/prepare.js'
+import { fitShortcut, shortcutLogits } from '../trainer/shortcut.js'
 import { draw, on } from './both-backends.js'
 
 registerOnnxRuntimeBackend()
@@ -36,7 +36,8 @@ describe('what a picture is described by', () => {
       return { features: described(given, image as tf.Tensor3D, whole), pixels: image, weight: given['dictionary.weight'], bias: given['dictionary.bias'] }
     })
     const inside = (at: number) => Math.min(side - 1, Math.max(0, at))
-    const grey = (row: number, column: number) => [0, 1, 2].reduce((sum, channel) => sum + pixels[(inside(row) * side + inside(column)) * 3 + channel]! / 3, 0)
+    const grey = (row: number, column: number) =>
+      [0, 1, 2].reduce((sum, channel) => sum + pixels[(inside(row) * side + inside(column)) * 3 + channel]! / 3, 0)
     const agreement = (row: number, column: number, word: number) => {
       const window = Array.from({ length: wordSide ** 2 }, (_, at) => grey(row + Math.floor(at / wordSide) - 2, column + (at % wordSide) - 2))
       const mean = window.reduce((sum, value) => sum + value, 0) / window.length
@@ -100,50 +101,84 @@ describe('words', () => {
     expect(agreeing(features, dictionaryFeatures)).toBeGreaterThan(0.9)
     expect(agreeing(few, length)).toBeGreaterThan(0.9)
     // At unit variance, the strongest directions have more of the variance than as many others would.
-    const spread = few.reduce((sum, value, at) => sum + (value - few.filter((_, other) => other % length === at % length).reduce((total, other) => total + other, 0) / truth.length) ** 2, 0)
-    expect(spread / truth.length / dictionaryFeatures).toBeGreaterThan(0.4)
+    const spread = Array.from({ length }, (_, column) => {
+      const values = truth.map((__, row) => few[row * length + column]!)
+      const mean = values.reduce((sum, value) => sum + value, 0) / values.length
+      return values.reduce((sum, value) => sum + (value - mean) ** 2, 0) / values.length
+    })
+    expect(spread.reduce((sum, value) => sum + value, 0) / dictionaryFeatures).toBeGreaterThan(0.4)
   })
 
-  describe('the classifier fitted to labels and frames', () => {
+  describe('the shortcut', () => {
     let features: Float32Array
     beforeAll(async () => { features = await featuresIn(pixels, await learn(pixels)) })
-    const rowOf = (row: number) => features.subarray(row * dictionaryFeatures, (row + 1) * dictionaryFeatures)
-    const rows = (places: readonly number[]) => {
-      const chosen = new Float32Array(places.length * dictionaryFeatures)
-      places.forEach((place, index) => { chosen.set(rowOf(place), index * dictionaryFeatures) })
-      return chosen
-    }
-    /** The first of each class is labeled; all others are frames, of which `judged` says what they are. */
-    const fit = (judged: (row: number) => number[], { classWeights = [1, 1], threshold = 0.8 as number | null, softTargets = true } = {}) => {
-      const known = classes.map((_, label) => truth.indexOf(label))
-      const frames = truth.flatMap((_, row) => (known.includes(row) ? [] : [row]))
-      const look = { step: 0, open: true, threshold, accepted: 0, correct: 0, precisionLowerBound: 0, vetoed: [], accuracy: 0 }
-      return fitToFrames({
-        labeled: { features: rows(known), labels: [0, 1] }, frames: { features: rows(frames), judged: frames.map(judged) },
-        prior: [0.5, 0.5], decision: { look, next: closedGate(1), classWeights }, softTargets, signal,
+    const rowsOf = (places: readonly number[]) => {
+      const rows = new Float32Array(places.length * dictionaryFeatures)
+      places.forEach((place, index) => {
+        rows.set(features.subarray(place * dictionaryFeatures, (place + 1) * dictionaryFeatures), index * dictionaryFeatures)
       })
+      return rows
     }
-    const right = (flat: Float32Array) => truth.filter((label, row) => argMax([...logitsOf(flat, rowOf(row), 2)]) === label).length / truth.length
-    const knowing = (row: number) => (truth[row] === 0 ? [0.9, 0.1] : [0.1, 0.9])
+    const certain = (label: number) => [0, 1].map(other => (other === label ? 1 : 0))
+    /** Two of each class are labeled, all others are frames; of some it is said what they are. Gives how many pictures of all are named rightly. */
+    const rightAfter = async (said: (row: number) => number[] | null) => {
+      const known = [0, 1].flatMap(label => truth.flatMap((own, row) => (own === label ? [row] : [])).slice(0, 2))
+      const taught = truth.flatMap((_, row) => (known.includes(row) || !said(row) ? [] : [row]))
+      const flat = await fitShortcut({
+        labeled: { features: rowsOf(known), targets: known.map(row => certain(truth[row]!)) },
+        frames: { features: rowsOf(taught), targets: taught.map(row => said(row)!) }, prior: [0.5, 0.5], seed: 1, limitMs: null, signal,
+      })
+      const named = (await shortcutLogits(flat, features, 2)).map(argMax)
+      return named.filter((label, row) => label === truth[row]).length / truth.length
+    }
 
-    it('takes the word of the frames', async () => {
-      expect(right((await fit(knowing))!)).toBeGreaterThan(0.97)
-      expect(right((await fit(row => knowing(row).toReversed()))!)).toBeLessThan(0.5)
+    it('learns from labels alone, and from the word of frames', async () => {
+      expect(await rightAfter(() => null)).toBeGreaterThan(0.8)
+      expect(await rightAfter(row => (truth[row] === 0 ? [0.95, 0.05] : [0.05, 0.95]))).toBeGreaterThan(0.97)
+      expect(await rightAfter(row => certain(1 - truth[row]!))).toBeLessThan(0.5)
     })
 
-    it('is not fitted where the gate is closed, no frame is sure enough, or every class is vetoed', async () => {
-      expect(await fit(knowing, { threshold: null })).toBeNull()
-      expect(await fit(knowing, { threshold: 0.95, softTargets: false })).toBeNull()
-      expect(await fit(knowing, { classWeights: [0, 0] })).toBeNull()
+    it('is not carried away where all frames that teach are of one class: the labels of the others stand for theirs', async () => {
+      expect(await rightAfter(row => (truth[row] === 0 ? [0.95, 0.05] : null))).toBeGreaterThan(0.8)
     })
 
-    it('learns nothing from frames of a vetoed class: its label speaks for it', async () => {
-      // Every frame claims to be a bag, and bags are vetoed.
-      expect(await fit(() => [0.9, 0.1], { classWeights: [0, 1] })).toBeNull()
-      const half = (row: number) => (row % 2 === 0 ? [0.9, 0.1] : knowing(row))
-      const vetoed = (await fit(half, { classWeights: [0, 1] }))!
-      const bags = truth.flatMap((label, row) => (label === 0 ? [row] : []))
-      expect(bags.filter(row => argMax([...logitsOf(vetoed, rowOf(row), 2)]) === 0).length / bags.length).toBeGreaterThan(0.5)
+    it('is there in time, however short that is', async () => {
+      const labeled = { features: rowsOf([0, 119]), targets: [[1, 0], [0, 1]] }
+      const frames = { features: new Float32Array(), targets: [] }
+      const flat = await fitShortcut({ labeled, frames, prior: [0.5, 0.5], seed: 1, limitMs: 1, signal })
+      expect(flat.every(Number.isFinite)).toBe(true)
     })
+
+    it('is fitted no further once the round is stopped', async () => {
+      const labeled = { features: rowsOf([0]), targets: [[1, 0]] }
+      const options = { prior: [0.5, 0.5], seed: 1, limitMs: null, signal: AbortSignal.abort() }
+      await expect(fitShortcut({ labeled, frames: labeled, ...options })).rejects.toThrow()
+    })
+  })
+})
+
+describe('what frames teach', () => {
+  const decision = (threshold: number | null, classWeights: number[]): GateDecision => ({
+    look: { step: 0, open: true, threshold, accepted: 0, correct: 0, precisionLowerBound: 0, vetoed: [], accuracy: 0 },
+    next: closedGate(1), classWeights,
+  })
+  const judged = [[0.9, 0.1], [0.6, 0.4], [0.2, 0.8]]
+
+  it('is nothing while the gate is closed', () => {
+    expect(whatFramesTeach(judged, decision(null, [1, 1]), { softTargets: true })).toEqual([])
+  })
+
+  it('is the judge\'s sharpened word of all frames', () => {
+    const taught = whatFramesTeach(judged, decision(0.8, [1, 1]), { softTargets: true })
+    expect(taught.map(({ row }) => row)).toEqual([0, 1, 2])
+    expect(taught[1]!.target[0]).toBeCloseTo(0.36 / (0.36 + 0.16), 9)
+  })
+
+  it('is the class of the surest ones where targets are hard', () => {
+    expect(whatFramesTeach(judged, decision(0.8, [1, 1]), { softTargets: false })).toEqual([{ row: 0, target: [1, 0] }, { row: 2, target: [0, 1] }])
+  })
+
+  it('is nothing of a vetoed class', () => {
+    expect(whatFramesTeach(judged, decision(0.8, [0, 1]), { softTargets: true }).map(({ row }) => row)).toEqual([2])
   })
 })

@@ -11,7 +11,7 @@ import { learnDictionary } from '../trainer/dictionary.js'
 import { dictionaryFeatures } from '../trainer/model/dictionary.js'
 import { presets } from '../trainer/model/presets.js'
 import { spreadLabels } from '../trainer/neighbours.js'
-import { fitShortcut } from '../trainer/shortcut.js'
+import { fitLinear } from '../trainer/linear.js'
 
 const { signal } = new AbortController()
 
@@ -83,7 +83,7 @@ describe('on photographs', () => {
     const known = new Float32Array(rows.length * dictionaryFeatures)
     rows.forEach((row, index) => { known.set(rowOf(row), index * dictionaryFeatures) })
     const targets = Float32Array.from(rows.flatMap(row => classes.map((_, label) => (label === labels[row] ? 1 : 0))))
-    const flat = await fitShortcut({ features: known, targets, classCount: classes.length, penalty: 1e-5, signal })
+    const flat = await fitLinear({ features: known, targets, classCount: classes.length, penalty: 1e-5, signal })
     const logits = truth.map((_, row) => classes.map((__, label) => rowOf(row)
       .reduce((sum, value, at) => sum + value * flat[at * classes.length + label]!, flat[dictionaryFeatures * classes.length + label]!)))
     const linear = right(logits.map(argMax))
@@ -97,7 +97,7 @@ describe('on photographs', () => {
     // One photograph twice, once as each class: all that can be said of it are the odds of the two weights.
     const one = features.slice(0, dictionaryFeatures)
     const both = new Float32Array([...one, ...one])
-    const flat = await fitShortcut({ features: both, targets: Float32Array.of(9, 0, 0, 1), classCount: 2, penalty: 1e-9, signal })
+    const flat = await fitLinear({ features: both, targets: Float32Array.of(9, 0, 0, 1), classCount: 2, penalty: 1e-9, signal })
     const logit = (label: number) => one.reduce((sum, value, at) => sum + value * flat[at * 2 + label]!, flat[dictionaryFeatures * 2 + label]!)
     expect(logit(0) - logit(1)).toBeCloseTo(Math.log(9), 1)
   })

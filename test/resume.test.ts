@@ -67,7 +67,7 @@ describe('a round that is interrupted', () => {
     // The step that the signal came in is lost at most.
     expect([step - 1, step, step + 1]).toContain(at)
     expect(firstStep).toBe((at ?? 0) + 1)
-    expect(phases[1]).toBe(phase)
+    expect(phases.slice(0, 3)).toEqual(['load', 'prepare', phase])
     expect(card.files).toEqual(expected)
     expect(await readdir(join(folder, name))).toEqual(['card.json', 'model.onnx', 'weights.safetensors'])
   }, 60_000)

@@ -19,7 +19,9 @@ function resultOf(spec: RoundSpec, images: number): RoundResult {
     },
     evidence: {
       classes: ['a', 'b'], labels: Array.from({ length: images }, () => 0), scenes: Array.from({ length: images }, (_, index) => String(index)), champion: null,
-      challenger: { predicted: Array.from({ length: images }, () => 0), nll: Array.from({ length: images }, () => 0.1), confidence: Array.from({ length: images }, () => 0.9) },
+      challenger: {
+        predicted: new Array<number>(images).fill(0), nll: new Array<number>(images).fill(0.1), confidence: new Array<number>(images).fill(0.9),
+      },
     },
     quarantined: [],
   }

@@ -349,7 +349,7 @@ describe('learning', () => {
   })
 
   it('ends with a record when a finished model cannot be kept, and the champion stays', async () => {
-    const { learning, registry } = await open({ firstMinutes: 0.055, lanes: 1 })
+    const { learning, registry } = await open({ firstMinutes: 0.1, lanes: 1 })
     registry.register = () => Promise.reject(new Error('no space left'))
     const { labeled, gate, promotion } = await readLabels(bundled('labeled'), bundled('validation'))
     const round = { labeled, gate: gate.slice(0, 30), promotion: promotion.slice(0, 30), unlabeled: [], switches: {} }
@@ -366,7 +366,7 @@ describe('learning', () => {
   })
 
   it('makes a first model from real images, sets unreadable ones aside, and counts every later challenger judged on its images', async () => {
-    const { learning, registry } = await open({ firstMinutes: 0.055, minutes: 0.055, lanes: 1 })
+    const { learning, registry } = await open({ firstMinutes: 0.1, minutes: 0.1, lanes: 1 })
     const split = await readLabels(bundled('labeled'), bundled('validation'))
     const promotion = split.promotion.slice(0, 100)
     await mkdir(join(data, 'labels', 'bag'), { recursive: true })

@@ -1,19 +1,20 @@
 /**
- * How much the trained model counts against the linear classifier that was fitted before it. Training teaches the model views that no camera
- * takes, and a short one may cost more than it brings; two judges that err on different images are better together than either. Both end in
- * the same linear layer, so that their mean is a model of the same shape.
+ * How much the transformer counts against the shortcut beside it. Two judges that err on different images are better together than
+ * either, and a short training may not be worth much. Both end in a linear layer, so that their mean is a model of the same shape.
  */
 import type { PresetName } from './contract.js'
 import { fitTemperature, labelsOf, meanNll } from './evidence.js'
 import { featuresOf } from './features.js'
 import type { Learner } from './learner.js'
-import { dictionaryFeatures } from './model/dictionary.js'
 import { presets } from './model/presets.js'
+import type { Prepared } from './prepare.js'
 import type { RoundImages } from './round.js'
-import { logitsOf } from './shortcut.js'
+import { shortcutLogits } from './shortcut.js'
 
 /** Shares that are compared. */
 const shares = Array.from({ length: 21 }, (_, index) => index / 20)
+/** Losses that differ by less are the same: then the smaller share is taken, 0 where the transformer has not learned yet. */
+const sameLoss = 1e-4
 
 /**
  * The share of `trained`, 0 to 1, in the mean of both logits [N][C] that makes the images likeliest, at the mean's best temperature (linear
@@ -21,25 +22,34 @@ const shares = Array.from({ length: 21 }, (_, index) => index / 20)
  */
 export function likeliestShare(fitted: readonly (readonly number[])[], trained: readonly (readonly number[])[], labels: readonly number[]): number {
   const losses = shares.map(share => {
-    const logits = fitted.map((row, image) => row.map((value, label) => mixed(value, trained[image]?.[label] ?? 0, share)))
+    const logits = meanOf(fitted, trained, share)
     return meanNll(logits, labels, fitTemperature(logits, labels))
   })
-  return shares[losses.indexOf(Math.min(...losses))] ?? 1
+  const least = Math.min(...losses)
+  return shares.find((_, index) => (losses[index] ?? 0) <= least + sameLoss) ?? 1
 }
 
-/** Makes the learner's model the likeliest mean of itself and the shortcut as it was `fitted`, flat; gives its own share. */
+/**
+ * Makes the learner's model the likeliest mean of the transformer and what was fitted. Gives the transformer's share, null where it stands alone,
+ * and the model's logits on the gate split [N][C]. Errors: what `signal` was aborted with.
+ */
 export async function balance(
-  learner: Learner, { data: { gate, classes }, preset, fitted, signal }: { data: RoundImages; preset: PresetName; fitted: Float32Array; signal: AbortSignal },
-): Promise<number> {
-  const features = await featuresOf(gate.pixels, { preset: presets[preset], dictionary: learner.get('dictionary.'), signal })
-  const alone = gate.pixels.map((_, row) =>
-    [...logitsOf(fitted, features.subarray(row * dictionaryFeatures, (row + 1) * dictionaryFeatures), classes.length)])
-  const share = likeliestShare(alone, await learner.logitsOfGate(), labelsOf(gate.items, classes))
-  await learner.set('shortcut.', learner.get('shortcut.').map((value, index) => mixed(fitted[index] ?? 0, value, share)))
-  await learner.set('head.', learner.get('head.').map(value => mixed(0, value, share)))
-  return share
+  learner: Learner,
+  { data: { gate, classes }, preset, prepared, signal }: { data: RoundImages; preset: PresetName; prepared: Prepared | null; signal: AbortSignal },
+): Promise<{ trainedShare: number | null; logits: number[][] }> {
+  const trained = await learner.logitsOfGate()
+  if (!prepared) return { trainedShare: null, logits: trained }
+  const { dictionary, shortcut } = prepared
+  const features = await featuresOf(gate.pixels, { preset: presets[preset], dictionary, signal })
+  const fitted = await shortcutLogits(shortcut, features, classes.length)
+  const trainedShare = likeliestShare(fitted, trained, labelsOf(gate.items, classes))
+  await learner.set('dictionary.', dictionary)
+  await learner.set('shortcut.', shortcut)
+  for (const name of ['shortcut.weight', 'shortcut.bias']) await learner.set(name, learner.get(name).map(value => (1 - trainedShare) * value))
+  await learner.set('head.', learner.get('head.').map(value => trainedShare * value))
+  return { trainedShare, logits: meanOf(fitted, trained, trainedShare) }
 }
 
-function mixed(fitted: number, trained: number, share: number): number {
-  return (1 - share) * fitted + share * trained
+function meanOf(fitted: readonly (readonly number[])[], trained: readonly (readonly number[])[], share: number): number[][] {
+  return fitted.map((row, image) => row.map((value, label) => (1 - share) * value + share * (trained[image]?.[label] ?? 0)))
 }

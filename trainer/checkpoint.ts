@@ -16,8 +16,6 @@ export interface Progress {
   /** Milliseconds of training so far, and of all of it; null: the round counts steps. */
   spentMs: number
   wholeMs: number | null
-  /** The shortcut as it was fitted, before it was stepped with all else [(F + 1) · C]; null: there is none. */
-  fitted: number[] | null
   /** Share of the training (0 to 1) at which the gate looks next, and what it has seen. */
   nextLook: number
   looks: GateLook[]

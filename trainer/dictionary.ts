@@ -1,6 +1,6 @@
 /** Learns the words of the dictionary from pictures that nobody labeled: windows at even contrast, whitened, and their k means. */
 import { CholeskyDecomposition, inverse, Matrix } from 'ml-matrix'
-import * as tf from './backend/tf.js'
+import type * as tf from './backend/tf.js'
 import { embedded, useEngine } from './backend/choose.js'
 import { jit } from './backend/jit.js'
 import { Random } from './data/random.js'
@@ -9,9 +9,9 @@ import { dictionaryFeatures, flatVariance, pictures, pictureSide, wordCount, wor
 import type { Preset } from './model/presets.js'
 
 const learning = {
-  /** Pictures that windows are taken from, and windows in all. */
-  pictures: 3000,
-  windows: 30_000,
+  /** Pictures that windows are taken from, and windows of each. */
+  pictures: 1500,
+  windows: 20,
   /** Deviation below which a window shows nothing, where the brightness ranges over 4. */
   leastDeviation: 0.05,
   /** Added to the variances before whitening: faint directions are mostly noise. */
@@ -66,7 +66,7 @@ async function picturesOf(images: readonly Uint8Array[], preset: Preset, signal:
 /** Windows at random places [n, pixels]. */
 function windowsOf(all: Float32Array, random: Random): Matrix {
   const count = all.length / pictureSide ** 2
-  return new Matrix(Array.from({ length: count === 0 ? 0 : learning.windows }, () => {
+  return new Matrix(Array.from({ length: count * learning.windows }, () => {
     const [picture, top, left] = [random.below(count), random.below(pictureSide - wordSide + 1), random.below(pictureSide - wordSide + 1)]
     return Array.from({ length: pixels }, (_, pixel) =>
       all[(picture * pictureSide + top + Math.floor(pixel / wordSide)) * pictureSide + left + (pixel % wordSide)] ?? 0)

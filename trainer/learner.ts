@@ -7,9 +7,8 @@ import { allocate, mapParts, type SharedBuffers } from './lanes/shared.js'
 import { Random } from './data/random.js'
 import { initialise, parameterTable, partOf, type ParameterTable } from './model/parameters.js'
 import { channels, type Preset } from './model/presets.js'
-import { together } from './neighbours.js'
 import type { Recipe } from './recipe.js'
-import type { Branches } from './step.js'
+import { teacherShare, type Branches } from './step.js'
 
 export interface LearnerOptions {
   preset: Preset
@@ -24,8 +23,8 @@ export interface LearnerOptions {
   labels: readonly number[]
   gate: readonly Uint8Array[]
   unlabeled: readonly Uint8Array[]
-  /** What its neighbours say of each of these images: log-probabilities [images, C], flat; null: nobody asks them. */
-  neighbours: Float32Array | null
+  /** What is known of each of these images before: log-probabilities [images, C], flat; null: nothing. */
+  words: Float32Array | null
 }
 
 export interface StepReport {
@@ -64,8 +63,8 @@ export class Learner {
     this.table = parameterTable(this.preset, options.classCount, options.recipe)
     const images = [...options.labeled, ...options.gate, ...options.unlabeled]
     const imageBytes = this.preset.size ** 2 * channels
-    this.buffers = allocate(this.table, options.lanes, images.length * imageBytes, options.neighbours?.byteLength)
-    if (options.neighbours) new Float32Array(this.buffers.neighbours).set(options.neighbours)
+    this.buffers = allocate(this.table, options.lanes, images.length * imageBytes, options.words?.byteLength)
+    if (options.words) new Float32Array(this.buffers.words).set(options.words)
     const pixels = new Uint8Array(this.buffers.images)
     images.forEach((image, index) => { pixels.set(image, index * imageBytes) })
     initialise(this.table, this.student, Random.of(options.seed, 1))
@@ -177,23 +176,19 @@ export class Learner {
 
   /** Probabilities on the gate split [N][C], through exactly the pipeline that labels the stream. */
   async judge(): Promise<number[][]> {
-    const { labeled, gate, classCount, recipe, neighbours } = this.options
-    const ids = gate.map((_, index) => labeled.length + index)
-    const flat = await this.lanes.predict({ ids, view: 'weak', key: this.updates })
-    const rowOf = (all: Float32Array, row: number) => all.subarray(row * classCount, (row + 1) * classCount)
-    return ids.map((id, row) => {
-      const logits = rowOf(flat, row)
-      return this.aligned(recipe.neighbours && neighbours ? together(logits, rowOf(neighbours, id)) : softmax([...logits]))
+    const { labeled, classCount, words } = this.options
+    const logits = await this.logitsOfGate({ view: 'weak', key: this.updates })
+    return logits.map((row, place) => {
+      const begin = (labeled.length + place) * classCount
+      return this.aligned(softmax(words ? row.map((value, label) => (words[begin + label] ?? 0) + teacherShare * value) : row))
     })
   }
 
-  /** Teacher logits on the gate split as it is, without augmentation. */
-  async logitsOfGate(): Promise<number[][]> {
-    const first = this.options.labeled.length
-    const classes = this.options.classCount
-    const ids = this.options.gate.map((_, index) => first + index)
-    const flat = await this.lanes.predict({ ids, view: 'plain', key: 0 })
-    return ids.map((_, row) => [...flat.subarray(row * classes, (row + 1) * classes)])
+  /** The teacher's own logits on the gate split [N][C], as it is or on another view. */
+  async logitsOfGate({ view, key }: { view: 'weak' | 'plain'; key: number } = { view: 'plain', key: 0 }): Promise<number[][]> {
+    const { labeled, gate, classCount } = this.options
+    const flat = await this.lanes.predict({ ids: gate.map((_, index) => labeled.length + index), view, key })
+    return gate.map((_, row) => [...flat.subarray(row * classCount, (row + 1) * classCount)])
   }
 
   /** Place of the first unlabeled image in the pool. */

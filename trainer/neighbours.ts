@@ -58,9 +58,18 @@ export async function spreadLabels(
   return normalised(word, prior)
 }
 
-/** What the classifier's logits [C] and the word of an image's neighbours [C] say together, as probabilities: their geometric mean. */
-export function together(logits: Float32Array, word: Float32Array): number[] {
-  return softmax([...logits].map((value, label) => (value + (word[label] ?? 0)) / 2))
+/** What the classifier's logits [n, C] and the neighbours [n, C] say together, flat: logarithms of their geometric mean. */
+export function together(logits: Float32Array, neighbours: Float32Array, classes: number): Float32Array {
+  return logProbabilities(logits.map((value, index) => (value + (neighbours[index] ?? 0)) / 2), classes)
+}
+
+/** Of logits [n, C], flat. */
+export function logProbabilities(logits: Float32Array, classes: number): Float32Array {
+  const result = new Float32Array(logits.length)
+  for (let begin = 0; begin < logits.length; begin += classes) {
+    result.set(softmax([...logits.subarray(begin, begin + classes)]).map(value => Math.log(Math.max(value, leastProbability))), begin)
+  }
+  return result
 }
 
 /** Each class brought to its prior share of all words, then each image's to 1; as logarithms. */

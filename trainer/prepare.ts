@@ -1,39 +1,34 @@
 /**
- * What a round knows before its transformer learns: the words of the dictionary, a linear classifier on them fitted to the labels, what the
- * neighbours say of every image, and, where the gate trusts both together, the classifier fitted once more to the frames that it lets teach.
+ * What a round knows before its transformer learns: the words of the dictionary, what a linear classifier on them and the neighbours say together
+ * of every image, and the shortcut, fitted to the labels and, where the gate trusts that word, to the frames that it lets teach.
  */
 import { availableParallelism } from 'node:os'
 import { basisOf } from './basis.js'
 import type { PresetName } from './contract.js'
 import { learnDictionary } from './dictionary.js'
+import { fitLinear } from './linear.js'
 import { argMax, labelsOf, priorOf } from './evidence.js'
 import { featuresOf } from './features.js'
 import { lookThroughGate, type GateDecision, type GateState } from './gate/pseudo-label-gate.js'
 import { dictionaryFeatures } from './model/dictionary.js'
 import { presets } from './model/presets.js'
-import { spreadLabels, together } from './neighbours.js'
+import { logProbabilities, spreadLabels, together } from './neighbours.js'
 import type { Recipe } from './recipe.js'
 import type { RoundImages } from './round.js'
-import { fitShortcut, logitsOf } from './shortcut.js'
+import { fitShortcut, type Examples } from './shortcut.js'
 
-/** Strength of the penalty on the shortcut's weights: with labels alone, and with many frames beside them. */
-const penalty = { labels: 1e-5, frames: 1e-5 }
+/** Strength of the penalty on the weights of the linear classifier. */
+const penalty = 1e-5
 /** Numbers by which neighbours are told, and images that tell which numbers those are. */
 const basis = { length: 256, images: 1500 }
 /** Frames that the second fit takes at most, evenly spaced: more say the same. */
 const mostFrames = 10_000
-/** What the labels of a class weigh at least against its frames. */
-const labelShare = 0.5
-
-/** The words and the linear classifier on them, flat, as the parameter table has them. */
-export interface Fitted {
+export interface Prepared {
+  /** `dictionary.*` and `shortcut.*`, flat, as the parameter table has them. */
   dictionary: Float32Array
   shortcut: Float32Array
-}
-
-export interface Prepared extends Fitted {
-  /** What its neighbours say of each image of the pool: log-probabilities [images, C], flat; null: nobody asks them. */
-  neighbours: Float32Array | null
+  /** What classifier and neighbours say together of each image of the pool: log-probabilities [images, C], flat; null: no frames are asked about. */
+  words: Float32Array | null
   /** The look at the gate split that said whether frames may teach the classifier; null: none was taken. */
   decision: GateDecision | null
 }
@@ -44,51 +39,53 @@ export interface PrepareOptions {
   seed: number
   /** Before the first look. */
   gate: GateState
-  /** What a round that goes on had fitted; null: it begins. */
-  former: Fitted | null
+  /** Milliseconds that the fit of the shortcut may take; null: as many as it takes. */
+  limitMs: number | null
   signal: AbortSignal
 }
 
-/** Errors: what `signal` was aborted with. */
-export async function prepare(data: RoundImages, { recipe, preset, seed, gate, former, signal }: PrepareOptions): Promise<Prepared> {
+/** The same for the same images and options, unless time was short. Errors: what `signal` was aborted with. */
+export async function prepare(data: RoundImages, { recipe, preset, seed, gate, limitMs, signal }: PrepareOptions): Promise<Prepared> {
+  const { classes, labeled, unlabeled } = data
   const options = { preset: presets[preset], signal }
-  const learnedFrom = [...data.labeled.pixels, ...data.unlabeled.pixels]
-  const dictionary = former?.dictionary ?? await learnDictionary({ ...options, images: learnedFrom, seed })
-  const describe = (images: readonly Uint8Array[]) => featuresOf(images, { ...options, dictionary })
-  const labels = labelsOf(data.labeled.items, data.classes)
-  const prior = priorOf(labels, data.classes.length)
+  const dictionary = await learnDictionary({ ...options, images: [...labeled.pixels, ...unlabeled.pixels], seed })
+  const describe = (images: readonly Uint8Array[], columns?: Float32Array) =>
+    featuresOf(images, { ...options, dictionary, ...columns && { basis: columns } })
+  const labels = labelsOf(labeled.items, classes)
+  const prior = priorOf(labels, classes.length)
+  const known = { features: await describe(labeled.pixels), targets: labels.map(label => certain(label, classes.length)) }
+  const fit = (frames: Examples) => fitShortcut({ labeled: known, frames, prior, seed, limitMs, signal })
+  const none = { features: new Float32Array(), targets: [] }
+  if (recipe.gate === 'never' || !hasFrames(data, preset)) return { dictionary, shortcut: await fit(none), words: null, decision: null }
 
-  const asked = recipe.neighbours && recipe.gate !== 'never' && hasFrames(data, preset)
-  const neighbours = asked ? await heard() : null
-  if (former) return { ...former, neighbours, decision: null }
+  const images = [labeled, data.gate, unlabeled].flatMap(({ pixels }) => pixels)
+  const targets = Float32Array.from(known.targets.flat())
+  const linear = await fitLinear({ features: known.features, targets, classCount: classes.length, penalty, signal })
+  const split = linear.length - classes.length
+  const [weight, bias] = [linear.subarray(0, split), linear.subarray(split)]
+  const logits = (await describe(images, weight)).map((value, index) => value + (bias[index % classes.length] ?? 0))
+  const words = recipe.neighbours ? together(logits, await heard(), classes.length) : logProbabilities(logits, classes.length)
+  const judged = (first: number, places: readonly number[]) => places.map(place =>
+    [...words.subarray((first + place) * classes.length, (first + place + 1) * classes.length)].map(Math.exp))
 
-  const labeled = { features: await describe(data.labeled.pixels), labels }
-  const shortcut = await fitToLabels(labeled, prior, signal)
-  if (!neighbours) return { dictionary, shortcut, neighbours, decision: null }
-  const classCount = data.classes.length
-  const wordAt = (id: number) => neighbours.subarray(id * classCount, (id + 1) * classCount)
-  const judge = (features: Float32Array, ids: readonly number[]) => ids.map((id, row) =>
-    together(logitsOf(shortcut, features.subarray(row * dictionaryFeatures, (row + 1) * dictionaryFeatures), classCount), wordAt(id)))
-
-  const gateIds = data.gate.pixels.map((_, index) => labels.length + index)
   const decision = lookThroughGate(recipe.gate, gate, {
-    step: 0, classes: data.classes, probabilities: judge(await describe(data.gate.pixels), gateIds), labels: labelsOf(data.gate.items, data.classes),
+    step: 0, classes, probabilities: judged(labels.length, [...data.gate.pixels.keys()]), labels: labelsOf(data.gate.items, classes),
   })
-  if (decision.look.threshold === null) return { dictionary, shortcut, neighbours, decision }
-  const places = evenlySpaced(data.unlabeled.pixels.length, mostFrames)
-  const features = await describe(places.map(place => data.unlabeled.pixels[place] as Uint8Array))
-  const judged = judge(features, places.map(place => labels.length + gateIds.length + place))
-  const taught = await fitToFrames({ labeled, frames: { features, judged }, prior, decision, softTargets: recipe.softTargets, signal })
-  return { dictionary, shortcut: taught ?? shortcut, neighbours, decision }
+  const places = evenlySpaced(unlabeled.pixels.length, mostFrames)
+  const allowed = whatFramesTeach(judged(images.length - unlabeled.pixels.length, places), decision, recipe)
+  // A handful would be seen far too often.
+  const teaching = allowed.length < labels.length ? [] : allowed
+  const frames = teaching.map(({ row }) => unlabeled.pixels[places[row] ?? 0] as Uint8Array)
+  const shortcut = await fit({ features: await describe(frames), targets: teaching.map(({ target }) => target) })
+  return { dictionary, shortcut, words, decision }
 
   async function heard(): Promise<Float32Array> {
-    const sample = evenlySpaced(learnedFrom.length, basis.images).map(place => learnedFrom[place] as Uint8Array)
-    const columns = await basisOf(await describe(sample), { length: Math.min(basis.length, Math.ceil(sample.length / 4)), seed, signal })
-    const images = [data.labeled, data.gate, data.unlabeled].flatMap(({ pixels }) => pixels)
-    const features = await featuresOf(images, { ...options, dictionary, basis: columns })
+    const sample = await describe(evenlySpaced(images.length, basis.images).map(place => images[place] as Uint8Array))
+    const length = Math.min(basis.length, Math.ceil(sample.length / dictionaryFeatures / 4))
+    const features = await describe(images, await basisOf(sample, { length, seed, signal }))
     // The gate split counts as frames here: its labels must not reach what it judges.
-    const known = [...labels, ...new Array<number>(images.length - labels.length).fill(-1)]
-    return spreadLabels({ features, labels: known, prior, threads: availableParallelism(), signal })
+    const told = [...labels, ...new Array<number>(images.length - labels.length).fill(-1)]
+    return spreadLabels({ features, labels: told, prior, threads: availableParallelism(), signal })
   }
 }
 
@@ -97,58 +94,15 @@ export function hasFrames(data: RoundImages, preset: PresetName): boolean {
   return data.unlabeled.items.length >= presets[preset].labeled
 }
 
-interface LabeledFeatures {
-  /** [n, F], flat. */
-  features: Float32Array
-  labels: readonly number[]
-}
-
-function fitToLabels({ features, labels }: LabeledFeatures, prior: readonly number[], signal: AbortSignal): Promise<Float32Array> {
-  const targets = Float32Array.from(labels.flatMap(label => certain(label, prior.length)))
-  return fitShortcut({ features, targets, classCount: prior.length, penalty: penalty.labels, signal })
-}
-
-export interface FrameExamples {
-  labeled: LabeledFeatures
-  /** Features [m, F], flat, and the judge's probabilities [m][C]. */
-  frames: { features: Float32Array; judged: readonly (readonly number[])[] }
-  /** The share that each class has [C]. */
-  prior: readonly number[]
-  decision: GateDecision
-  softTargets: boolean
-  signal: AbortSignal
-}
-
-/**
- * The linear classifier on the labels and on the frames that the gate lets teach; null where those are so few that they would only stand for a
- * weaker penalty on the labels.
- */
-export async function fitToFrames(
-  { labeled, frames, prior, decision: { look: { threshold }, classWeights }, softTargets, signal }: FrameExamples,
-): Promise<Float32Array | null> {
-  const teaching = frames.judged.flatMap((judged, row) => {
-    const label = argMax(judged)
-    const counts = threshold !== null && classWeights[label] === 1 && (softTargets || (judged[label] ?? 0) >= threshold)
-    return counts ? [{ row, label, word: softTargets ? sharpened(judged) : certain(label, prior.length) }] : []
+/** Of frames with these probabilities [m][C], those that the gate lets teach: their rows, and what they are to be classified as [C]. */
+export function whatFramesTeach(
+  judged: readonly (readonly number[])[], { look: { threshold }, classWeights }: GateDecision, { softTargets }: Pick<Recipe, 'softTargets'>,
+): { row: number; target: number[] }[] {
+  return judged.flatMap((row, index) => {
+    const label = argMax(row)
+    const counts = threshold !== null && classWeights[label] === 1 && (softTargets || (row[label] ?? 0) >= threshold)
+    return counts ? [{ row: index, target: softTargets ? sharpened(row) : certain(label, row.length) }] : []
   })
-  if (teaching.length < labeled.labels.length) return null
-  // Every class weighs what it should, also one whose frames the gate kept back: then its labels speak for it.
-  const weights = prior.map((share, label) => {
-    const [human, frame] = [labeled.labels.filter(other => other === label).length, teaching.filter(other => other.label === label).length]
-    const each = Math.max(1, (labelShare * frame) / Math.max(human, 1))
-    const total = human * each + frame
-    return { human: (share * each) / total, frame: share / total }
-  })
-  const features = new Float32Array((labeled.labels.length + teaching.length) * dictionaryFeatures)
-  features.set(labeled.features)
-  teaching.forEach(({ row }, index) => {
-    features.set(frames.features.subarray(row * dictionaryFeatures, (row + 1) * dictionaryFeatures), (labeled.labels.length + index) * dictionaryFeatures)
-  })
-  const targets = Float32Array.from([
-    ...labeled.labels.map(label => certain(label, prior.length).map(share => share * (weights[label]?.human ?? 0))),
-    ...teaching.map(({ label, word }) => word.map(share => share * (weights[label]?.frame ?? 0))),
-  ].flat())
-  return fitShortcut({ features, targets, classCount: prior.length, penalty: penalty.frames, signal })
 }
 
 function certain(label: number, classCount: number): number[] {

@@ -7,19 +7,19 @@ import { ModelFile } from './backend/model-file.js'
 import { RoundError, type LabeledImage, type ModelCard, type PairedEvidence, type RoundEvent, type RoundFailure, type RoundPhase, type RoundResult, type RoundSpec } from './contract.js'
 import { judgesOf, refuseLeaked, withoutJudges } from './data/leaks.js'
 import { loadImages, type Unreadable } from './data/load.js'
-import { checkpointFormat, Checkpoints, type Checkpoint } from './checkpoint.js'
+import { checkpointFormat, Checkpoints } from './checkpoint.js'
 import { chooseEngine, onTrial } from './engines.js'
 import { fitTemperature, labelsOf, metricsOf, predictionsOf, probabilitiesOf, softmax } from './evidence.js'
 import { exportChecked } from './export/checked.js'
 import { readSafetensors } from './export/safetensors.js'
 import { Learner } from './learner.js'
 import { lanesOn } from './lanes/lanes.js'
-import { parameterTable, partOf, type ParameterTable } from './model/parameters.js'
+import { parameterTable, type ParameterTable } from './model/parameters.js'
 import { presets } from './model/presets.js'
 import { Ssmae } from './model/ssmae.js'
 import { recipes, type Recipe } from './recipe.js'
 import { isClassifier } from './step.js'
-import { prepare, type Fitted } from './prepare.js'
+import { prepare } from './prepare.js'
 import { teach, unseenGate } from './teach.js'
 
 export interface RoundOptions {
@@ -33,6 +33,8 @@ export interface RoundOptions {
 
 /** Share of the minutes that the self-check of one engine may take, where it is not remembered. */
 const verificationShare = 0.1
+/** Share of the minutes that the fit of the shortcut may take. */
+const fitShare = 0.2
 
 /**
  * A round that was interrupted goes on from its last checkpoint in `spec.out`, to the same weights where frames, engine and lanes are the
@@ -57,14 +59,13 @@ export async function runRound(spec: RoundSpec, { signal, onEvent, onPseudoLabel
       : await chooseEngine({ backend, device, preset, memory, signal, ...limit })
     onEvent({ type: 'engine', ...engine, reason })
     enter('prepare')
-    const prepared = recipe.shortcut
-      ? await prepare(data, { recipe, preset: spec.preset, seed: spec.seed, gate: unseenGate, former: former && fittedOf(former, table), signal })
-      : null
+    const limitMs = spec.minutes === null ? null : fitShare * spec.minutes * 60_000
+    const prepared = recipe.shortcut ? await prepare(data, { recipe, preset, seed: spec.seed, gate: unseenGate, limitMs, signal }) : null
     const learner = new Learner({
       preset: presets[spec.preset], recipe, seed: spec.seed, engine, lanes: lanesOn(engine, presets[spec.preset], spec.lanes),
       classCount: data.classes.length,
       labeled: data.labeled.pixels, labels: labelsOf(data.labeled.items, data.classes), gate: data.gate.pixels, unlabeled: data.unlabeled.pixels,
-      neighbours: prepared?.neighbours ?? null,
+      words: prepared?.words ?? null,
     })
     // Only the engine's own failures count against it: not a full disk, an unreadable file, or a round that was stopped.
     const blames = (cause: unknown) => !signal.aborted
@@ -73,18 +74,13 @@ export async function runRound(spec: RoundSpec, { signal, onEvent, onPseudoLabel
       await learner.start()
       const weights = champion && recipe.warmStart ? weightsFrom(champion, recipe, table) : null
       if (weights) await learner.adopt(weights)
-      if (prepared) {
-        await learner.set('dictionary.', prepared.dictionary)
-        await learner.set('shortcut.', prepared.shortcut)
-      }
       const trained = await teach({
-        spec, recipe, engine, learner, data, prepared, startedAtMs, checkpoints, former, checkpointMs,
+        spec, recipe, engine, learner, data, firstLook: prepared?.decision ?? null, startedAtMs, checkpoints, former, checkpointMs,
         signal, onEvent, onPseudoLabels,
       })
 
       enter('export')
-      const trainedShare = trained.fitted && await balance(learner, { data, preset: spec.preset, fitted: Float32Array.from(trained.fitted), signal })
-      const logits = await learner.logitsOfGate()
+      const { trainedShare, logits } = await balance(learner, { data, preset: spec.preset, prepared, signal })
       const gateLabels = labelsOf(data.gate.items, data.classes)
       const temperature = fitTemperature(logits, gateLabels)
       const files = await exportChecked({
@@ -128,11 +124,6 @@ export async function runRound(spec: RoundSpec, { signal, onEvent, onPseudoLabel
   } catch (cause) {
     throw asRoundError(cause, signal)
   }
-}
-
-/** What a round that goes on had fitted; null: nothing. */
-function fittedOf({ learner, progress }: Checkpoint, table: ParameterTable): Fitted | null {
-  return progress.fitted && { dictionary: partOf(table, learner.vectors.teacher, 'dictionary.').slice(), shortcut: Float32Array.from(progress.fitted) }
 }
 
 /** The decoded images of a round, with those that could not be read. */

@@ -1,81 +1,150 @@
-/** Fits the linear shortcut before anything else learns: convex, and done in seconds. */
+/** Fits the shortcut, one hidden layer on the dictionary: to labels, and to frames beside them where the gate lets them teach. */
 import { availableParallelism } from 'node:os'
 import * as tf from './backend/tf.js'
 import { embedded, useEngine } from './backend/choose.js'
 import { jit } from './backend/jit.js'
+import { Random } from './data/random.js'
+import { argMax } from './evidence.js'
 import { dictionaryFeatures } from './model/dictionary.js'
+import { crossEntropy } from './model/layers.js'
+import { hiddenWidth } from './model/parameters.js'
+import { readShortcut } from './model/ssmae.js'
+import { updateInPlace } from './optim/adamw.js'
+import { rateAt } from './pace.js'
 
-const training = { steps: 300, learningRate: 0.05, betas: [0.9, 0.999] } as const
+const training = {
+  /** Passes over all examples, and the fewest and the most steps that they may take. */
+  passes: 30, leastSteps: 150, mostSteps: 1000,
+  /** Labels and frames in a step; without frames, labels take their place. */
+  labeled: 64, frames: 192,
+  learningRate: 1e-3, weightDecay: 0.3, dropped: 0.5,
+} as const
+/** Features are about of length 1: their numbers are brought near 1 while the weights are learned. */
+const scale = 20
 
-export interface ShortcutExamples {
+export interface Examples {
   /** Flat [n, F]. */
   features: Float32Array
-  /** What each row is to be classified as [n, C], flat; a row sums to how much it counts. */
-  targets: Float32Array
-  classCount: number
-  /** Strength of the penalty on the squares of the weights. */
-  penalty: number
+  /** What each row is to be classified as: rows of probabilities [n][C]. */
+  targets: readonly (readonly number[])[]
+}
+
+export interface ShortcutExamples {
+  labeled: Examples
+  frames: Examples
+  /** The share that each class has [C], and shall have among the frames of a step: where a class has none, its labels stand for them. */
+  prior: readonly number[]
+  seed: number
+  /** Milliseconds that it may take: the schedule is shortened to fit; null: it takes its steps. */
+  limitMs: number | null
   signal: AbortSignal
 }
 
-/** Multinomial logistic regression with L2, by full-batch Adam. Gives weight [F, C] and bias [C], flat. Errors: what `signal` was aborted with. */
-export async function fitShortcut({ features, targets, classCount, penalty, signal }: ShortcutExamples): Promise<Float32Array> {
+/** `shortcut.*`, flat, as the parameter table has them. Errors: what `signal` was aborted with. */
+export async function fitShortcut({ labeled, frames, prior, seed, limitMs, signal }: ShortcutExamples): Promise<Float32Array> {
   await useEngine(embedded)
-  const count = targets.length / classCount
-  const total = targets.reduce((sum, weight) => sum + weight, 0)
-
-  // Beside features less their mean, the bias moves on its own: what it is to the features as they are, the mean takes away in the end.
-  const mean = meanOf(features)
-  const apart = tf.tensor2d(mean, [1, dictionaryFeatures])
-  const gradient = jit<[tf.Tensor2D, tf.Tensor1D, tf.Tensor2D, tf.Tensor2D], tf.Tensor[]>((weight, bias, inputs, wanted) => {
-    const logits = (w: tf.Tensor2D, b: tf.Tensor) => tf.add(tf.matMul(inputs, w), tf.sub(b, tf.matMul(apart, w)))
-    const loss = (w: tf.Tensor, b: tf.Tensor) =>
-      tf.sub(tf.mul(tf.sum(tf.square(w)), penalty), tf.sum(tf.mul(wanted, tf.logSoftmax(logits(w as tf.Tensor2D, b)))))
-    return tf.grads(loss)([weight, bias])
+  const classCount = prior.length
+  const shapes = shapesOf(classCount)
+  const batch = training.labeled + training.frames
+  const gradient = jit<[tf.Tensor1D, tf.Tensor2D, tf.Tensor2D, tf.Tensor2D], tf.Tensor1D>((flat, features, targets, kept) => {
+    const loss = (...parts: tf.Tensor[]) => tf.mean<tf.Scalar>(crossEntropy(readShortcut(named(shapes, parts), tf.mul(features, scale), kept), targets))
+    return tf.concat1d(tf.grads(loss)(split(flat, shapes)).map(slope => tf.reshape(slope, [slope.size])))
   }, { name: 'shortcut', threads: availableParallelism() })
-  const inputs = tf.tensor2d(features, [count, dictionaryFeatures])
-  const wanted = tf.tensor2d(targets.map(weight => weight / total), [count, classCount])
-  const flat = new Float32Array((dictionaryFeatures + 1) * classCount)
-  const [momentum, variance] = [new Float32Array(flat.length), new Float32Array(flat.length)]
-  const [decayMean, decaySquare] = training.betas
-  const split = dictionaryFeatures * classCount
-  for (let step = 1; step <= training.steps; step++) {
+
+  const random = Random.of(seed, 8)
+  const flat = initial(shapes, random)
+  const state = { student: flat, teacher: flat.slice(), momentum: new Float32Array(flat.length), variance: new Float32Array(flat.length) }
+  const rowsOf = drawer({ labeled, frames, prior }, random)
+  const [inputs, wanted] = [new Float32Array(batch * dictionaryFeatures), new Float32Array(batch * classCount)]
+  const passes = (training.passes * (labeled.targets.length + frames.targets.length)) / batch
+  const steps = Math.min(training.mostSteps, Math.max(training.leastSteps, passes))
+  const startedAtMs = performance.now()
+  const done = (count: number) => Math.max(count / steps, limitMs === null ? 0 : (performance.now() - startedAtMs) / limitMs)
+  for (let count = 1, fraction = done(0); fraction < 1; fraction = done(count++)) {
     signal.throwIfAborted()
-    const [weight, bias] = [tf.tensor2d(flat.slice(0, split), [dictionaryFeatures, classCount]), tf.tensor1d(flat.slice(split))]
-    const slopes = await gradient(weight, bias, inputs, wanted)
-    const values = new Float32Array(flat.length)
-    values.set(await slopes[0]?.data<'float32'>() ?? [])
-    values.set(await slopes[1]?.data<'float32'>() ?? [], split)
-    const rate = training.learningRate * (1 - step / training.steps)
-    values.forEach((value, index) => {
-      const mean = decayMean * (momentum[index] ?? 0) + (1 - decayMean) * value
-      const square = decaySquare * (variance[index] ?? 0) + (1 - decaySquare) * value * value
-      momentum[index] = mean
-      variance[index] = square
-      const direction = mean / (1 - decayMean ** step) / (Math.sqrt(square / (1 - decaySquare ** step)) + 1e-8)
-      flat[index] = (flat[index] ?? 0) - rate * direction
+    rowsOf().forEach(({ features, target }, row) => {
+      inputs.set(features, row * dictionaryFeatures)
+      wanted.set(target, row * classCount)
     })
-    tf.dispose([weight, bias, ...slopes])
+    const kept = Float32Array.from({ length: batch * hiddenWidth }, () => (random.float() < training.dropped ? 0 : 1 / (1 - training.dropped)))
+    const given = [
+      tf.tensor1d(flat), tf.tensor2d(inputs, [batch, dictionaryFeatures]), tf.tensor2d(wanted, [batch, classCount]),
+      tf.tensor2d(kept, [batch, hiddenWidth]),
+    ] as const
+    const slope = await gradient(...given)
+    const range = { start: 0, end: flat.length, rate: 1, decays: true, share: 1 }
+    const task = { count, learningRate: training.learningRate * rateAt(fraction), weightDecay: training.weightDecay, teacherDecay: 0 }
+    updateInPlace(state, [await slope.data<'float32'>()], range, task)
+    tf.dispose([...given, slope])
   }
-  tf.dispose([inputs, wanted, apart])
   await gradient.release()
-  const shift = logitsOf(new Float32Array([...flat.subarray(0, split), ...new Array<number>(classCount).fill(0)]), mean, classCount)
-  flat.set(flat.subarray(split).map((value, label) => value - (shift[label] ?? 0)), split)
+  const first = dictionaryFeatures * hiddenWidth
+  flat.set(flat.subarray(0, first).map(value => value * scale))
   return flat
 }
 
-/** Of each column of features [n, F], flat. */
-function meanOf(features: Float32Array): Float32Array {
-  const sums = new Float64Array(dictionaryFeatures)
-  features.forEach((value, index) => { sums[index % dictionaryFeatures] = (sums[index % dictionaryFeatures] ?? 0) + value })
-  return Float32Array.from(sums, sum => (sum * dictionaryFeatures) / features.length)
+/** Logits [n][C] of the shortcut, flat, for features [n, F], flat. */
+export async function shortcutLogits(flat: Float32Array, features: Float32Array, classCount: number): Promise<number[][]> {
+  await useEngine(embedded)
+  const shapes = shapesOf(classCount)
+  const read = jit<[tf.Tensor1D, tf.Tensor2D], tf.Tensor2D>(
+    (weights, rows) => readShortcut(named(shapes, split(weights, shapes)), rows), { name: 'shortcut', threads: availableParallelism() })
+  const given = [tf.tensor1d(flat), tf.tensor2d(features, [features.length / dictionaryFeatures, dictionaryFeatures])] as const
+  const logits = await read(...given)
+  const values = await logits.data()
+  tf.dispose([...given, logits])
+  await read.release()
+  return Array.from({ length: values.length / classCount }, (_, row) => [...values.slice(row * classCount, (row + 1) * classCount)])
 }
 
-/** Logits [C] of one row of features [F] by a flat weight [F, C] and bias [C]. */
-export function logitsOf(flat: Float32Array, features: Float32Array, classCount: number): Float32Array {
-  const logits = flat.slice(dictionaryFeatures * classCount)
-  features.forEach((value, feature) => {
-    for (let label = 0; label < classCount; label++) logits[label] = (logits[label] ?? 0) + value * (flat[feature * classCount + label] ?? 0)
+type Shapes = Record<string, number[]>
+
+function shapesOf(classCount: number): Shapes {
+  return {
+    'shortcut.hidden.weight': [dictionaryFeatures, hiddenWidth], 'shortcut.hidden.bias': [hiddenWidth],
+    'shortcut.weight': [hiddenWidth, classCount], 'shortcut.bias': [classCount],
+  }
+}
+
+function named(shapes: Shapes, parts: readonly tf.Tensor[]): Record<string, tf.Tensor> {
+  return Object.fromEntries(Object.keys(shapes).map((name, index) => [name, parts[index] as tf.Tensor]))
+}
+
+function split(flat: tf.Tensor1D, shapes: Shapes): tf.Tensor[] {
+  let offset = 0
+  return Object.values(shapes).map(shape => {
+    const size = shape.reduce((product, length) => product * length, 1)
+    offset += size
+    return tf.reshape(tf.slice1d(flat, offset - size, size), shape)
   })
-  return logits
+}
+
+/** He's initialisation; biases are 0. */
+function initial(shapes: Shapes, random: Random): Float32Array {
+  return Float32Array.from(Object.values(shapes).flatMap(([from = 1, to]) =>
+    Array.from({ length: from * (to ?? 1) }, () => (to === undefined ? 0 : random.normal() * Math.sqrt(2 / from)))))
+}
+
+/** Draws the rows of a step. */
+function drawer({ labeled, frames, prior }: Pick<ShortcutExamples, 'labeled' | 'frames' | 'prior'>, random: Random) {
+  const rowOf = ({ features, targets }: Examples, row: number) => ({
+    features: features.subarray(row * dictionaryFeatures, (row + 1) * dictionaryFeatures), target: targets[row] ?? [],
+  })
+  const byClass = ({ targets }: Examples) => prior.map((_, label) => targets.flatMap((row, index) => (argMax(row) === label ? [index] : [])))
+  const [known, taught] = [byClass(labeled), byClass(frames)]
+  const pick = (places: readonly number[]) => places[random.below(places.length)] ?? 0
+  const drawClass = () => {
+    const at = random.float()
+    let sum = 0
+    return prior.findIndex(share => (sum += share) > at)
+  }
+  const ofFrames = () => {
+    const label = Math.max(0, drawClass())
+    const places = taught[label] ?? []
+    return places.length ? rowOf(frames, pick(places)) : rowOf(labeled, pick(known[label] ?? []))
+  }
+  return () => [
+    ...Array.from({ length: training.labeled }, () => rowOf(labeled, random.below(labeled.targets.length))),
+    ...Array.from({ length: training.frames }, ofFrames),
+  ]
 }

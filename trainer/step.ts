@@ -23,8 +23,8 @@ export type Batch = {
   /** Two views of each unlabeled image [U, N, P]. */
   weak: tf.Tensor3D
   strong: tf.Tensor3D
-  /** What the neighbours say of each: log-probabilities [U, C]; empty where the recipe asks none. */
-  neighbours: tf.Tensor2D
+  /** What was known of each before the transformer learned: log-probabilities [U, C]; none where nothing was. */
+  words: tf.Tensor2D
 }
 
 /** What the gate and the schedule say of this step. */
@@ -57,7 +57,7 @@ export function batchOf(arrays: BatchArrays, preset: Preset, recipe: Recipe, cla
     targets: tf.tensor2d(arrays.targets, [arrays.targets.length / classCount, classCount]),
     weak: images(arrays.weak, tokens),
     strong: images(arrays.strong, tokens),
-    neighbours: tf.tensor2d(arrays.neighbours, [arrays.neighbours.length / classCount, classCount]),
+    words: tf.tensor2d(arrays.words, [arrays.words.length / classCount, classCount]),
   }
 }
 
@@ -90,9 +90,14 @@ export type StepResult = {
 
 /** Weights that the branches touch: only they get a gradient. */
 export function isTrained(name: string, branches: Branches): boolean {
-  if (name.startsWith('dictionary.')) return false
+  if (isFitted(name)) return false
   const classifies = isClassifier(name) || name.startsWith('readout.')
   return (branches.reconstruct || !name.startsWith('decoder.')) && (branches.labeled || branches.unlabeled || !classifies)
+}
+
+/** What is fitted before the transformer learns, and stands beside it. */
+export function isFitted(name: string): boolean {
+  return /^(dictionary|shortcut)\./.test(name)
 }
 
 /** The linear parts that classes are read from; all other weights know no class. */
@@ -113,7 +118,7 @@ export function stepFunction(model: Ssmae, table: ParameterTable, recipe: Recipe
     const pseudo = branches.unlabeled ? pseudoLabels(model, recipe, unpacked(table, flatTeacher), batch, control) : null
     const kept: tf.Tensor[] = []
     const loss = (...tensors: tf.Tensor[]): tf.Scalar => {
-      const weights = { ...student, ...Object.fromEntries(trained.map((name, index) => [name, tensors[index] as tf.Tensor])) }
+      const weights = Object.fromEntries(trained.map((name, index) => [name, tensors[index] as tf.Tensor]))
       const zero = tf.scalar(0)
       const [labeled, unlabeled] = classificationLosses(model, recipe, weights, branches, batch, pseudo)
       const reconstruction = branches.reconstruct ? reconstructionLoss(model, recipe, weights, batch.masked) : zero
@@ -136,6 +141,9 @@ export function stepFunction(model: Ssmae, table: ParameterTable, recipe: Recipe
   }
 }
 
+/** How much the teacher's logits add to what was known before: at first they are 0, and what was known decides. */
+export const teacherShare = 0.5
+
 interface PseudoLabels {
   /** What the strong views are to be classified as [U, C]; rows sum to 1. */
   targets: tf.Tensor2D
@@ -145,10 +153,10 @@ interface PseudoLabels {
   classMix: tf.Tensor1D
 }
 
-/** The teacher's word on the weak view and that of the neighbours, made anew at every step; no gradient flows into it. */
-function pseudoLabels(model: Ssmae, recipe: Recipe, teacher: Weights, { weak, neighbours }: Batch, control: Control): PseudoLabels {
-  const { logits } = model.classify(teacher, weak)
-  const probabilities: tf.Tensor2D = tf.softmax(recipe.neighbours ? together(logits, neighbours) : logits) // [U, C]
+/** The teacher's word on the weak view and what was known before, made anew at every step; no gradient flows into it. */
+function pseudoLabels(model: Ssmae, recipe: Recipe, teacher: Weights, { weak, words }: Batch, control: Control): PseudoLabels {
+  const { logits } = model.transform(teacher, weak)
+  const probabilities: tf.Tensor2D = tf.softmax(words.size > 0 ? tf.add<tf.Tensor2D>(words, tf.mul(logits, teacherShare)) : logits) // [U, C]
   const aligned = align(probabilities, control.alignment)
   const classes = aligned.shape[1]
   const likeliest = tf.argMax(aligned, 1) as tf.Tensor1D
@@ -167,11 +175,6 @@ function sharpened(probabilities: tf.Tensor2D): tf.Tensor2D {
   return tf.div(squares, tf.sum(squares, 1, true))
 }
 
-/** Logits [U, C] whose softmax is the geometric mean of two judges: the logits of one, the log-probabilities of the other. */
-function together(logits: tf.Tensor2D, neighbours: tf.Tensor2D): tf.Tensor2D {
-  return tf.mul(tf.add(logits, neighbours), 0.5)
-}
-
 /** Distribution alignment (ReMixMatch, section 3.1): p · ratio, scaled back to sum 1. */
 export function align(probabilities: tf.Tensor2D, ratio: tf.Tensor1D): tf.Tensor2D {
   const tilted = tf.mul(probabilities, ratio)
@@ -187,7 +190,7 @@ function classificationLosses(
   if (pseudo) views.push(recipe.strongAugmentation ? batch.strong : batch.weak)
   const [first] = views
   if (!first) return [null, null]
-  const { logits } = model.classify(weights, views.length > 1 ? tf.concat(views, 0) : first)
+  const { logits } = model.transform(weights, views.length > 1 ? tf.concat(views, 0) : first)
   const labeledCount = branches.labeled ? batch.labeled.shape[0] : 0
   const entropy = (targets: tf.Tensor2D, start: number): tf.Tensor1D => crossEntropy(tf.slice(logits, [start, 0], targets.shape), targets)
   return [

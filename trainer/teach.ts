@@ -7,7 +7,7 @@ import { closedGate, lookThroughGate, type GateDecision } from './gate/pseudo-la
 import type { Learner } from './learner.js'
 import { presets } from './model/presets.js'
 import { Pace, rateAt, type Phase } from './pace.js'
-import { hasFrames, type Prepared } from './prepare.js'
+import { hasFrames } from './prepare.js'
 import type { Recipe } from './recipe.js'
 import type { RoundImages, RoundOptions } from './round.js'
 
@@ -26,7 +26,8 @@ export interface Teaching {
   engine: Engine
   learner: Learner
   data: RoundImages
-  prepared: Prepared | null
+  /** The gate's look at what was known before. */
+  firstLook: GateDecision | null
   startedAtMs: number
   checkpoints: Checkpoints
   /** Where the round was interrupted; null: it begins. */
@@ -42,7 +43,7 @@ export interface Teaching {
  * Errors: RangeError when a loss is no number, RoundError `out-of-time` for a round without a budget, what `signal` was aborted with.
  */
 export async function teach(teaching: Teaching) {
-  const { spec, recipe, engine, learner, data, prepared, startedAtMs, checkpoints, former, checkpointMs } = teaching
+  const { spec, recipe, engine, learner, data, firstLook, startedAtMs, checkpoints, former, checkpointMs } = teaching
   const { signal, onEvent, onPseudoLabels } = teaching
   const frames = hasFrames(data, spec.preset)
   const phases: Phase[] = [
@@ -52,13 +53,12 @@ export async function teach(teaching: Teaching) {
   ]
   const progress: Progress = {
     steps: 0, used: 0, spentMs: 0, wholeMs: wholeMsOf(spec, startedAtMs), nextLook: 0, looks: [], decision: null,
-    fitted: prepared && [...prepared.shortcut],
   }
   if (former) {
     Object.assign(progress, former.progress)
     await learner.restore(former.learner)
     onEvent({ type: 'resumed', step: progress.steps })
-  } else if (prepared?.decision) note(prepared.decision)
+  } else if (firstLook) note(firstLook)
   const spentBeforeMs = progress.spentMs
   const nowMs = () => performance.now()
   const pace = new Pace({ budget: budgetOf(spec, progress), phases, nowMs, spentMs: spentBeforeMs })
@@ -117,7 +117,7 @@ export async function teach(teaching: Teaching) {
       if (nowMs() - keptAtMs >= checkpointMs) await keep()
     }
   }
-  const { steps, used, looks, fitted } = progress
+  const { steps, used, looks } = progress
   const last = looks.findLast(look => look.open)
   return {
     steps,
@@ -125,7 +125,6 @@ export async function teach(teaching: Teaching) {
     /** What the round had taken before it was interrupted. */
     spentBeforeMs,
     looks,
-    fitted,
     pseudoLabels: {
       used,
       gateOpenings: looks.filter((look, index) => look.open && !looks[index - 1]?.open).length,

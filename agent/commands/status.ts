@@ -14,7 +14,8 @@ export async function status(options: OutputOptions & { config?: string | undefi
   const model = registry.active()
   const last = registry.decisions().at(-1) ?? null
   print(options, {
-    data: config.data, model: model?.version ?? null, accuracy: model?.card.validation.accuracy ?? null, ece: model?.card.validation.ece ?? null, models: registry.list().length,
+    data: config.data, model: model?.version ?? null,
+    accuracy: model?.card.validation.accuracy ?? null, ece: model?.card.validation.ece ?? null, models: registry.list().length,
     rounds: registry.decisions().length, lastDecision: last, frames: frames.count, frameBytes: frames.totalBytes, labels,
   }, [
     `data     ${config.data}`,

@@ -8,7 +8,8 @@
  */
 import type { PairedEvidence, RoundFailure } from '../../trainer/contract.js'
 import {
-  calibrationError, clopperPearsonLower, effectiveImages, holm, normalUpperQuantile, pairedGainScoreLower, pairedPermutation, signFlip, spentAlpha, wilsonInterval,
+  calibrationError, clopperPearsonLower, effectiveImages, holm, normalUpperQuantile, pairedGainScoreLower, pairedPermutation, signFlip, spentAlpha,
+  wilsonInterval,
 } from '../../trainer/index.js'
 
 export type PromotionReason =

@@ -95,7 +95,7 @@ export class Lane {
       ? new DeviceState(this.table, setup.buffers)
       : new SharedState(this.table, setup.buffers, setup.index, setup.count)
     this.predictStep = jit<Parameters<PredictFunction>, tf.Tensor2D>(
-      (weights, patches) => this.model.classify(unpacked(this.table, weights), patches).logits, { name: 'predict', threads: 1 })
+      (weights, patches) => this.model.transform(unpacked(this.table, weights), patches).logits, { name: 'predict', threads: 1 })
   }
 
   async start(): Promise<void> {
@@ -110,10 +110,10 @@ export class Lane {
     const share = 1 / parts.length
     const key = JSON.stringify([task.branches, parts[0]?.labeled.length, parts[0]?.unlabeled.length])
     const { recipe, seed, classCount, buffers } = this.setup
-    const neighbours = new Float32Array(buffers.neighbours)
+    const words = new Float32Array(buffers.words)
     const total = { reconstruction: 0, labeled: 0, unlabeled: 0, assigned: new Array<number>(), classMix: new Array<number>(classCount).fill(0) }
     for (const part of parts) {
-      const maker = { preset: this.preset, recipe, seed, classCount, pool: this.pool, neighbours }
+      const maker = { preset: this.preset, recipe, seed, classCount, pool: this.pool, words }
       const arrays = makeBatch(maker, part, task.branches, this.batches.get(key))
       this.batches.set(key, arrays)
       const inputs = [batchOf(arrays, this.preset, recipe, classCount), controlOf(task)] as const
@@ -140,7 +140,7 @@ export class Lane {
     return { sessionMs: await this.state.update(task) }
   }
 
-  /** Class logits [ids, C] of pool images. */
+  /** The transformer's own class logits [ids, C] of pool images. */
   async predict(task: PredictTask): Promise<Float32Array> {
     const range = task.view === 'weak' ? { ...weakView, flip: this.setup.recipe.mirror } : plainView
     const [image, classes] = [tokensOf(this.preset) * patchPixelsOf(this.preset), this.setup.classCount]

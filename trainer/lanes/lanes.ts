@@ -86,7 +86,7 @@ export class Lanes {
     await Promise.all(this.workers.map(worker => worker.ask({ kind: 'load' })))
   }
 
-  /** Class logits [ids, C], row-major. */
+  /** The transformer's own class logits [ids, C], row-major. */
   async predict(task: PredictTask): Promise<Float32Array> {
     const parts = await Promise.all(this.workers.map((worker, index) =>
       worker.ask({ kind: 'predict', task: { ...task, ids: part(task.ids, index, this.count).items } }) as Promise<Float32Array>))

@@ -12,20 +12,20 @@ export interface SharedBuffers {
   gradients: SharedArrayBuffer[]
   /** Decoded images, uint8 [count, S, S, 3]. */
   images: SharedArrayBuffer
-  /** What its neighbours say of each image: log-probabilities, float32 [count, C]; empty where nobody asks. */
-  neighbours: SharedArrayBuffer
+  /** What was known of each image before the transformer learned: log-probabilities, float32 [count, C]; empty where nothing was. */
+  words: SharedArrayBuffer
 }
 
 export function mapParts<T>(of: (part: StatePart) => T): Record<StatePart, T> {
   return { student: of('student'), teacher: of('teacher'), momentum: of('momentum'), variance: of('variance') }
 }
 
-export function allocate(table: ParameterTable, lanes: number, imageBytes: number, neighbourBytes = 0): SharedBuffers {
+export function allocate(table: ParameterTable, lanes: number, imageBytes: number, wordBytes = 0): SharedBuffers {
   const vector = () => new SharedArrayBuffer(table.size * Float32Array.BYTES_PER_ELEMENT)
   return {
     state: mapParts(vector),
     gradients: Array.from({ length: lanes }, vector),
     images: new SharedArrayBuffer(imageBytes),
-    neighbours: new SharedArrayBuffer(neighbourBytes),
+    words: new SharedArrayBuffer(wordBytes),
   }
 }

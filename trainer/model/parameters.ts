@@ -27,6 +27,9 @@ export type Readout = 'mean' | 'places'
 /** Numbers that each token is narrowed to before it is read at its place. */
 export const readoutWidth = 16
 
+/** Numbers between the dictionary and the classes. */
+export const hiddenWidth = 128
+
 /** The parts that a model may have or not. */
 export interface Parts {
   shortcut: boolean
@@ -70,7 +73,8 @@ export function parameterTable(preset: Preset, classes: number, { shortcut, stem
   if (shortcut) {
     add(depth + 1, 'dictionary.weight', [wordSide, wordSide, 1, wordCount], 'zeros', false)
     add(depth + 1, 'dictionary.bias', [wordCount], 'zeros', false)
-    linear(depth + 1, 'shortcut', dictionaryFeatures, classes, 'zeros')
+    linear(depth + 1, 'shortcut.hidden', dictionaryFeatures, hiddenWidth, 'zeros')
+    linear(depth + 1, 'shortcut', hiddenWidth, classes, 'zeros')
   }
   linear(depth + 1, 'decoder.embedding', width, decoderWidth)
   add(depth + 1, 'decoder.mask', [decoderWidth], 'small')

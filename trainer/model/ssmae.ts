@@ -27,16 +27,21 @@ export class Ssmae {
     this.activation = activation
   }
 
-  /** Patches [B, N, P] → class logits [B, C], and the mean token [B, D], which says what kind of picture it is. */
+  /** Patches [B, N, P] → class logits [B, C] of the transformer and, where there is one, the shortcut beside it; and the mean token [B, D]. */
   classify(weights: Weights, patches: tf.Tensor3D): { logits: tf.Tensor2D; embedding: tf.Tensor2D } {
+    const { logits, embedding } = this.transform(weights, patches)
+    if (!('shortcut.weight' in weights)) return { logits, embedding }
+    return { logits: tf.add(logits, readShortcut(weights, described(weights, patches, this.preset))), embedding }
+  }
+
+  /** Patches [B, N, P] → the transformer's own class logits [B, C], and its mean token [B, D], which says what kind of picture it is. */
+  transform(weights: Weights, patches: tf.Tensor3D): { logits: tf.Tensor2D; embedding: tf.Tensor2D } {
     const { width } = this.preset
     const [batch, tokens] = patches.shape
     const places = tf.tensor3d(positions(this.preset, width), [1, tokens, width])
     const encoded = this.encode(weights, patches, tf.add(places, this.stemmed(weights, patches)))
     const embedding: tf.Tensor2D = tf.mean(tf.reshape(encoded, [tokens, batch, width]), 0)
-    const deep = 'readout.weight' in weights ? readByPlace(weights, encoded, tokens) : linear(weights, 'head', embedding)
-    if (!('shortcut.weight' in weights)) return { logits: deep, embedding }
-    return { logits: tf.add(deep, linear(weights, 'shortcut', described(weights, patches, this.preset))), embedding }
+    return { logits: 'readout.weight' in weights ? readByPlace(weights, encoded, tokens) : linear(weights, 'head', embedding), embedding }
   }
 
   /** Predicted pixels of the hidden patches [B, N − K, P]. */
@@ -80,6 +85,12 @@ export class Ssmae {
     for (let index = 0; index < depth; index++) x = block(weights, `encoder.${String(index)}`, x, { tokens, heads, activation })
     return layerNorm(x)
   }
+}
+
+/** Features of the dictionary [B, F] → logits [B, C], through one hidden layer, of which `kept` [B, H] takes a part while it is learned. */
+export function readShortcut(weights: Weights, features: tf.Tensor2D, kept?: tf.Tensor2D): tf.Tensor2D {
+  const hidden = tf.relu(linear(weights, 'shortcut.hidden', features))
+  return linear(weights, 'shortcut', kept ? tf.mul(hidden, kept) : hidden)
 }
 
 /** Tokens [N·B, D] → logits [B, C], each place by weights of its own: cameras stand still, so where something is seen tells what it is. */
