@@ -122,7 +122,7 @@ describe('the int8 model', () => {
       const pixels = new Uint8Array(Buffer.concat(images.slice(0, count)))
       const [expected, found] = [(await float.run(pixels)).logits, (await small.run(pixels)).logits]
       const { logits } = await other.run({ image: new web.Tensor('uint8', pixels, [count, 28, 28, 3]) })
-      expect(worstOf(expected, found)).toBeLessThan(0.1)
+      expect(worstOf(expected, found)).toBeLessThan(0.2)
       expect(worstOf(expected, found)).toBeGreaterThan(0)
       expect(worstOf(found, logits?.data as Float32Array)).toBeLessThan(0.05)
     }

@@ -14,7 +14,7 @@ import { shortcutLogits } from './shortcut.js'
 /** Shares that are compared. */
 const shares = Array.from({ length: 21 }, (_, index) => index / 20)
 /** Losses that differ by less are the same: then the smaller share is taken, 0 where the transformer has not learned yet. */
-const sameLoss = 1e-4
+const sameLoss = 1e-6
 
 /**
  * The share of `trained`, 0 to 1, in the mean of both logits [N][C] that makes the images likeliest, at the mean's best temperature (linear

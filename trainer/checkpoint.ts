@@ -6,14 +6,16 @@ import type { Engine } from './backend/choose.js'
 import type { GateLook } from './contract.js'
 import { readSafetensors, safetensorsMetadata, writeSafetensors } from './export/safetensors.js'
 import type { GateDecision } from './gate/pseudo-label-gate.js'
-import { stateParts, type StatePart } from './lanes/shared.js'
+import { mapParts, stateParts, type StatePart } from './lanes/shared.js'
+import type { Prepared } from './prepare.js'
 
 /** How far the training of a round is. Plain data. */
 export interface Progress {
   /** Steps taken, and pseudo-labels that counted in them. */
   steps: number
   used: number
-  /** Milliseconds of training so far, and of all of it; null: the round counts steps. */
+  /** Milliseconds of all that came before the training, of the training so far, and of all of it; null: the round counts steps. */
+  beforeMs: number
   spentMs: number
   wholeMs: number | null
   /** Share of the training (0 to 1) at which the gate looks next, and what it has seen. */
@@ -38,11 +40,14 @@ export interface Checkpoint {
   engine: Engine
   progress: Progress
   learner: LearnerState
+  /** What was known before; null: the recipe fits nothing before. */
+  prepared: Prepared | null
 }
 
 /** Counts up whenever a checkpoint of before means something else than one of now. */
 export const checkpointFormat = 4
 const fileName = 'checkpoint.safetensors'
+const preparedParts = ['dictionary', 'shortcut', 'words'] as const
 
 export class Checkpoints {
   private readonly path: string
@@ -60,26 +65,35 @@ export class Checkpoints {
       const file = await readFile(this.path)
       const { round, sha256, state } = safetensorsMetadata(file)
       const tensors = readSafetensors(file)
-      const parts = stateParts.map(part => tensors.get(part)?.data ?? new Float32Array())
-      if (round !== this.round || !state || hashOf(parts, state) !== sha256) return null
-      const { engine, progress, learner } = JSON.parse(state) as StoredState
-      const vectors = Object.fromEntries(stateParts.map((part, index) => [part, parts[index]])) as LearnerState['vectors']
-      return { engine, progress, learner: { ...learner, vectors } }
+      const vector = (name: string) => tensors.get(name)?.data ?? new Float32Array()
+      if (round !== this.round || !state || hashOf([...tensors.keys()].map(vector), state) !== sha256) return null
+      const { engine, progress, learner, prepared } = JSON.parse(state) as StoredState
+      return {
+        engine, progress, learner: { ...learner, vectors: mapParts(vector) },
+        prepared: prepared && { ...prepared, dictionary: vector('dictionary'), shortcut: vector('shortcut'), words: vector('words') },
+      }
     } catch {
       return null
     }
   }
 
   /** Replaces the former one once the new one is on the disk. Errors: what the disk says. */
-  async write({ engine, progress, learner: { vectors, ...learner } }: Checkpoint): Promise<void> {
-    const size = vectors.student.length
-    const flat = new Float32Array(stateParts.length * size)
-    const specs = stateParts.map((name, index) => {
-      flat.set(vectors[name], index * size)
-      return { name, shape: [size], offset: index * size, size }
+  async write({ engine, progress, learner: { vectors, ...learner }, prepared }: Checkpoint): Promise<void> {
+    const named = [
+      ...stateParts.map(name => [name, vectors[name]] as const),
+      ...prepared ? preparedParts.map(name => [name, prepared[name]] as const) : [],
+    ]
+    const flat = new Float32Array(named.reduce((sum, [, { length }]) => sum + length, 0))
+    let end = 0
+    const specs = named.map(([name, vector]) => {
+      flat.set(vector, end)
+      end += vector.length
+      return { name, shape: [vector.length], offset: end - vector.length, size: vector.length }
     })
-    const state = JSON.stringify({ engine, progress, learner } satisfies StoredState)
-    const sha256 = hashOf(stateParts.map(part => vectors[part]), state)
+    const state = JSON.stringify({
+      engine, progress, learner, prepared: prepared && { images: prepared.images, decision: prepared.decision },
+    } satisfies StoredState)
+    const sha256 = hashOf(named.map(([, vector]) => vector), state)
     const bytes = writeSafetensors({ specs }, flat, { round: this.round, sha256, state })
     const fresh = `${this.path}.new`
     try {
@@ -100,7 +114,10 @@ export class Checkpoints {
 }
 
 /** All of a checkpoint but the vectors. */
-type StoredState = Omit<Checkpoint, 'learner'> & { learner: Omit<LearnerState, 'vectors'> }
+type StoredState = Omit<Checkpoint, 'learner' | 'prepared'> & {
+  learner: Omit<LearnerState, 'vectors'>
+  prepared: Omit<Prepared, (typeof preparedParts)[number]> | null
+}
 
 function hashOf(vectors: readonly Float32Array[], state: string): string {
   const hash = createHash('sha256').update(state)

@@ -23,8 +23,8 @@ export interface LearnerOptions {
   labels: readonly number[]
   gate: readonly Uint8Array[]
   unlabeled: readonly Uint8Array[]
-  /** What is known of each of these images before: log-probabilities [images, C], flat; null: nothing. */
-  words: Float32Array | null
+  /** What is known of each of these images before: log-probabilities [images, C], flat; empty: nothing. */
+  words: Float32Array
 }
 
 export interface StepReport {
@@ -63,8 +63,8 @@ export class Learner {
     this.table = parameterTable(this.preset, options.classCount, options.recipe)
     const images = [...options.labeled, ...options.gate, ...options.unlabeled]
     const imageBytes = this.preset.size ** 2 * channels
-    this.buffers = allocate(this.table, options.lanes, images.length * imageBytes, options.words?.byteLength)
-    if (options.words) new Float32Array(this.buffers.words).set(options.words)
+    this.buffers = allocate(this.table, options.lanes, images.length * imageBytes, options.words.byteLength)
+    new Float32Array(this.buffers.words).set(options.words)
     const pixels = new Uint8Array(this.buffers.images)
     images.forEach((image, index) => { pixels.set(image, index * imageBytes) })
     initialise(this.table, this.student, Random.of(options.seed, 1))
@@ -180,7 +180,7 @@ export class Learner {
     const logits = await this.logitsOfGate({ view: 'weak', key: this.updates })
     return logits.map((row, place) => {
       const begin = (labeled.length + place) * classCount
-      return this.aligned(softmax(words ? row.map((value, label) => (words[begin + label] ?? 0) + teacherShare * value) : row))
+      return this.aligned(softmax(words.length ? row.map((value, label) => (words[begin + label] ?? 0) + teacherShare * value) : row))
     })
   }
 

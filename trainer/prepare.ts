@@ -23,12 +23,15 @@ const penalty = 1e-5
 const basis = { length: 256, images: 1500 }
 /** Frames that the second fit takes at most, evenly spaced: more say the same. */
 const mostFrames = 10_000
+
 export interface Prepared {
+  /** The images that it was made from, by their hash. */
+  images: string
   /** `dictionary.*` and `shortcut.*`, flat, as the parameter table has them. */
   dictionary: Float32Array
   shortcut: Float32Array
-  /** What classifier and neighbours say together of each image of the pool: log-probabilities [images, C], flat; null: no frames are asked about. */
-  words: Float32Array | null
+  /** What classifier and neighbours say together of each image of the pool: log-probabilities [images, C], flat; empty: no frames are asked about. */
+  words: Float32Array
   /** The look at the gate split that said whether frames may teach the classifier; null: none was taken. */
   decision: GateDecision | null
 }
@@ -46,7 +49,7 @@ export interface PrepareOptions {
 
 /** The same for the same images and options, unless time was short. Errors: what `signal` was aborted with. */
 export async function prepare(data: RoundImages, { recipe, preset, seed, gate, limitMs, signal }: PrepareOptions): Promise<Prepared> {
-  const { classes, labeled, unlabeled } = data
+  const { classes, labeled, unlabeled, sha256: hash } = data
   const options = { preset: presets[preset], signal }
   const dictionary = await learnDictionary({ ...options, images: [...labeled.pixels, ...unlabeled.pixels], seed })
   const describe = (images: readonly Uint8Array[], columns?: Float32Array) =>
@@ -56,7 +59,9 @@ export async function prepare(data: RoundImages, { recipe, preset, seed, gate, l
   const known = { features: await describe(labeled.pixels), targets: labels.map(label => certain(label, classes.length)) }
   const fit = (frames: Examples) => fitShortcut({ labeled: known, frames, prior, seed, limitMs, signal })
   const none = { features: new Float32Array(), targets: [] }
-  if (recipe.gate === 'never' || !hasFrames(data, preset)) return { dictionary, shortcut: await fit(none), words: null, decision: null }
+  if (recipe.gate === 'never' || !hasFrames(data, preset)) {
+    return { images: hash, dictionary, shortcut: await fit(none), words: new Float32Array(), decision: null }
+  }
 
   const images = [labeled, data.gate, unlabeled].flatMap(({ pixels }) => pixels)
   const targets = Float32Array.from(known.targets.flat())
@@ -77,7 +82,7 @@ export async function prepare(data: RoundImages, { recipe, preset, seed, gate, l
   const teaching = allowed.length < labels.length ? [] : allowed
   const frames = teaching.map(({ row }) => unlabeled.pixels[places[row] ?? 0] as Uint8Array)
   const shortcut = await fit({ features: await describe(frames), targets: teaching.map(({ target }) => target) })
-  return { dictionary, shortcut, words, decision }
+  return { images: hash, dictionary, shortcut, words, decision }
 
   async function heard(): Promise<Float32Array> {
     const sample = await describe(evenlySpaced(images.length, basis.images).map(place => images[place] as Uint8Array))

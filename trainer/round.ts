@@ -60,12 +60,15 @@ export async function runRound(spec: RoundSpec, { signal, onEvent, onPseudoLabel
     onEvent({ type: 'engine', ...engine, reason })
     enter('prepare')
     const limitMs = spec.minutes === null ? null : fitShare * spec.minutes * 60_000
-    const prepared = recipe.shortcut ? await prepare(data, { recipe, preset, seed: spec.seed, gate: unseenGate, limitMs, signal }) : null
+    const known = former?.prepared?.images === data.sha256 ? former.prepared : null
+    const prepared = recipe.shortcut
+      ? known ?? await prepare(data, { recipe, preset, seed: spec.seed, gate: unseenGate, limitMs, signal })
+      : null
     const learner = new Learner({
       preset: presets[spec.preset], recipe, seed: spec.seed, engine, lanes: lanesOn(engine, presets[spec.preset], spec.lanes),
       classCount: data.classes.length,
       labeled: data.labeled.pixels, labels: labelsOf(data.labeled.items, data.classes), gate: data.gate.pixels, unlabeled: data.unlabeled.pixels,
-      words: prepared?.words ?? null,
+      words: prepared?.words ?? new Float32Array(),
     })
     // Only the engine's own failures count against it: not a full disk, an unreadable file, or a round that was stopped.
     const blames = (cause: unknown) => !signal.aborted
@@ -75,7 +78,7 @@ export async function runRound(spec: RoundSpec, { signal, onEvent, onPseudoLabel
       const weights = champion && recipe.warmStart ? weightsFrom(champion, recipe, table) : null
       if (weights) await learner.adopt(weights)
       const trained = await teach({
-        spec, recipe, engine, learner, data, firstLook: prepared?.decision ?? null, startedAtMs, checkpoints, former, checkpointMs,
+        spec, recipe, engine, learner, data, prepared, startedAtMs, checkpoints, former, checkpointMs,
         signal, onEvent, onPseudoLabels,
       })
 
@@ -102,7 +105,7 @@ export async function runRound(spec: RoundSpec, { signal, onEvent, onPseudoLabel
         ...engine,
         data: {
           labeled: data.labeled.items.length, unlabeled: data.unlabeled.items.length, gate: data.gate.items.length,
-          promotion: spec.promotion.length, quarantined: data.unreadable.length, sha256: dataHash(data.labeled.pixels, data.unlabeled.pixels),
+          promotion: spec.promotion.length, quarantined: data.unreadable.length, sha256: data.sha256,
         },
         validation: metricsOf(logits.map(row => softmax(row, temperature)), gateLabels),
         temperature,
@@ -149,7 +152,7 @@ async function load(spec: RoundSpec, recipe: Recipe, { signal, onEvent }: RoundO
   if (gate.items.length === 0) {
     throw new RoundError('labels', 'no readable validation image: without them neither the gate nor the temperature can be trusted')
   }
-  return { classes, labeled, gate, unlabeled, unreadable }
+  return { classes, labeled, gate, unlabeled, unreadable, sha256: dataHash(labeled.pixels, unlabeled.pixels) }
 }
 
 interface Champion {

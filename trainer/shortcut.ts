@@ -15,7 +15,7 @@ import { rateAt } from './pace.js'
 const training = {
   /** Passes over all examples, and the fewest and the most steps that they may take. */
   passes: 30, leastSteps: 150, mostSteps: 1000,
-  /** Labels and frames in a step; without frames, labels take their place. */
+  /** Labels in a step, and frames where there are any. */
   labeled: 64, frames: 192,
   learningRate: 1e-3, weightDecay: 0.3, dropped: 0.5,
 } as const
@@ -45,9 +45,11 @@ export async function fitShortcut({ labeled, frames, prior, seed, limitMs, signa
   await useEngine(embedded)
   const classCount = prior.length
   const shapes = shapesOf(classCount)
-  const batch = training.labeled + training.frames
-  const gradient = jit<[tf.Tensor1D, tf.Tensor2D, tf.Tensor2D, tf.Tensor2D], tf.Tensor1D>((flat, features, targets, kept) => {
-    const loss = (...parts: tf.Tensor[]) => tf.mean<tf.Scalar>(crossEntropy(readShortcut(named(shapes, parts), tf.mul(features, scale), kept), targets))
+  const batch = training.labeled + (frames.targets.length ? training.frames : 0)
+  type Given = [flat: tf.Tensor1D, features: tf.Tensor2D, targets: tf.Tensor2D, kept: tf.Tensor2D]
+  const gradient = jit<Given, tf.Tensor1D>((flat, features, targets, kept) => {
+    const loss = (...parts: tf.Tensor[]) =>
+      tf.mean<tf.Scalar>(crossEntropy(readShortcut(named(shapes, parts), tf.mul(features, scale), kept), targets))
     return tf.concat1d(tf.grads(loss)(split(flat, shapes)).map(slope => tf.reshape(slope, [slope.size])))
   }, { name: 'shortcut', threads: availableParallelism() })
 
@@ -67,10 +69,10 @@ export async function fitShortcut({ labeled, frames, prior, seed, limitMs, signa
       wanted.set(target, row * classCount)
     })
     const kept = Float32Array.from({ length: batch * hiddenWidth }, () => (random.float() < training.dropped ? 0 : 1 / (1 - training.dropped)))
-    const given = [
+    const given: Given = [
       tf.tensor1d(flat), tf.tensor2d(inputs, [batch, dictionaryFeatures]), tf.tensor2d(wanted, [batch, classCount]),
       tf.tensor2d(kept, [batch, hiddenWidth]),
-    ] as const
+    ]
     const slope = await gradient(...given)
     const range = { start: 0, end: flat.length, rate: 1, decays: true, share: 1 }
     const task = { count, learningRate: training.learningRate * rateAt(fraction), weightDecay: training.weightDecay, teacherDecay: 0 }
@@ -145,6 +147,6 @@ function drawer({ labeled, frames, prior }: Pick<ShortcutExamples, 'labeled' | '
   }
   return () => [
     ...Array.from({ length: training.labeled }, () => rowOf(labeled, random.below(labeled.targets.length))),
-    ...Array.from({ length: training.frames }, ofFrames),
+    ...Array.from({ length: frames.targets.length ? training.frames : 0 }, ofFrames),
   ]
 }

@@ -7,7 +7,7 @@ import { closedGate, lookThroughGate, type GateDecision } from './gate/pseudo-la
 import type { Learner } from './learner.js'
 import { presets } from './model/presets.js'
 import { Pace, rateAt, type Phase } from './pace.js'
-import { hasFrames } from './prepare.js'
+import { hasFrames, type Prepared } from './prepare.js'
 import type { Recipe } from './recipe.js'
 import type { RoundImages, RoundOptions } from './round.js'
 
@@ -26,8 +26,8 @@ export interface Teaching {
   engine: Engine
   learner: Learner
   data: RoundImages
-  /** The gate's look at what was known before. */
-  firstLook: GateDecision | null
+  /** What was known before; null: nothing. */
+  prepared: Prepared | null
   startedAtMs: number
   checkpoints: Checkpoints
   /** Where the round was interrupted; null: it begins. */
@@ -43,7 +43,7 @@ export interface Teaching {
  * Errors: RangeError when a loss is no number, RoundError `out-of-time` for a round without a budget, what `signal` was aborted with.
  */
 export async function teach(teaching: Teaching) {
-  const { spec, recipe, engine, learner, data, firstLook, startedAtMs, checkpoints, former, checkpointMs } = teaching
+  const { spec, recipe, engine, learner, data, prepared, startedAtMs, checkpoints, former, checkpointMs } = teaching
   const { signal, onEvent, onPseudoLabels } = teaching
   const frames = hasFrames(data, spec.preset)
   const phases: Phase[] = [
@@ -52,16 +52,17 @@ export async function teach(teaching: Teaching) {
     { name: 'semi-supervised', share: frames ? recipe.phases.semiSupervised : 0 },
   ]
   const progress: Progress = {
-    steps: 0, used: 0, spentMs: 0, wholeMs: wholeMsOf(spec, startedAtMs), nextLook: 0, looks: [], decision: null,
+    steps: 0, used: 0, beforeMs: performance.now() - startedAtMs, spentMs: 0, wholeMs: wholeMsOf(spec, startedAtMs),
+    nextLook: 0, looks: [], decision: null,
   }
   if (former) {
     Object.assign(progress, former.progress)
     await learner.restore(former.learner)
     onEvent({ type: 'resumed', step: progress.steps })
-  } else if (firstLook) note(firstLook)
-  const spentBeforeMs = progress.spentMs
+  } else if (prepared?.decision) note(prepared.decision)
+  const spentBeforeMs = former ? progress.beforeMs + progress.spentMs : 0
   const nowMs = () => performance.now()
-  const pace = new Pace({ budget: budgetOf(spec, progress), phases, nowMs, spentMs: spentBeforeMs })
+  const pace = new Pace({ budget: budgetOf(spec, progress), phases, nowMs, spentMs: progress.spentMs })
   const gateLabels = labelsOf(data.gate.items, data.classes)
   const labelsBegin = pace.plan.find(({ phase }) => phase.name !== 'reconstruct')?.begins ?? 0
   const imagesPerStep = presets[spec.preset].labeled + (data.unlabeled.items.length ? presets[spec.preset].unlabeled : 0)
@@ -69,7 +70,7 @@ export async function teach(teaching: Teaching) {
   let keptAtMs = nowMs()
   const keep = async () => {
     keptAtMs = nowMs()
-    const state = { engine, progress: { ...progress, spentMs: pace.spentMs }, learner: await learner.snapshot() }
+    const state = { engine, progress: { ...progress, spentMs: pace.spentMs }, learner: await learner.snapshot(), prepared }
     await checkpoints.write(state).catch((cause: unknown) => {
       onEvent({ type: 'checkpoint-failed', step: progress.steps, reason: cause instanceof Error ? cause.message : String(cause) })
     })
