@@ -13,11 +13,11 @@ export interface Recipe {
   normalisedTarget: boolean
   /** Shares of the round's time: reconstruction alone, labels, labels and pseudo-labels. They sum to 1. */
   phases: { reconstruct: number; finetune: number; semiSupervised: number }
-  /** A linear classifier on gradient histograms beside the transformer, fitted to the labels first. */
+  /** A classifier on the dictionary beside the transformer, fitted before that learns: to labels, and to frames that the gate lets teach. */
   shortcut: boolean
   /**
-   * The nearest neighbours of an image have a say in its pseudo-label, half of it: labels spread over gradient histograms. Needs the shortcut,
-   * which is fitted again to the pseudo-labels that the gate lets through before anything else learns from them.
+   * The nearest neighbours of an image have a say in its pseudo-label, half of what is said before the transformer learns: labels spread
+   * over the graph of pictures that the dictionary describes alike. Needs the shortcut.
    */
   neighbours: boolean
   /** Convolutions beside the linear embedding of the patches. */
