@@ -1,7 +1,7 @@
 /**
  * How well it learns: method × labels a class × seed on Fashion-MNIST, with plain baselines beside:
  * `npm run bench:learning -- [--methods pawl,paper,…] [--per-class 10,60,100] [--seeds 1,2,3,4,5] [--minutes 15 | --steps N] [--validation 600]
- * [--without nothing,stem,…] [--results results.jsonl] [--choose] [--render] [--plot folder]`.
+ * [--frames N] [--without nothing,stem,…] [--results results.jsonl] [--choose] [--render] [--plot folder]`.
  *
  * Writes a JSON line a run and passes over the runs that are there already; one that is interrupted goes on from its checkpoint.
  * The 10,000 test images are opened once, at the end of a run; with `--choose` never, and the frames' own classes tell instead.
@@ -28,6 +28,7 @@ const { values } = parseArgs({
     minutes: { type: 'string', default: '15' },
     steps: { type: 'string' },
     validation: { type: 'string', default: '600' },
+    frames: { type: 'string' },
     without: { type: 'string', default: 'nothing' },
     results: { type: 'string', default: join(import.meta.dirname, 'learning', 'results.jsonl') },
     choose: { type: 'boolean', default: false },
@@ -39,10 +40,12 @@ const { values } = parseArgs({
 const wanted = names('methods', values.methods, [...methods, ...baselines])
 const budget = values.steps === undefined ? { minutes: number('minutes', values.minutes), steps: null } : { minutes: null, steps: number('steps', values.steps) }
 const without = names('without', values.without, Object.keys(ablations) as Ablation[])
-const common = { validation: number('validation', values.validation), choose: values.choose }
+const common = {
+  validation: number('validation', values.validation), frames: values.frames === undefined ? null : number('frames', values.frames), choose: values.choose,
+}
 const keys = numbers('per-class', values['per-class']).flatMap(perClass => numbers('seeds', values.seeds).flatMap(seed => wanted.flatMap(
   (method): RunKey[] => isBaseline(method)
-    ? [{ method, perClass, seed, minutes: null, steps: null, switches: {}, ...common }]
+    ? [{ method, perClass, seed, minutes: null, steps: null, switches: {}, ...common, frames: null }]
     : without.map(name => ({ method, perClass, seed, ...budget, switches: ablations[name], ...common })),
 )))
 

@@ -118,7 +118,7 @@ describe('shares of labels', () => {
 
   it('are compared seed by seed', () => {
     const run = (method: RunResult['method'], seed: number, framesAccuracy: number): RunResult => ({
-      method, seed, perClass: 60, switches: {}, ...length, accuracy: null, framesAccuracy, validationAccuracy: 0.1,
+      method, seed, perClass: 60, frames: null, switches: {}, ...length, accuracy: null, framesAccuracy, validationAccuracy: 0.1,
       seconds: 1, stepsTaken: 100, ece: 0, looks: [], pseudoLabels: [],
     })
     const [, , row] = gapsTable([run('supervised', 1, 0.6), run('supervised', 2, 0.7), run('paper', 1, 0.65), run('paper', 2, 0.73), run('paper', 3, 0.9)])

@@ -62,7 +62,7 @@ export function accuracySpec(results: readonly RunResult[]): TopLevelSpec {
 
 /** A curve for each method, length of its rounds and kind of images that it is measured on. */
 export function runCurves(results: readonly RunResult[]): Curve<RunResult>[] {
-  return curvesOf(results, { looks, kindOf: ({ method }) => method, parts: [measuredOn, lengthOf, validationOf] })
+  return curvesOf(results, { looks, kindOf: ({ method }) => method, parts: [measuredOn, lengthOf, validationOf, framesOf] })
 }
 
 /** A point for each number of labels; accuracies in per cent. */
@@ -103,6 +103,11 @@ function measuredOn({ accuracy, framesAccuracy }: RunResult): string {
 /** The length of a round; empty for a baseline, which ends by itself. */
 function lengthOf({ minutes, steps }: RunResult): string {
   return minutes !== null ? `${String(minutes)} min` : steps !== null ? `${String(steps)} steps` : ''
+}
+
+/** Empty where a round had all of them. */
+function framesOf({ frames }: RunResult): string {
+  return frames === null ? '' : `${String(frames)} frames`
 }
 
 function validationOf({ validation }: RunResult): string {

@@ -16,7 +16,7 @@ export function keysOf(
     & Pick<RunKey, 'steps' | 'minutes' | 'validation' | 'choose'>,
 ): RunKey[] {
   return percents.flatMap(labeled => seeds.flatMap(seed => methods.map((method): RunKey =>
-    ({ method, seed, perClass: Math.max(1, Math.round((labeled / 100) * perClassInAll)), switches: {}, ...rest }))))
+    ({ method, seed, frames: null, perClass: Math.max(1, Math.round((labeled / 100) * perClassInAll)), switches: {}, ...rest }))))
 }
 
 /** A row for each share of labels and length of the runs; gaps are those of the seeds that both methods have. */

@@ -27,6 +27,8 @@ export interface RunKey {
   minutes: number | null
   steps: number | null
   validation: number
+  /** The most that a round learns from; null: all photographs that are neither labeled nor validate. */
+  frames: number | null
   /** What is otherwise than the method says. */
   switches: Partial<Recipe>
   /** A run to choose by: the test images are not opened. */
@@ -62,7 +64,8 @@ export interface RunOptions {
 
 /** `folder` keeps what an interrupted run goes on from. */
 export async function run(key: RunKey, photographs: Photographs, { folder, say }: RunOptions): Promise<RunResult> {
-  const division = divided(photographs.train, key)
+  const { unlabeled, ...judged } = divided(photographs.train, key)
+  const division = { ...judged, unlabeled: unlabeled.slice(0, key.frames ?? undefined) }
   return key.method === 'logistic' || key.method === 'cnn'
     ? baseline(key.method, key, division, photographs)
     : round(key.method, key, division, photographs, { folder, say })

@@ -26,10 +26,10 @@ export async function runMissing(keys: readonly RunKey[], file: string): Promise
   return done
 }
 
-function nameOf({ method, perClass, seed, minutes, steps, validation, switches, choose }: RunKey): string {
+function nameOf({ method, perClass, seed, minutes, steps, validation, frames, switches, choose }: RunKey): string {
   const without = leftOut(switches)
   const length = minutes !== null ? `${String(minutes)} min` : steps !== null ? `${String(steps)} steps` : 'to its end'
-  return `${method}${without === null ? '' : ` without ${without}`} ${String(perClass)} a class, seed ${String(seed)}, ${length}, ${String(validation)} validation images${choose ? ', to choose by' : ''}`
+  return `${method}${without === null ? '' : ` without ${without}`} ${String(perClass)} a class, seed ${String(seed)}, ${length}, ${String(validation)} validation images${frames === null ? '' : `, ${String(frames)} frames`}${choose ? ', to choose by' : ''}`
 }
 
 function percent(share: number | null): string {

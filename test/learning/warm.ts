@@ -3,6 +3,7 @@ import { mkdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { LabeledImage } from '../../trainer/contract.js'
 import { Random } from '../../trainer/data/random.js'
+import type { Recipe } from '../../trainer/recipe.js'
 import { ordinary } from '../ordinary.js'
 import { divided, imageFolder } from './data.js'
 import { metricsOn, trained } from './run.js'
@@ -15,6 +16,8 @@ export interface WarmKey {
   perClass: number
   /** Of the champion and of the round. */
   steps: number
+  /** What is otherwise than the recipe says, in all of them. */
+  switches: Partial<Recipe>
 }
 
 export interface WarmResult extends WarmKey {
@@ -24,7 +27,7 @@ export interface WarmResult extends WarmKey {
 
 /** The champion learns from one half of the frames, the round from the other. */
 export async function warmUp(key: WarmKey, images: readonly LabeledImage[], say: (text: string) => void): Promise<WarmResult> {
-  const { seed, perClass, steps } = key
+  const { seed, perClass, steps, switches } = key
   const { unlabeled, ...labels } = divided(images, { seed, perClass, validation: 600 })
   const half = Math.floor(unlabeled.length / 2)
   const measured = unlabeled.slice(-5000)
@@ -33,7 +36,7 @@ export async function warmUp(key: WarmKey, images: readonly LabeledImage[], say:
     const out = join(place, name)
     await mkdir(out, { recursive: true })
     await trained({
-      ...ordinary, ...labels, ...(changes.labeled ? { labeled: changes.labeled } : {}), unlabeled: frames.map(({ path }) => path), out, seed, steps,
+      ...ordinary, ...labels, ...(changes.labeled ? { labeled: changes.labeled } : {}), unlabeled: frames.map(({ path }) => path), out, seed, steps, switches,
       champion: changes.champion === undefined ? null : { version: 1, folder: join(place, changes.champion) },
     }, () => undefined)
     const { accuracy } = await metricsOn(out, measured)
