@@ -92,7 +92,7 @@ describe('words', () => {
     const length = 30
     const basis = await basisOf(features, { length, seed: 1, signal })
     // A picture's nearest neighbour among 30 numbers is nearly always of its own class, as it is among all 3,136.
-    const few = await featuresOf(pixels, { preset, dictionary, basis, signal })
+    const few = await featuresOf(pixels, { preset, dictionary, columns: basis, signal })
     const agreeing = (rows: Float32Array, size: number) => truth.filter((label, row) => {
       const distances = truth.map((_, other) => (other === row ? Infinity
         : rows.subarray(row * size, (row + 1) * size).reduce((sum, value, at) => sum + (value - rows[other * size + at]!) ** 2, 0)))
@@ -170,12 +170,13 @@ describe('what frames teach', () => {
 
   it('is the judge\'s sharpened word of all frames', () => {
     const taught = whatFramesTeach(judged, decision(0.8, [1, 1]), { softTargets: true })
-    expect(taught.map(({ row }) => row)).toEqual([0, 1, 2])
+    expect(taught.map(({ row, sure }) => [row, sure])).toEqual([[0, true], [1, false], [2, true]])
     expect(taught[1]!.target[0]).toBeCloseTo(0.36 / (0.36 + 0.16), 9)
   })
 
   it('is the class of the surest ones where targets are hard', () => {
-    expect(whatFramesTeach(judged, decision(0.8, [1, 1]), { softTargets: false })).toEqual([{ row: 0, target: [1, 0] }, { row: 2, target: [0, 1] }])
+    expect(whatFramesTeach(judged, decision(0.8, [1, 1]), { softTargets: false }))
+      .toEqual([{ row: 0, target: [1, 0], sure: true }, { row: 2, target: [0, 1], sure: true }])
   })
 
   it('is nothing of a vetoed class', () => {

@@ -145,7 +145,7 @@ function smallBatch(maskRatio: number): Batch {
     targets: tf.tensor2d([[1, 0, 0], [0, 0.3, 0.7]]),
     weak: draw([small.unlabeled, tokens, pixels], 4) as tf.Tensor3D,
     strong: draw([small.unlabeled, tokens, pixels], 5) as tf.Tensor3D,
-    words: tf.logSoftmax(draw([small.unlabeled, 3], 6)) as tf.Tensor2D,
+    beliefs: tf.logSoftmax(draw([small.unlabeled, 3], 6)) as tf.Tensor2D,
   }
 }
 

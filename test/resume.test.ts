@@ -56,20 +56,29 @@ const resumedAt = async (name: string, changes: Partial<RoundSpec> = {}) => {
   const { card } = await run(name, changes, event => { events.push(event) })
   expect(card.steps).toBe(changes.steps ?? steps)
   const first = events.find(event => event.type === 'progress')
-  return { card, at: events.find(event => event.type === 'resumed')?.step ?? null, firstStep: first?.step, phases: events.flatMap(event => (event.type === 'phase' ? [event.phase] : [])) }
+  const step0 = events.filter(event => event.type === 'gate' && event.look.step === 0).length
+  return { card, preparedAnew: step0 > 0, at: events.find(event => event.type === 'resumed')?.step ?? null, firstStep: first?.step, phases: events.flatMap(event => (event.type === 'phase' ? [event.phase] : [])) }
 }
 
 describe('a round that is interrupted', () => {
   it.each([[2, 'reconstruct'], [6, 'semi-supervised'], [10, 'semi-supervised']] as const)('by kill -9 after step %i (%s) gives the same weights to the byte', async (step, phase) => {
     const name = `killed-${String(step)}`
     await killedAfter(step, name)
-    const { card, at, firstStep, phases } = await resumedAt(name)
+    const { card, at, firstStep, phases, preparedAnew } = await resumedAt(name)
     // The step that the signal came in is lost at most.
     expect([step - 1, step, step + 1]).toContain(at)
     expect(firstStep).toBe((at ?? 0) + 1)
-    expect(phases.slice(0, 3)).toEqual(['load', 'prepare', phase])
+    expect([phases.slice(0, 3), preparedAnew]).toEqual([['load', 'prepare', phase], false])
     expect(card.files).toEqual(expected)
     expect(await readdir(join(folder, name))).toEqual(['card.json', 'model.onnx', 'weights.safetensors'])
+  }, 60_000)
+
+  it('before its first step has not lost what was prepared', async () => {
+    const controller = new AbortController()
+    const stopped = run('early', {}, event => { if (event.type === 'phase' && event.phase === 'reconstruct') controller.abort() }, controller.signal)
+    await expect(stopped).rejects.toMatchObject({ reason: 'stopped' })
+    const { card, at, preparedAnew } = await resumedAt('early')
+    expect([at, preparedAnew, card.files]).toEqual([0, false, expected])
   }, 60_000)
 
   it('because it is told to stop goes on where it stopped', async () => {
@@ -93,8 +102,10 @@ describe('a round that is interrupted', () => {
 
   it('goes on with the frames that are left where some are gone', async () => {
     await killedAfter(2, 'fewer')
-    const { at } = await resumedAt('fewer', { unlabeled: spec.unlabeled.slice(3) })
+    const { at, card, preparedAnew } = await resumedAt('fewer', { unlabeled: spec.unlabeled.slice(3) })
     expect([1, 2, 3]).toContain(at)
+    // The gate is not asked again about what it let teach.
+    expect([preparedAnew, card.gate.filter(({ step }) => step === 0).length, card.data.unlabeled]).toEqual([false, 1, spec.unlabeled.length - 3])
   }, 60_000)
 
   it('has used no more of its minutes than it was given, and uses the rest', async () => {
@@ -115,10 +126,10 @@ describe('a round that is interrupted', () => {
     await mkdir(inTheWay, { recursive: true })
     const problems: RoundEvent[] = []
     const { card } = await run('full', {}, event => {
-      if (event.type === 'checkpoint-failed' && problems.push(event) === steps) rmdirSync(inTheWay)
+      if (event.type === 'checkpoint-failed' && problems.push(event) === steps + 1) rmdirSync(inTheWay)
     })
     expect(card.files).toEqual(expected)
-    expect(problems).toHaveLength(steps)
-    expect(problems[0]).toMatchObject({ step: 1, reason: expect.stringContaining('EISDIR') as string })
+    expect(problems).toHaveLength(steps + 1)
+    expect(problems[0]).toMatchObject({ step: 0, reason: expect.stringContaining('EISDIR') as string })
   }, 60_000)
 })

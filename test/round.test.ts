@@ -11,7 +11,7 @@ import {
   decodeImage, metricsOf, ModelFile, presets, train, type LabeledImage, type MethodName, type RoundEvent, type RoundResult, type RoundSpec,
 } from '../trainer/index.js'
 import { readSafetensors } from '../trainer/export/safetensors.js'
-import { parameterTable } from '../trainer/model/parameters.js'
+import { modelTable } from '../trainer/model/parameters.js'
 import { recipes } from '../trainer/recipe.js'
 import type { RoundOptions } from '../trainer/round.js'
 import { ordinary } from './ordinary.js'
@@ -91,11 +91,17 @@ describe('round', () => {
     expect(card).toMatchObject({ method: 'pawl', preset: 'nano', seed: 5, steps: 8, classes, parent: null, recipe: { ...recipes.pawl } })
     for (const name of ['model.onnx', 'weights.safetensors'] as const) expect(card.files[name]).toBe(await sha256(join(out, name)))
     expect(card.validation).toMatchObject({ images: 18, accuracy: card.validation.correct / 18 })
+    expect(card.trainedShare).toBeGreaterThanOrEqual(0)
+    // The weights that were balanced are those of the file: what the card says of the gate images is what the file says of them.
+    const model = await ModelFile.open(await readFile(join(out, 'model.onnx')))
+    const rows = await Promise.all(data.gate.map(async ({ path }) => [...(await model.run(await decodeImage(path, 28))).probabilities]))
+    const { nll, correct } = metricsOf(rows, data.gate.map(({ label }) => classes.indexOf(label)))
+    expect([Math.abs(nll - card.validation.nll) < 1e-3, correct]).toEqual([true, card.validation.correct])
   })
 
   it('writes weights that other programs can read: every name, shape and number', async () => {
     const tensors = await weightsIn(out)
-    const { specs, size } = parameterTable(presets.nano, classes.length, recipes.pawl)
+    const { specs, size } = modelTable(presets.nano, classes.length, recipes.pawl)
     expect([...tensors].map(([name, { shape }]) => [name, shape])).toEqual(specs.map(({ name, shape }) => [name, shape]))
     expect([...tensors.values()].reduce((sum, { data: values }) => sum + values.length, 0)).toBe(size)
     expect([...tensors.values()].every(({ data: values }) => values.every(Number.isFinite))).toBe(true)
@@ -156,6 +162,15 @@ describe('round', () => {
     expect(evidence.champion).toEqual(result.evidence.challenger)
     expect(evidence.challenger.predicted).toHaveLength(18)
     expect(card.files['weights.safetensors']).not.toBe(result.card.files['weights.safetensors'])
+  })
+
+  it('takes what a champion without a shortcut has', async () => {
+    await round('transformer', { steps: 1, seed: 78, method: 'supervised' })
+    await round('third', { steps: 1, seed: 79, champion: { version: 5, folder: join(folder, 'transformer') } })
+    const [before, after] = [await weightsIn(join(folder, 'transformer')), await weightsIn(join(folder, 'third'))]
+    expect([before.has('shortcut.weight'), after.has('shortcut.weight')]).toEqual([false, true])
+    const moved = after.get('embedding.weight')?.data.map((value, index) => Math.abs(value - (before.get('embedding.weight')?.data[index] ?? NaN))) ?? [NaN]
+    expect(Math.max(...moved)).toBeLessThan(2e-3)
   })
 
   it('lets no pseudo-label count when told so, and learns from labels and reconstruction all the same', async () => {

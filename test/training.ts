@@ -50,7 +50,7 @@ export async function trainOn(where: 'cpu' | 'webgpu' | 'shared', preset: Preset
   const state = where === 'shared' ? new SharedState(table, buffers, 0, 1) : new DeviceState(table, buffers)
   const step = jit(stepFunction(new Ssmae(preset, recipe), table, recipe, branches), { name: 'step', threads: 1 })
   const ids = Array.from({ length: images }, (_, index) => index)
-  const words = new Float32Array(images * classCount).fill(-1)
+  const beliefs = new Float32Array(images * classCount).fill(-1)
   const pool = new ImagePool(pixels, preset.size ** 2 * channels)
   const training: Training = { losses: [], weights: student, start: student.slice(), tensors: [], resident: false }
   for (let count = 1; count <= steps; count++) {
@@ -58,7 +58,7 @@ export async function trainOn(where: 'cpu' | 'webgpu' | 'shared', preset: Preset
       step: count, firstLabeled: 0, firstUnlabeled: 0, labeled: ids.slice(0, preset.labeled),
       classes: ids.slice(0, preset.labeled).map(id => id % classCount), unlabeled: ids.slice(preset.labeled),
     }
-    const arrays = makeBatch({ preset, recipe, seed: 1, classCount, pool, words }, share, branches)
+    const arrays = makeBatch({ preset, recipe, seed: 1, classCount, pool, beliefs }, share, branches)
     const control = controlOf({ threshold: 0, classWeights: [1, 1, 1], alignment: [1, 1, 1], unlabeledWeight: 1 })
     const inputs = [batchOf(arrays, preset, recipe, classCount), control] as const
     const { gradient, losses, assigned, classMix } = await step(state.weights('student'), state.weights('teacher'), ...inputs)

@@ -6,6 +6,7 @@ import type { PresetName } from './contract.js'
 import { fitTemperature, labelsOf, meanNll } from './evidence.js'
 import { featuresOf } from './features.js'
 import type { Learner } from './learner.js'
+import { partOf, type ParameterTable } from './model/parameters.js'
 import { presets } from './model/presets.js'
 import type { Prepared } from './prepare.js'
 import type { RoundImages } from './round.js'
@@ -29,25 +30,38 @@ export function likeliestShare(fitted: readonly (readonly number[])[], trained: 
   return shares.find((_, index) => (losses[index] ?? 0) <= least + sameLoss) ?? 1
 }
 
+export interface BalanceOptions {
+  /** Of the whole model. */
+  table: ParameterTable
+  data: RoundImages
+  preset: PresetName
+  prepared: Prepared | null
+  signal: AbortSignal
+}
+
 /**
- * Makes the learner's model the likeliest mean of the transformer and what was fitted. Gives the transformer's share, null where it stands alone,
- * and the model's logits on the gate split [N][C]. Errors: what `signal` was aborted with.
+ * The likeliest mean of the transformer and what was fitted: the transformer's share, null where it stands alone, the model's weights in the order
+ * of its table, and its logits on the gate split [N][C]. Errors: what `signal` was aborted with.
  */
 export async function balance(
-  learner: Learner,
-  { data: { gate, classes }, preset, prepared, signal }: { data: RoundImages; preset: PresetName; prepared: Prepared | null; signal: AbortSignal },
-): Promise<{ trainedShare: number | null; logits: number[][] }> {
+  learner: Learner, { table, data: { gate, classes }, preset, prepared, signal }: BalanceOptions,
+): Promise<{ trainedShare: number | null; weights: Float32Array; logits: number[][] }> {
   const trained = await learner.logitsOfGate()
-  if (!prepared) return { trainedShare: null, logits: trained }
+  const transformer = await learner.result()
+  if (!prepared) return { trainedShare: null, weights: transformer, logits: trained }
   const { dictionary, shortcut } = prepared
   const features = await featuresOf(gate.pixels, { preset: presets[preset], dictionary, signal })
   const fitted = await shortcutLogits(shortcut, features, classes.length)
   const trainedShare = likeliestShare(fitted, trained, labelsOf(gate.items, classes))
-  await learner.set('dictionary.', dictionary)
-  await learner.set('shortcut.', shortcut)
-  for (const name of ['shortcut.weight', 'shortcut.bias']) await learner.set(name, learner.get(name).map(value => (1 - trainedShare) * value))
-  await learner.set('head.', learner.get('head.').map(value => trainedShare * value))
-  return { trainedShare, logits: meanOf(fitted, trained, trainedShare) }
+  const weights = new Float32Array(table.size)
+  weights.set(transformer)
+  partOf(table, weights, 'dictionary.').set(dictionary)
+  partOf(table, weights, 'shortcut.').set(shortcut)
+  for (const [name, share] of [['head.', trainedShare], ['shortcut.weight', 1 - trainedShare], ['shortcut.bias', 1 - trainedShare]] as const) {
+    const part = partOf(table, weights, name)
+    part.set(part.map(value => share * value))
+  }
+  return { trainedShare, weights, logits: meanOf(fitted, trained, trainedShare) }
 }
 
 function meanOf(fitted: readonly (readonly number[])[], trained: readonly (readonly number[])[], share: number): number[][] {

@@ -4,6 +4,7 @@ import { CholeskyDecomposition, inverse, Matrix } from 'ml-matrix'
 import * as tf from './backend/tf.js'
 import { embedded, useEngine } from './backend/choose.js'
 import { jit } from './backend/jit.js'
+import { deviationsOf, meansOf } from './columns.js'
 import { Random } from './data/random.js'
 import { dictionaryFeatures } from './model/dictionary.js'
 
@@ -22,10 +23,15 @@ export async function basisOf(
 ): Promise<Float32Array> {
   await useEngine(embedded)
   const count = features.length / dictionaryFeatures
-  const deviations = deviationsOf(features)
-  const { scaled } = deviations
+  const [means, raw] = [meansOf(features, dictionaryFeatures), deviationsOf(features, dictionaryFeatures)]
+  const least = (steady * raw.reduce((sum, value) => sum + value, 0)) / dictionaryFeatures
+  const deviations = raw.map(value => Math.max(value + least, 1e-12))
+  const scaled = features.map((value, index) => {
+    const feature = index % dictionaryFeatures
+    return (value - (means[feature] ?? 0)) / (deviations[feature] ?? 1)
+  })
   const rows = tf.tensor2d(scaled, [count, dictionaryFeatures])
-  const turn = jit<[tf.Tensor2D], tf.Tensor2D>(
+  await using turn = jit<[tf.Tensor2D], tf.Tensor2D>(
     columns => tf.matMul(rows, tf.matMul(rows, columns), true, false), { name: 'basis', threads: availableParallelism() })
   const random = Random.of(seed, 7)
   let columns = orthonormal(Float32Array.from({ length: dictionaryFeatures * length }, () => random.normal()), length)
@@ -37,24 +43,7 @@ export async function basisOf(
     tf.dispose([given, turned])
   }
   rows.dispose()
-  await turn.release()
-  return columns.map((value, index) => value / (deviations.of[Math.floor(index / length)] ?? 1))
-}
-
-/** Features less their mean at unit variance [n, F], flat, and by what each was divided [F]. */
-function deviationsOf(features: Float32Array): { of: Float64Array; scaled: Float32Array } {
-  const count = features.length / dictionaryFeatures
-  const sumsOf = (values: Float32Array, term: (value: number) => number) => {
-    const sums = new Float64Array(dictionaryFeatures)
-    values.forEach((value, index) => { sums[index % dictionaryFeatures] = (sums[index % dictionaryFeatures] ?? 0) + term(value) })
-    return sums
-  }
-  const means = sumsOf(features, value => value).map(sum => sum / count)
-  const apart = features.map((value, index) => value - (means[index % dictionaryFeatures] ?? 0))
-  const raw = sumsOf(apart, value => value * value).map(sum => Math.sqrt(sum / count))
-  const least = (steady * raw.reduce((sum, value) => sum + value, 0)) / dictionaryFeatures
-  const of = raw.map(value => Math.max(value + least, 1e-12))
-  return { of, scaled: apart.map((value, index) => value / (of[index % dictionaryFeatures] ?? 1)) }
+  return columns.map((value, index) => value / (deviations[Math.floor(index / length)] ?? 1))
 }
 
 /** Columns [F, length], flat, that span the same and are orthonormal, by the Cholesky factor of their products. */

@@ -12,7 +12,7 @@ import { Lanes, lanesOn } from './lanes/lanes.js'
 import { allocate } from './lanes/shared.js'
 import { chooseEngine } from './engines.js'
 import { exportClassifier } from './export/onnx.js'
-import { initialise, parameterTable } from './model/parameters.js'
+import { initialise, modelTable, parameterTable } from './model/parameters.js'
 import { channels, flopsOfStep, presets, type Preset } from './model/presets.js'
 import { Ssmae } from './model/ssmae.js'
 import { plain, recipes, type Recipe } from './recipe.js'
@@ -155,7 +155,7 @@ export async function timeSteps({ preset, engine, lanes: count, switches, repeat
 export async function untrainedModel(name: PresetName): Promise<Uint8Array> {
   await useEngine(embedded)
   const recipe = recipes.pawl
-  const table = parameterTable(presets[name], classCount, recipe)
+  const table = modelTable(presets[name], classCount, recipe)
   const flat = new Float32Array(table.size)
   initialise(table, flat, Random.of(0))
   const weights = Object.fromEntries(table.specs.map(spec => [spec.name, tf.tensor(flat.subarray(spec.offset, spec.offset + spec.size), spec.shape)]))

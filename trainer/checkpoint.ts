@@ -45,9 +45,9 @@ export interface Checkpoint {
 }
 
 /** Counts up whenever a checkpoint of before means something else than one of now. */
-export const checkpointFormat = 4
+export const checkpointFormat = 5
 const fileName = 'checkpoint.safetensors'
-const preparedParts = ['dictionary', 'shortcut', 'words'] as const
+const preparedParts = ['dictionary', 'shortcut', 'beliefs'] as const
 
 export class Checkpoints {
   private readonly path: string
@@ -70,7 +70,7 @@ export class Checkpoints {
       const { engine, progress, learner, prepared } = JSON.parse(state) as StoredState
       return {
         engine, progress, learner: { ...learner, vectors: mapParts(vector) },
-        prepared: prepared && { ...prepared, dictionary: vector('dictionary'), shortcut: vector('shortcut'), words: vector('words') },
+        prepared: prepared && { ...prepared, dictionary: vector('dictionary'), shortcut: vector('shortcut'), beliefs: vector('beliefs') },
       }
     } catch {
       return null
@@ -91,7 +91,7 @@ export class Checkpoints {
       return { name, shape: [vector.length], offset: end - vector.length, size: vector.length }
     })
     const state = JSON.stringify({
-      engine, progress, learner, prepared: prepared && { images: prepared.images, decision: prepared.decision },
+      engine, progress, learner, prepared: prepared && { frames: prepared.frames, decision: prepared.decision, taught: prepared.taught },
     } satisfies StoredState)
     const sha256 = hashOf(named.map(([, vector]) => vector), state)
     const bytes = writeSafetensors({ specs }, flat, { round: this.round, sha256, state })

@@ -23,7 +23,7 @@ export interface RoundSpec {
   labeled: LabeledImage[]
   /** Frames nobody labeled. */
   unlabeled: string[]
-  /** Validation for the pseudo-label gate and the temperature; looked at often, never trained on. */
+  /** Validation for the pseudo-label gate, the temperature and the transformer's share; looked at often, never trained on. */
   gate: LabeledImage[]
   /** Validation for the promotion gate; opened once, at the end. Never trained on. */
   promotion: LabeledImage[]
@@ -136,9 +136,10 @@ export interface ModelCard {
   /** On the gate split, after temperature. */
   validation: Metrics
   temperature: number
-  /** How much the trained model counts against the linear classifier as it was fitted, 0 to 1; null or absent: it is alone. */
+  /** How much the transformer counts against the shortcut beside it, 0 to 1; null or absent: it is alone. */
   trainedShare?: number | null | undefined
-  pseudoLabels: { used: number; gateOpenings: number; lastThreshold: number | null; precisionLowerBound: number }
+  /** `used` in steps of the transformer; `taught` the shortcut (cards of before do not tell). */
+  pseudoLabels: { used: number; taught?: number | undefined; gateOpenings: number; lastThreshold: number | null; precisionLowerBound: number }
   gate: GateLook[]
   parent: { version: number; sha256: string } | null
   files: { 'model.onnx': string; 'weights.safetensors': string }

@@ -1,15 +1,17 @@
 /** Learns the words of the dictionary from pictures that nobody labeled: windows at even contrast, whitened, and their k means. */
+import { setImmediate as others } from 'node:timers/promises'
 import { CholeskyDecomposition, inverse, Matrix } from 'ml-matrix'
 import type * as tf from './backend/tf.js'
 import { embedded, useEngine } from './backend/choose.js'
 import { jit } from './backend/jit.js'
+import { deviationsOf } from './columns.js'
 import { Random } from './data/random.js'
 import { featuresOf, inChunks } from './features.js'
 import { dictionaryFeatures, flatVariance, pictures, pictureSide, wordCount, wordSide } from './model/dictionary.js'
 import type { Preset } from './model/presets.js'
 
 const learning = {
-  /** Pictures that windows are taken from, and windows of each. */
+  /** Pictures that windows are taken from at random, and how many windows there are for each. */
   pictures: 1500,
   windows: 20,
   /** Deviation below which a window shows nothing, where the brightness ranges over 4. */
@@ -17,6 +19,8 @@ const learning = {
   /** Added to the variances before whitening: faint directions are mostly noise. */
   noise: 0.1,
   rounds: 15,
+  /** Share of the mean deviation that a word has at least: one that is hardly ever seen must not shout when it is. */
+  steady: 0.1,
 } as const
 
 const pixels = wordSide ** 2
@@ -45,22 +49,21 @@ export async function learnDictionary({ images, preset, seed, signal }: Dictiona
   const covariance = centred.transpose().mmul(centred).div(centred.rows).add(Matrix.eye(pixels).mul(learning.noise))
   // Distances are the same under every square root of the inverse.
   const whitening = inverse(new CholeskyDecomposition(covariance).lowerTriangularMatrix)
-  const words = kMeans(centred.mmul(whitening.transpose()), random, signal)
+  const words = await kMeans(centred.mmul(whitening.transpose()), random, signal)
   const flat = nearness(words, whitening, mean)
 
   const features = await featuresOf(sample, { preset, dictionary: flat, signal })
-  const deviations = deviationsOf(features)
+  const deviations = deviationsOf(features, wordCount)
+  const least = learning.steady * (deviations.reduce((sum, value) => sum + value, 0) / wordCount) + 1e-6
   const length = Math.sqrt(dictionaryFeatures)
-  return flat.map((value, index) => value / (length * Math.max(deviations[index % wordCount] ?? 0, 1e-6)))
+  return flat.map((value, index) => value / (length * Math.max(deviations[index % wordCount] ?? 0, least)))
 }
 
 /** Grey pictures [n, 28, 28], flat. */
 async function picturesOf(images: readonly Uint8Array[], preset: Preset, signal: AbortSignal): Promise<Float32Array> {
   await useEngine(embedded)
-  const shrink = jit<[tf.Tensor3D], tf.Tensor3D>(patches => pictures(patches, preset), { name: 'pictures', threads: 1 })
-  const all = await inChunks(images, { preset, length: pictureSide ** 2, signal }, shrink)
-  await shrink.release()
-  return all
+  await using shrink = jit<[tf.Tensor3D], tf.Tensor3D>(patches => pictures(patches, preset), { name: 'pictures', threads: 1 })
+  return await inChunks(images, { preset, length: pictureSide ** 2, signal }, shrink)
 }
 
 /** Windows at random places [n, pixels]. */
@@ -83,10 +86,11 @@ function contrasted(windows: Matrix): Matrix {
 }
 
 /** Lloyd's algorithm from random rows [n, D]; a mean that no row is nearest to stays. Gives [words, D]. */
-function kMeans(rows: Matrix, random: Random, signal: AbortSignal): Matrix {
+async function kMeans(rows: Matrix, random: Random, signal: AbortSignal): Promise<Matrix> {
   const points = rows.to2DArray().map(row => Float64Array.from(row))
   let means = Array.from({ length: wordCount }, () => points[random.below(points.length)] as Float64Array)
   for (let round = 0; round < learning.rounds; round++) {
+    await others()
     signal.throwIfAborted()
     const sums = means.map(({ length }) => new Float64Array(length))
     const counts = new Array<number>(wordCount).fill(0)
@@ -127,16 +131,4 @@ function nearness(words: Matrix, whitening: Matrix, mean: readonly number[]): Fl
     flat[pixels * wordCount + word] = square - (squares[word] ?? 0) - shift
   })
   return flat
-}
-
-/** Of each word over all images and cells [words]. */
-function deviationsOf(features: Float32Array): number[] {
-  const [sums, squares] = [new Array<number>(wordCount).fill(0), new Array<number>(wordCount).fill(0)]
-  features.forEach((value, index) => {
-    const word = index % wordCount
-    sums[word] = (sums[word] ?? 0) + value
-    squares[word] = (squares[word] ?? 0) + value * value
-  })
-  const count = features.length / wordCount
-  return sums.map((sum, word) => Math.sqrt(Math.max((squares[word] ?? 0) / count - (sum / count) ** 2, 0)))
 }

@@ -52,13 +52,15 @@ export function calibrationError(confidences: readonly number[], right: readonly
   return confidences.length ? bins.reduce((sum, bin) => sum + Math.abs(bin.confidence - bin.correct), 0) / confidences.length : 0
 }
 
-/** Mean negative log-likelihood of the labels by logits [N][C], in nats. */
+/** Mean negative log-likelihood of the labels by logits [N][C], in nats; of images whose class the model does not know (−1) they tell nothing. */
 export function meanNll(logits: readonly (readonly number[])[], labels: readonly number[], temperature: number): number {
-  return mean(logits.map((row, index) => {
+  return mean(logits.flatMap((row, index) => {
+    const own = row[labels[index] ?? -1]
+    if (own === undefined) return []
     const scaled = row.map(value => value / temperature)
     const top = Math.max(...scaled)
     const sum = scaled.reduce((total, value) => total + Math.exp(value - top), 0)
-    return top + Math.log(sum) - (scaled[labels[index] ?? 0] ?? 0)
+    return [top + Math.log(sum) - own / temperature]
   }))
 }
 

@@ -16,27 +16,30 @@ export interface FeatureOptions {
   /** `dictionary.weight` and `dictionary.bias`, flat. */
   dictionary: Float32Array
   /** What the features are multiplied with [F, D], flat; absent: nothing. */
-  basis?: Float32Array
+  columns?: Float32Array | undefined
   signal: AbortSignal
 }
 
-/** Features [n, F], or [n, D] in a basis, flat, of the images, uint8 [S, S, 3] each. Errors: what `signal` was aborted with. */
-export async function featuresOf(images: readonly Uint8Array[], { preset, dictionary, basis, signal }: FeatureOptions): Promise<Float32Array> {
+/**
+ * Features [n, F], flat, or their products with the columns [n, D], of the images, uint8 [S, S, 3] each. Errors: what `signal` was aborted
+ * with.
+ */
+export async function featuresOf(images: readonly Uint8Array[], options: FeatureOptions): Promise<Float32Array> {
+  const { preset, dictionary, columns: given, signal } = options
   await useEngine(embedded)
   const split = wordSide ** 2 * wordCount
   const weights = {
     'dictionary.weight': tf.tensor4d(dictionary.subarray(0, split), [wordSide, wordSide, 1, wordCount]),
     'dictionary.bias': tf.tensor1d(dictionary.subarray(split)),
   }
-  const length = basis ? basis.length / dictionaryFeatures : dictionaryFeatures
-  const columns = basis && tf.tensor2d(basis, [dictionaryFeatures, length])
-  const extract = jit<[tf.Tensor3D], tf.Tensor2D>(patches => {
+  const length = given ? given.length / dictionaryFeatures : dictionaryFeatures
+  const columns = given && tf.tensor2d(given, [dictionaryFeatures, length])
+  await using extract = jit<[tf.Tensor3D], tf.Tensor2D>(patches => {
     const features = described(weights, patches, preset)
     return columns ? tf.matMul(features, columns) : features
   }, { name: 'features', threads: availableParallelism() })
   const features = await inChunks(images, { preset, length, signal }, extract)
   tf.dispose([weights, columns ?? []] as tf.TensorContainer)
-  await extract.release()
   return features
 }
 

@@ -5,7 +5,7 @@ import { priorOf, softmax } from './evidence.js'
 import { Lanes } from './lanes/lanes.js'
 import { allocate, mapParts, type SharedBuffers } from './lanes/shared.js'
 import { Random } from './data/random.js'
-import { initialise, parameterTable, partOf, type ParameterTable } from './model/parameters.js'
+import { initialise, parameterTable, type ParameterTable } from './model/parameters.js'
 import { channels, type Preset } from './model/presets.js'
 import type { Recipe } from './recipe.js'
 import { teacherShare, type Branches } from './step.js'
@@ -24,7 +24,7 @@ export interface LearnerOptions {
   gate: readonly Uint8Array[]
   unlabeled: readonly Uint8Array[]
   /** What is known of each of these images before: log-probabilities [images, C], flat; empty: nothing. */
-  words: Float32Array
+  beliefs: Float32Array
 }
 
 export interface StepReport {
@@ -45,6 +45,7 @@ export interface Permission {
 const classMixMemory = 50
 
 export class Learner {
+  /** Of the transformer. */
   readonly table: ParameterTable
   private readonly options: LearnerOptions
   private readonly preset: Preset
@@ -52,7 +53,7 @@ export class Learner {
   private readonly lanes: Lanes
   private readonly order: { labeled: Shuffled; unlabeled: Shuffled }
   /** The share that each class has among the labels [C], smoothed. */
-  readonly prior: readonly number[]
+  private readonly prior: readonly number[]
   private classMix: number[]
   /** Steps taken. */
   private updates = 0
@@ -63,8 +64,8 @@ export class Learner {
     this.table = parameterTable(this.preset, options.classCount, options.recipe)
     const images = [...options.labeled, ...options.gate, ...options.unlabeled]
     const imageBytes = this.preset.size ** 2 * channels
-    this.buffers = allocate(this.table, options.lanes, images.length * imageBytes, options.words.byteLength)
-    new Float32Array(this.buffers.words).set(options.words)
+    this.buffers = allocate(this.table, options.lanes, images.length * imageBytes, options.beliefs.byteLength)
+    new Float32Array(this.buffers.beliefs).set(options.beliefs)
     const pixels = new Uint8Array(this.buffers.images)
     images.forEach((image, index) => { pixels.set(image, index * imageBytes) })
     initialise(this.table, this.student, Random.of(options.seed, 1))
@@ -87,7 +88,7 @@ export class Learner {
     await this.lanes.stop()
   }
 
-  /** The teacher's weights [n], which a round exports. */
+  /** The teacher's weights [n], in the order of the table. */
   async result(): Promise<Float32Array> {
     await this.lanes.publish()
     return this.teacher.slice()
@@ -116,20 +117,6 @@ export class Learner {
     this.order.labeled.taken = taken.labeled
     this.order.unlabeled.taken = taken.unlabeled
     await this.lanes.load()
-  }
-
-  /** Sets the weights whose names begin with `prefix`, in the order of the parameter table, in student and teacher. */
-  async set(prefix: string, values: Float32Array): Promise<void> {
-    const { length } = this.get(prefix)
-    if (length !== values.length) throw new Error(`${prefix}: ${String(values.length)} values for ${String(length)} weights`)
-    await this.lanes.publish()
-    for (const vector of [this.student, this.teacher]) partOf(this.table, vector, prefix).set(values)
-    await this.lanes.load()
-  }
-
-  /** The teacher's weights whose names begin with `prefix`, flat. */
-  get(prefix: string): Float32Array {
-    return partOf(this.table, this.teacher, prefix).slice()
   }
 
   /** One step: gradients of all branches, AdamW, teacher. */
@@ -176,11 +163,11 @@ export class Learner {
 
   /** Probabilities on the gate split [N][C], through exactly the pipeline that labels the stream. */
   async judge(): Promise<number[][]> {
-    const { labeled, classCount, words } = this.options
+    const { labeled, classCount, beliefs } = this.options
     const logits = await this.logitsOfGate({ view: 'weak', key: this.updates })
     return logits.map((row, place) => {
       const begin = (labeled.length + place) * classCount
-      return this.aligned(softmax(words.length ? row.map((value, label) => (words[begin + label] ?? 0) + teacherShare * value) : row))
+      return this.aligned(softmax(beliefs.length ? row.map((value, label) => (beliefs[begin + label] ?? 0) + teacherShare * value) : row))
     })
   }
 
@@ -192,7 +179,7 @@ export class Learner {
   }
 
   /** Place of the first unlabeled image in the pool. */
-  get firstUnlabeled(): number {
+  private get firstUnlabeled(): number {
     return this.options.labeled.length + this.options.gate.length
   }
 

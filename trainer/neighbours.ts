@@ -3,9 +3,12 @@
  * with Local and Global Consistency*, 2003). It sees how the site's frames lie together, which ten labels a class do not tell, and errs
  * elsewhere than the classifier does: both together are better judges than either.
  */
+import { availableParallelism } from 'node:os'
+import { setImmediate as others } from 'node:timers/promises'
 import * as tf from './backend/tf.js'
 import { embedded, useEngine } from './backend/choose.js'
 import { jit } from './backend/jit.js'
+import { meansOf } from './columns.js'
 import { softmax } from './evidence.js'
 
 const options = {
@@ -13,7 +16,7 @@ const options = {
   count: 10,
   /** Exponent of the cosine: a near neighbour weighs more than all far ones. */
   sharpness: 8,
-  /** Share of its word that an image takes from its neighbours, and how often it asks. */
+  /** Share of what an image holds likely that it takes from its neighbours, and how often it asks. */
   spread: 0.95,
   rounds: 40,
 } as const
@@ -30,37 +33,46 @@ interface Graph {
 }
 
 /**
- * Log-probabilities [n, C], flat, of the classes of all images from their features [n, D], flat. `labels` [n]: an index of a class, or −1 for
- * an image that nobody labeled; `prior` [C]: the share that each class has. Errors: what `signal` was aborted with.
+ * Probabilities [n, C], flat, of the classes of all images from their features [n, D], flat; all 0 for an image that no label reaches. `labels` [n]:
+ * an index of a class, or −1 for an image that nobody labeled; `prior` [C]: the share that each class has. Errors: what `signal` was aborted with.
  */
 export async function spreadLabels(
-  { features, labels, prior, threads, signal }:
-  { features: Float32Array; labels: readonly number[]; prior: readonly number[]; threads: number; signal: AbortSignal },
+  { features, labels, prior, signal }: { features: Float32Array; labels: readonly number[]; prior: readonly number[]; signal: AbortSignal },
 ): Promise<Float32Array> {
   const [count, classes] = [labels.length, prior.length]
-  const { neighbours, ties } = await graphOf(features, { count, threads, signal })
+  const { neighbours, ties } = await graphOf(features, count, signal)
   const own = new Float32Array(count * classes)
   labels.forEach((label, image) => { if (label >= 0) own[image * classes + label] = 1 })
-  let word = own.slice()
+  let mass = own.slice()
   for (let round = 0; round < options.rounds; round++) {
+    await others()
     signal.throwIfAborted()
     const next = own.map(value => value * (1 - options.spread))
     for (let tie = 0; tie < ties.length; tie++) {
       const [from, to] = [Math.floor(tie / options.count) * classes, (neighbours[tie] ?? 0) * classes]
       const strength = options.spread * (ties[tie] ?? 0)
       for (let label = 0; label < classes; label++) {
-        next[from + label] = (next[from + label] ?? 0) + strength * (word[to + label] ?? 0)
-        next[to + label] = (next[to + label] ?? 0) + strength * (word[from + label] ?? 0)
+        next[from + label] = (next[from + label] ?? 0) + strength * (mass[to + label] ?? 0)
+        next[to + label] = (next[to + label] ?? 0) + strength * (mass[from + label] ?? 0)
       }
     }
-    word = next
+    mass = next
   }
-  return normalised(word, prior)
+  return normalised(mass, prior)
 }
 
-/** What the classifier's logits [n, C] and the neighbours [n, C] say together, flat: logarithms of their geometric mean. */
+/**
+ * What the classifier's logits [n, C] and the neighbours' probabilities [n, C] say together, flat: logarithms of their geometric mean. Where the
+ * neighbours know nothing the classifier is alone.
+ */
 export function together(logits: Float32Array, neighbours: Float32Array, classes: number): Float32Array {
-  return logProbabilities(logits.map((value, index) => (value + (neighbours[index] ?? 0)) / 2), classes)
+  const both = logits.slice()
+  for (let begin = 0; begin < both.length; begin += classes) {
+    const row = neighbours.subarray(begin, begin + classes)
+    if (row.every(value => value === 0)) continue
+    row.forEach((value, label) => { both[begin + label] = ((both[begin + label] ?? 0) + Math.log(Math.max(value, leastProbability))) / 2 })
+  }
+  return logProbabilities(both, classes)
 }
 
 /** Of logits [n, C], flat. */
@@ -72,40 +84,37 @@ export function logProbabilities(logits: Float32Array, classes: number): Float32
   return result
 }
 
-/** Each class brought to its prior share of all words, then each image's to 1; as logarithms. */
-function normalised(word: Float32Array, prior: readonly number[]): Float32Array {
+/** Each class brought to its prior share of all mass, then each image's to 1, where it has any. */
+function normalised(mass: Float32Array, prior: readonly number[]): Float32Array {
   const classes = prior.length
-  const mass = new Float64Array(classes)
-  word.forEach((value, index) => { mass[index % classes] = (mass[index % classes] ?? 0) + value })
-  const result = new Float32Array(word.length)
-  for (let begin = 0; begin < word.length; begin += classes) {
-    const row = prior.map((share, label) => ((word[begin + label] ?? 0) * share) / Math.max(mass[label] ?? 0, 1e-30))
+  const means = meansOf(mass, classes)
+  const result = new Float32Array(mass.length)
+  for (let begin = 0; begin < mass.length; begin += classes) {
+    const row = prior.map((share, label) => ((mass[begin + label] ?? 0) * share) / Math.max(means[label] ?? 0, 1e-30))
     const sum = row.reduce((total, value) => total + value, 0)
-    row.forEach((value, label) => { result[begin + label] = Math.log(Math.max(sum > 0 ? value / sum : prior[label] ?? 0, leastProbability)) })
+    if (sum > 0) row.forEach((value, label) => { result[begin + label] = value / sum })
   }
   return result
 }
 
-async function graphOf(
-  features: Float32Array, { count, threads, signal }: { count: number; threads: number; signal: AbortSignal },
-): Promise<Graph> {
+async function graphOf(features: Float32Array, count: number, signal: AbortSignal): Promise<Graph> {
   await useEngine(embedded)
   const length = features.length / count
-  const all = tf.tensor2d(directions(features, length), [count, length])
+  const rays = directions(features, length)
+  const all = tf.tensor2d(rays, [count, length])
   // An image is its own nearest neighbour: one more is asked for, and it is passed over.
   const asked = Math.min(options.count + 1, count)
-  const nearest = jit<[tf.Tensor2D, tf.Tensor2D], tf.Tensor[]>((some, others) => {
+  await using nearest = jit<[tf.Tensor2D, tf.Tensor2D], tf.Tensor[]>((some, others) => {
     const { values, indices } = tf.topk(tf.matMul(some, others, false, true), asked)
     return [values, indices]
-  }, { name: 'neighbours', threads })
+  }, { name: 'neighbours', threads: availableParallelism() })
   const neighbours = new Int32Array(count * options.count)
   const ties = new Float32Array(count * options.count)
-  const pixels = await all.data<'float32'>()
   const block = new Float32Array(chunk * length)
   for (let begin = 0; begin < count; begin += chunk) {
     signal.throwIfAborted()
     const rows = Math.min(chunk, count - begin)
-    block.fill(0).set(pixels.subarray(begin * length, (begin + rows) * length))
+    block.fill(0).set(rays.subarray(begin * length, (begin + rows) * length))
     const some = tf.tensor2d(block, [chunk, length])
     const found = await nearest(some, all)
     const [cosines, places] = [await found[0]?.data() ?? [], await found[1]?.data() ?? []]
@@ -121,15 +130,12 @@ async function graphOf(
     tf.dispose([some, ...found])
   }
   tf.dispose(all)
-  await nearest.release()
   return { neighbours, ties: shared(neighbours, ties, count) }
 }
 
 /** Features [n, D] less their mean, each row at length 1: the cosine of two is their product. */
 function directions(features: Float32Array, length: number): Float32Array {
-  const count = features.length / length
-  const mean = new Float64Array(length)
-  features.forEach((value, index) => { mean[index % length] = (mean[index % length] ?? 0) + value / count })
+  const mean = meansOf(features, length)
   const result = features.map((value, index) => value - (mean[index % length] ?? 0))
   for (let begin = 0; begin < result.length; begin += length) {
     const row = result.subarray(begin, begin + length)

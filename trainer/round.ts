@@ -14,12 +14,12 @@ import { exportChecked } from './export/checked.js'
 import { readSafetensors } from './export/safetensors.js'
 import { Learner } from './learner.js'
 import { lanesOn } from './lanes/lanes.js'
-import { parameterTable, type ParameterTable } from './model/parameters.js'
+import { modelTable, type ParameterTable } from './model/parameters.js'
 import { presets } from './model/presets.js'
 import { Ssmae } from './model/ssmae.js'
 import { recipes, type Recipe } from './recipe.js'
 import { isClassifier } from './step.js'
-import { prepare } from './prepare.js'
+import { prepare, remaining } from './prepare.js'
 import { teach, unseenGate } from './teach.js'
 
 export interface RoundOptions {
@@ -47,12 +47,12 @@ export async function runRound(spec: RoundSpec, { signal, onEvent, onPseudoLabel
   try {
     await mkdir(spec.out, { recursive: true })
     enter('load')
-    const data = await load(spec, recipe, { signal, onEvent })
+    const found = await load(spec, recipe, { signal, onEvent })
     const limit = spec.minutes === null ? {} : { limitMs: verificationShare * spec.minutes * 60_000 }
     const { backend, device, preset, engines: memory } = spec
     const champion = await championOf(spec)
-    const table = parameterTable(presets[preset], data.classes.length, recipe)
-    const checkpoints = new Checkpoints({ folder: spec.out, round: identityOf(spec, { recipe, data, champion, table }) })
+    const table = modelTable(presets[preset], found.classes.length, recipe)
+    const checkpoints = new Checkpoints({ folder: spec.out, round: identityOf(spec, { recipe, data: found, champion, table }) })
     const former = await checkpoints.read()
     const { engine, reason } = former
       ? { engine: former.engine, reason: 'it trained this round before it was interrupted' }
@@ -60,34 +60,38 @@ export async function runRound(spec: RoundSpec, { signal, onEvent, onPseudoLabel
     onEvent({ type: 'engine', ...engine, reason })
     enter('prepare')
     const limitMs = spec.minutes === null ? null : fitShare * spec.minutes * 60_000
-    const known = former?.prepared?.images === data.sha256 ? former.prepared : null
-    const prepared = recipe.shortcut
-      ? known ?? await prepare(data, { recipe, preset, seed: spec.seed, gate: unseenGate, limitMs, signal })
-      : null
+    const { prepared, data } = former?.prepared
+      ? remaining(former.prepared, found)
+      : {
+          prepared: recipe.shortcut
+            ? await prepare(found, { recipe, preset, seed: spec.seed, gate: unseenGate, limitMs, signal, onEvent, onPseudoLabels })
+            : null,
+          data: found,
+        }
     const learner = new Learner({
       preset: presets[spec.preset], recipe, seed: spec.seed, engine, lanes: lanesOn(engine, presets[spec.preset], spec.lanes),
       classCount: data.classes.length,
       labeled: data.labeled.pixels, labels: labelsOf(data.labeled.items, data.classes), gate: data.gate.pixels, unlabeled: data.unlabeled.pixels,
-      words: prepared?.words ?? new Float32Array(),
+      beliefs: prepared?.beliefs ?? new Float32Array(),
     })
     // Only the engine's own failures count against it: not a full disk, an unreadable file, or a round that was stopped.
     const blames = (cause: unknown) => !signal.aborted
       && (cause instanceof RoundError ? cause.reason === 'export-mismatch' : !(cause instanceof RangeError) && !(cause instanceof Error && 'code' in cause))
     const round = async () => {
       await learner.start()
-      const weights = champion && recipe.warmStart ? weightsFrom(champion, recipe, table) : null
-      if (weights) await learner.adopt(weights)
+      const warm = champion && recipe.warmStart ? weightsFrom(champion, recipe, learner.table) : null
+      if (warm) await learner.adopt(warm)
       const trained = await teach({
         spec, recipe, engine, learner, data, prepared, startedAtMs, checkpoints, former, checkpointMs,
         signal, onEvent, onPseudoLabels,
       })
 
       enter('export')
-      const { trainedShare, logits } = await balance(learner, { data, preset: spec.preset, prepared, signal })
+      const { trainedShare, weights, logits } = await balance(learner, { table, data, preset: spec.preset, prepared, signal })
       const gateLabels = labelsOf(data.gate.items, data.classes)
       const temperature = fitTemperature(logits, gateLabels)
       const files = await exportChecked({
-        folder: spec.out, ssmae: new Ssmae(presets[spec.preset], recipe), table: learner.table, weights: await learner.result(),
+        folder: spec.out, ssmae: new Ssmae(presets[spec.preset], recipe), table, weights,
         classes: data.classes, temperature, examples: data.labeled.pixels.slice(0, 8), engine,
       })
       const card: ModelCard = {
@@ -98,14 +102,15 @@ export async function runRound(spec: RoundSpec, { signal, onEvent, onPseudoLabel
         recipe: { ...recipe },
         seed: spec.seed,
         classes: data.classes,
-        parameters: learner.table.size,
+        parameters: table.size,
         steps: trained.steps,
         seconds: (performance.now() - startedAtMs + trained.spentBeforeMs) / 1000,
         imagesPerSecond: trained.imagesPerSecond,
         ...engine,
         data: {
           labeled: data.labeled.items.length, unlabeled: data.unlabeled.items.length, gate: data.gate.items.length,
-          promotion: spec.promotion.length, quarantined: data.unreadable.length, sha256: data.sha256,
+          promotion: spec.promotion.length, quarantined: data.unreadable.length,
+          sha256: dataHash(data.labeled.pixels, data.unlabeled.pixels),
         },
         validation: metricsOf(logits.map(row => softmax(row, temperature)), gateLabels),
         temperature,
@@ -152,7 +157,7 @@ async function load(spec: RoundSpec, recipe: Recipe, { signal, onEvent }: RoundO
   if (gate.items.length === 0) {
     throw new RoundError('labels', 'no readable validation image: without them neither the gate nor the temperature can be trusted')
   }
-  return { classes, labeled, gate, unlabeled, unreadable, sha256: dataHash(labeled.pixels, unlabeled.pixels) }
+  return { classes, labeled, gate, unlabeled, unreadable }
 }
 
 interface Champion {

@@ -7,10 +7,11 @@ import { Random } from './data/random.js'
 import { argMax } from './evidence.js'
 import { dictionaryFeatures } from './model/dictionary.js'
 import { crossEntropy } from './model/layers.js'
-import { hiddenWidth } from './model/parameters.js'
+import { hiddenWidth, initialise, shortcutTable } from './model/parameters.js'
 import { readShortcut } from './model/ssmae.js'
 import { updateInPlace } from './optim/adamw.js'
 import { rateAt } from './pace.js'
+import { unpacked } from './step.js'
 
 const training = {
   /** Passes over all examples, and the fewest and the most steps that they may take. */
@@ -22,6 +23,9 @@ const training = {
 /** Features are about of length 1: their numbers are brought near 1 while the weights are learned. */
 const scale = 20
 
+/** Fewer frames than a step takes would be seen far too often: they are none. */
+export const fewestFrames: number = training.frames
+
 export interface Examples {
   /** Flat [n, F]. */
   features: Float32Array
@@ -29,7 +33,7 @@ export interface Examples {
   targets: readonly (readonly number[])[]
 }
 
-export interface ShortcutExamples {
+export interface ShortcutOptions {
   labeled: Examples
   frames: Examples
   /** The share that each class has [C], and shall have among the frames of a step: where a class has none, its labels stand for them. */
@@ -41,21 +45,25 @@ export interface ShortcutExamples {
 }
 
 /** `shortcut.*`, flat, as the parameter table has them. Errors: what `signal` was aborted with. */
-export async function fitShortcut({ labeled, frames, prior, seed, limitMs, signal }: ShortcutExamples): Promise<Float32Array> {
+export async function fitShortcut({ labeled, frames, prior, seed, limitMs, signal }: ShortcutOptions): Promise<Float32Array> {
   await useEngine(embedded)
   const classCount = prior.length
-  const shapes = shapesOf(classCount)
+  const table = shortcutTable(classCount)
   const batch = training.labeled + (frames.targets.length ? training.frames : 0)
   type Given = [flat: tf.Tensor1D, features: tf.Tensor2D, targets: tf.Tensor2D, kept: tf.Tensor2D]
-  const gradient = jit<Given, tf.Tensor1D>((flat, features, targets, kept) => {
-    const loss = (...parts: tf.Tensor[]) =>
-      tf.mean<tf.Scalar>(crossEntropy(readShortcut(named(shapes, parts), tf.mul(features, scale), kept), targets))
-    return tf.concat1d(tf.grads(loss)(split(flat, shapes)).map(slope => tf.reshape(slope, [slope.size])))
+  await using gradient = jit<Given, tf.Tensor1D>((flat, features, targets, kept) => {
+    const weights = Object.entries(unpacked(table, flat))
+    const loss = (...parts: tf.Tensor[]) => {
+      const named = Object.fromEntries(weights.map(([name], index) => [name, parts[index] as tf.Tensor]))
+      return tf.mean<tf.Scalar>(crossEntropy(readShortcut(named, tf.mul(features, scale), kept), targets))
+    }
+    return tf.concat1d(tf.grads(loss)(weights.map(([, part]) => part)).map(slope => tf.reshape(slope, [slope.size])))
   }, { name: 'shortcut', threads: availableParallelism() })
 
   const random = Random.of(seed, 8)
-  const flat = initial(shapes, random)
-  const state = { student: flat, teacher: flat.slice(), momentum: new Float32Array(flat.length), variance: new Float32Array(flat.length) }
+  const flat = new Float32Array(table.size)
+  initialise(table, flat, random)
+  const state = { student: flat, teacher: flat, momentum: new Float32Array(flat.length), variance: new Float32Array(flat.length) }
   const rowsOf = drawer({ labeled, frames, prior }, random)
   const [inputs, wanted] = [new Float32Array(batch * dictionaryFeatures), new Float32Array(batch * classCount)]
   const passes = (training.passes * (labeled.targets.length + frames.targets.length)) / batch
@@ -74,61 +82,33 @@ export async function fitShortcut({ labeled, frames, prior, seed, limitMs, signa
       tf.tensor2d(kept, [batch, hiddenWidth]),
     ]
     const slope = await gradient(...given)
-    const range = { start: 0, end: flat.length, rate: 1, decays: true, share: 1 }
     const task = { count, learningRate: training.learningRate * rateAt(fraction), weightDecay: training.weightDecay, teacherDecay: 0 }
-    updateInPlace(state, [await slope.data<'float32'>()], range, task)
+    const gradients = [await slope.data<'float32'>()]
+    for (const { offset, size, decays } of table.specs) {
+      updateInPlace(state, gradients, { start: offset, end: offset + size, rate: 1, decays, share: 1 }, task)
+    }
     tf.dispose([...given, slope])
   }
-  await gradient.release()
   const first = dictionaryFeatures * hiddenWidth
   flat.set(flat.subarray(0, first).map(value => value * scale))
   return flat
 }
 
-/** Logits [n][C] of the shortcut, flat, for features [n, F], flat. */
+/** Logits [n][C] of the shortcut for features [n, F], flat. */
 export async function shortcutLogits(flat: Float32Array, features: Float32Array, classCount: number): Promise<number[][]> {
   await useEngine(embedded)
-  const shapes = shapesOf(classCount)
-  const read = jit<[tf.Tensor1D, tf.Tensor2D], tf.Tensor2D>(
-    (weights, rows) => readShortcut(named(shapes, split(weights, shapes)), rows), { name: 'shortcut', threads: availableParallelism() })
+  const table = shortcutTable(classCount)
+  await using read = jit<[tf.Tensor1D, tf.Tensor2D], tf.Tensor2D>(
+    (weights, rows) => readShortcut(unpacked(table, weights), rows), { name: 'shortcut', threads: availableParallelism() })
   const given = [tf.tensor1d(flat), tf.tensor2d(features, [features.length / dictionaryFeatures, dictionaryFeatures])] as const
   const logits = await read(...given)
   const values = await logits.data()
   tf.dispose([...given, logits])
-  await read.release()
   return Array.from({ length: values.length / classCount }, (_, row) => [...values.slice(row * classCount, (row + 1) * classCount)])
 }
 
-type Shapes = Record<string, number[]>
-
-function shapesOf(classCount: number): Shapes {
-  return {
-    'shortcut.hidden.weight': [dictionaryFeatures, hiddenWidth], 'shortcut.hidden.bias': [hiddenWidth],
-    'shortcut.weight': [hiddenWidth, classCount], 'shortcut.bias': [classCount],
-  }
-}
-
-function named(shapes: Shapes, parts: readonly tf.Tensor[]): Record<string, tf.Tensor> {
-  return Object.fromEntries(Object.keys(shapes).map((name, index) => [name, parts[index] as tf.Tensor]))
-}
-
-function split(flat: tf.Tensor1D, shapes: Shapes): tf.Tensor[] {
-  let offset = 0
-  return Object.values(shapes).map(shape => {
-    const size = shape.reduce((product, length) => product * length, 1)
-    offset += size
-    return tf.reshape(tf.slice1d(flat, offset - size, size), shape)
-  })
-}
-
-/** He's initialisation; biases are 0. */
-function initial(shapes: Shapes, random: Random): Float32Array {
-  return Float32Array.from(Object.values(shapes).flatMap(([from = 1, to]) =>
-    Array.from({ length: from * (to ?? 1) }, () => (to === undefined ? 0 : random.normal() * Math.sqrt(2 / from)))))
-}
-
 /** Draws the rows of a step. */
-function drawer({ labeled, frames, prior }: Pick<ShortcutExamples, 'labeled' | 'frames' | 'prior'>, random: Random) {
+function drawer({ labeled, frames, prior }: Pick<ShortcutOptions, 'labeled' | 'frames' | 'prior'>, random: Random) {
   const rowOf = ({ features, targets }: Examples, row: number) => ({
     features: features.subarray(row * dictionaryFeatures, (row + 1) * dictionaryFeatures), target: targets[row] ?? [],
   })

@@ -24,7 +24,7 @@ export type Batch = {
   weak: tf.Tensor3D
   strong: tf.Tensor3D
   /** What was known of each before the transformer learned: log-probabilities [U, C]; none where nothing was. */
-  words: tf.Tensor2D
+  beliefs: tf.Tensor2D
 }
 
 /** What the gate and the schedule say of this step. */
@@ -57,7 +57,7 @@ export function batchOf(arrays: BatchArrays, preset: Preset, recipe: Recipe, cla
     targets: tf.tensor2d(arrays.targets, [arrays.targets.length / classCount, classCount]),
     weak: images(arrays.weak, tokens),
     strong: images(arrays.strong, tokens),
-    words: tf.tensor2d(arrays.words, [arrays.words.length / classCount, classCount]),
+    beliefs: tf.tensor2d(arrays.beliefs, [arrays.beliefs.length / classCount, classCount]),
   }
 }
 
@@ -90,19 +90,13 @@ export type StepResult = {
 
 /** Weights that the branches touch: only they get a gradient. */
 export function isTrained(name: string, branches: Branches): boolean {
-  if (isFitted(name)) return false
   const classifies = isClassifier(name) || name.startsWith('readout.')
   return (branches.reconstruct || !name.startsWith('decoder.')) && (branches.labeled || branches.unlabeled || !classifies)
 }
 
-/** What is fitted before the transformer learns, and stands beside it. */
-export function isFitted(name: string): boolean {
-  return /^(dictionary|shortcut)\./.test(name)
-}
-
-/** The linear parts that classes are read from; all other weights know no class. */
+/** What classes are read from; all other weights know no class. */
 export function isClassifier(name: string): boolean {
-  return /^(head|shortcut)\./.test(name)
+  return name.startsWith('head.')
 }
 
 /** Flat weights [n] by their names. */
@@ -154,9 +148,9 @@ interface PseudoLabels {
 }
 
 /** The teacher's word on the weak view and what was known before, made anew at every step; no gradient flows into it. */
-function pseudoLabels(model: Ssmae, recipe: Recipe, teacher: Weights, { weak, words }: Batch, control: Control): PseudoLabels {
+function pseudoLabels(model: Ssmae, recipe: Recipe, teacher: Weights, { weak, beliefs }: Batch, control: Control): PseudoLabels {
   const { logits } = model.transform(teacher, weak)
-  const probabilities: tf.Tensor2D = tf.softmax(words.size > 0 ? tf.add<tf.Tensor2D>(words, tf.mul(logits, teacherShare)) : logits) // [U, C]
+  const probabilities: tf.Tensor2D = tf.softmax(beliefs.size > 0 ? tf.add<tf.Tensor2D>(beliefs, tf.mul(logits, teacherShare)) : logits) // [U, C]
   const aligned = align(probabilities, control.alignment)
   const classes = aligned.shape[1]
   const likeliest = tf.argMax(aligned, 1) as tf.Tensor1D

@@ -3,7 +3,7 @@ import type { Engine } from './backend/choose.js'
 import type { Checkpoint, Checkpoints, Progress } from './checkpoint.js'
 import { RoundError, type RoundEvent, type RoundSpec } from './contract.js'
 import { labelsOf } from './evidence.js'
-import { closedGate, lookThroughGate, type GateDecision } from './gate/pseudo-label-gate.js'
+import { closedGate, lookThroughGate } from './gate/pseudo-label-gate.js'
 import type { Learner } from './learner.js'
 import { presets } from './model/presets.js'
 import { Pace, rateAt, type Phase } from './pace.js'
@@ -53,13 +53,13 @@ export async function teach(teaching: Teaching) {
   ]
   const progress: Progress = {
     steps: 0, used: 0, beforeMs: performance.now() - startedAtMs, spentMs: 0, wholeMs: wholeMsOf(spec, startedAtMs),
-    nextLook: 0, looks: [], decision: null,
+    nextLook: 0, looks: prepared?.decision ? [prepared.decision.look] : [], decision: prepared?.decision ?? null,
   }
   if (former) {
     Object.assign(progress, former.progress)
     await learner.restore(former.learner)
     onEvent({ type: 'resumed', step: progress.steps })
-  } else if (prepared?.decision) note(prepared.decision)
+  }
   const spentBeforeMs = former ? progress.beforeMs + progress.spentMs : 0
   const nowMs = () => performance.now()
   const pace = new Pace({ budget: budgetOf(spec, progress), phases, nowMs, spentMs: progress.spentMs })
@@ -76,12 +76,8 @@ export async function teach(teaching: Teaching) {
     })
   }
 
-  function note(decision: GateDecision): void {
-    progress.decision = decision
-    progress.looks.push(decision.look)
-    onEvent({ type: 'gate', look: decision.look })
-  }
-
+  // What was prepared took long, and the gate has been looked at: an interruption costs neither.
+  if (prepared && !former) await keep()
   for (const { phase, begins, ends } of pace.plan) {
     if (pace.fraction(progress.steps) < ends) onEvent({ type: 'phase', phase: phase.name })
     const labels = phase.name !== 'reconstruct'
@@ -94,8 +90,10 @@ export async function teach(teaching: Teaching) {
       }
       if (phase.name === 'semi-supervised' && recipe.gate !== 'never' && done >= progress.nextLook) {
         progress.nextLook = done + (ends - begins) / gateLooks
-        note(lookThroughGate(recipe.gate, progress.decision?.next ?? unseenGate,
-          { step: progress.steps, classes: data.classes, probabilities: await learner.judge(), labels: gateLabels }))
+        progress.decision = lookThroughGate(recipe.gate, progress.decision?.next ?? unseenGate,
+          { step: progress.steps, classes: data.classes, probabilities: await learner.judge(), labels: gateLabels })
+        progress.looks.push(progress.decision.look)
+        onEvent({ type: 'gate', look: progress.decision.look })
       }
       const { decision } = progress
       const threshold = decision?.look.threshold ?? null
@@ -128,6 +126,7 @@ export async function teach(teaching: Teaching) {
     looks,
     pseudoLabels: {
       used,
+      taught: prepared?.taught ?? 0,
       gateOpenings: looks.filter((look, index) => look.open && !looks[index - 1]?.open).length,
       lastThreshold: last?.threshold ?? null,
       precisionLowerBound: last?.precisionLowerBound ?? 0,

@@ -68,7 +68,7 @@ async function measured(engine: Engine, name: PresetName, without: readonly Rewr
     step: 0, firstLabeled: 0, firstUnlabeled: 0, labeled: ids.slice(0, images.labeled), classes: [3, 7], unlabeled: ids.slice(images.labeled),
   }
   const pool = new ImagePool(pixels, preset.size ** 2 * channels)
-  const arrays = makeBatch({ preset, recipe, seed: 1, classCount, pool, words: new Float32Array(pool.count * classCount) }, share, branches)
+  const arrays = makeBatch({ preset, recipe, seed: 1, classCount, pool, beliefs: new Float32Array(pool.count * classCount) }, share, branches)
   const ones = new Array<number>(classCount).fill(1)
   const inputs = [
     batchOf(arrays, preset, recipe, classCount),

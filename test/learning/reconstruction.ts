@@ -63,7 +63,7 @@ export async function reconstruction(
   const startedAtMs = performance.now()
   const learner = new Learner({
     preset, recipe, seed, engine: embedded, lanes: lanesOn(embedded, presets.nano, null),
-    classCount: 1, labeled: [], labels: [], gate: [], unlabeled: frames, words: new Float32Array(),
+    classCount: 1, labeled: [], labels: [], gate: [], unlabeled: frames, beliefs: new Float32Array(),
   })
   const reconstructor = new Reconstructor({ preset, recipe, table: learner.table })
   const looks: ReconstructionResult['looks'] = []

@@ -36,7 +36,8 @@ export async function warmUp(key: WarmKey, images: readonly LabeledImage[], say:
     const out = join(place, name)
     await mkdir(out, { recursive: true })
     await trained({
-      ...ordinary, ...labels, ...(changes.labeled ? { labeled: changes.labeled } : {}), unlabeled: frames.map(({ path }) => path), out, seed, steps, switches,
+      ...ordinary, ...labels, ...(changes.labeled ? { labeled: changes.labeled } : {}),
+      unlabeled: frames.map(({ path }) => path), out, seed, steps, switches,
       champion: changes.champion === undefined ? null : { version: 1, folder: join(place, changes.champion) },
     }, () => undefined)
     const { accuracy } = await metricsOn(out, measured)

@@ -49,6 +49,8 @@ export type Jitted<A extends readonly TensorTree[], R extends TensorTree> = ((..
   /** Which operation is the first to give numbers that are not finite for these arguments, with its shapes and its place. */
   diagnose: (...args: A) => Promise<string>
   release: () => Promise<void>
+  /** `await using` releases it. */
+  [Symbol.asyncDispose]: () => Promise<void>
 }
 
 /** Errors: what `fn` raises while it is traced, with the place; what onnxruntime says of the graph. */
@@ -77,6 +79,10 @@ export function jit<A extends readonly TensorTree[], R extends TensorTree>(fn: (
     sessionMs += performance.now() - start
     return rebuild(session.outputs.map((value, index) => backend.tensorOf(value, results[index]))) as R
   }
+  const release = async () => {
+    for (const { session } of compiled.values()) await session.release()
+    compiled.clear()
+  }
   return Object.assign(call, {
     sessionMs: () => sessionMs,
     compilations,
@@ -84,10 +90,8 @@ export function jit<A extends readonly TensorTree[], R extends TensorTree>(fn: (
       const inputs = inputsFor(args)
       return firstNotFinite(args, inputs, options, () => traced(fn, args, inputs, options.name).outputs)
     },
-    release: async () => {
-      for (const { session } of compiled.values()) await session.release()
-      compiled.clear()
-    },
+    release,
+    [Symbol.asyncDispose]: release,
   })
 }
 

@@ -40,7 +40,7 @@ export interface BatchArrays {
   targets: Float32Array
   weak: Float32Array
   strong: Float32Array
-  words: Float32Array
+  beliefs: Float32Array
   visible: Float32Array
   keepIds: Int32Array
   hidden: Float32Array
@@ -57,12 +57,12 @@ export interface BatchMaker {
   classCount: number
   pool: ImagePool
   /** What was known of each image of the pool before: log-probabilities [count, C], flat; empty where nothing was. */
-  words: Float32Array
+  beliefs: Float32Array
 }
 
 /** Arrays of a branch that is off are empty. `into`: arrays of a share of the same size and branches, to be written over. */
 export function makeBatch(maker: BatchMaker, share: Share, branches: Branches, into?: BatchArrays): BatchArrays {
-  const { preset, recipe, seed, classCount, pool, words } = maker
+  const { preset, recipe, seed, classCount, pool, beliefs } = maker
   const [tokens, pixels] = [tokensOf(preset), patchPixelsOf(preset)]
   const image = tokens * pixels
   const kept = keptOf(preset, recipe.maskRatio)
@@ -94,8 +94,8 @@ export function makeBatch(maker: BatchMaker, share: Share, branches: Branches, i
     const weak = branches.unlabeled ? slice(arrays.weak, index) : passing
     writeView(pool.at(id), preset, weakRange, random('weak', slot), weak)
     if (branches.unlabeled) writeView(pool.at(id), preset, strongRange, random('strong', slot), slice(arrays.strong, index))
-    if (branches.unlabeled && words.length > 0) {
-      arrays.words.set(words.subarray(id * classCount, (id + 1) * classCount), index * classCount)
+    if (branches.unlabeled && beliefs.length > 0) {
+      arrays.beliefs.set(beliefs.subarray(id * classCount, (id + 1) * classCount), index * classCount)
     }
     // Masks of unlabeled images draw from their own numbers, beyond those of the labeled ones.
     if (branches.reconstruct) hide(arrays, labeledCount + index, weak, random('mask', preset.labeled + slot), sizes)
@@ -103,7 +103,7 @@ export function makeBatch(maker: BatchMaker, share: Share, branches: Branches, i
   return arrays
 }
 
-function arraysFor({ preset, recipe, classCount, words }: BatchMaker, { labeled, unlabeled }: Share, branches: Branches): BatchArrays {
+function arraysFor({ preset, recipe, classCount, beliefs }: BatchMaker, { labeled, unlabeled }: Share, branches: Branches): BatchArrays {
   const [tokens, pixels] = [tokensOf(preset), patchPixelsOf(preset)]
   const kept = keptOf(preset, recipe.maskRatio)
   const masked = branches.reconstruct ? labeled.length + unlabeled.length : 0
@@ -113,7 +113,7 @@ function arraysFor({ preset, recipe, classCount, words }: BatchMaker, { labeled,
     targets: new Float32Array(classified * classCount),
     weak: new Float32Array(paired * tokens * pixels),
     strong: new Float32Array(paired * tokens * pixels),
-    words: new Float32Array(words.length > 0 ? paired * classCount : 0),
+    beliefs: new Float32Array(beliefs.length > 0 ? paired * classCount : 0),
     visible: new Float32Array(masked * kept * pixels),
     keepIds: new Int32Array(masked * kept),
     hidden: new Float32Array(masked * (tokens - kept) * pixels),

@@ -2,7 +2,7 @@
 import * as tf from '../backend/tf.js'
 import { embedded, useEngine } from '../backend/choose.js'
 import type { ModelCard } from '../contract.js'
-import { parameterTable, type Parts } from '../model/parameters.js'
+import { modelTable } from '../model/parameters.js'
 import { presets } from '../model/presets.js'
 import { Ssmae } from '../model/ssmae.js'
 import { activationOf } from '../recipe.js'
@@ -10,7 +10,7 @@ import { exportClassifier } from './onnx.js'
 import { readSafetensors } from './safetensors.js'
 
 /** The parts that a model has, by the names of its weights: cards of before do not tell of all. */
-function partsOf(weights: { has: (name: string) => boolean }): Parts {
+function partsOf(weights: { has: (name: string) => boolean }): Parameters<typeof modelTable>[2] {
   return {
     shortcut: weights.has('shortcut.weight'),
     stem: weights.has('embedding.stem.weight'),
@@ -29,7 +29,7 @@ export interface RebuildOptions {
 /** ONNX bytes of the classifier. Errors: weights that are cut off, or are not those of the card's preset and classes. */
 export async function rebuiltModel({ card: { preset, classes, temperature, recipe }, weights, int8 }: RebuildOptions): Promise<Uint8Array> {
   const given = readSafetensors(weights)
-  const { specs } = parameterTable(presets[preset], classes.length, partsOf(given))
+  const { specs } = modelTable(presets[preset], classes.length, partsOf(given))
   await useEngine(embedded)
   const tensors = Object.fromEntries(specs.map(({ name, shape }) => {
     const found = given.get(name)

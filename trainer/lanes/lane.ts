@@ -110,10 +110,10 @@ export class Lane {
     const share = 1 / parts.length
     const key = JSON.stringify([task.branches, parts[0]?.labeled.length, parts[0]?.unlabeled.length])
     const { recipe, seed, classCount, buffers } = this.setup
-    const words = new Float32Array(buffers.words)
+    const beliefs = new Float32Array(buffers.beliefs)
     const total = { reconstruction: 0, labeled: 0, unlabeled: 0, assigned: new Array<number>(), classMix: new Array<number>(classCount).fill(0) }
     for (const part of parts) {
-      const maker = { preset: this.preset, recipe, seed, classCount, pool: this.pool, words }
+      const maker = { preset: this.preset, recipe, seed, classCount, pool: this.pool, beliefs }
       const arrays = makeBatch(maker, part, task.branches, this.batches.get(key))
       this.batches.set(key, arrays)
       const inputs = [batchOf(arrays, this.preset, recipe, classCount), controlOf(task)] as const

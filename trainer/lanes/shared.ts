@@ -13,19 +13,19 @@ export interface SharedBuffers {
   /** Decoded images, uint8 [count, S, S, 3]. */
   images: SharedArrayBuffer
   /** What was known of each image before the transformer learned: log-probabilities, float32 [count, C]; empty where nothing was. */
-  words: SharedArrayBuffer
+  beliefs: SharedArrayBuffer
 }
 
 export function mapParts<T>(of: (part: StatePart) => T): Record<StatePart, T> {
   return { student: of('student'), teacher: of('teacher'), momentum: of('momentum'), variance: of('variance') }
 }
 
-export function allocate(table: ParameterTable, lanes: number, imageBytes: number, wordBytes = 0): SharedBuffers {
+export function allocate(table: ParameterTable, lanes: number, imageBytes: number, beliefBytes = 0): SharedBuffers {
   const vector = () => new SharedArrayBuffer(table.size * Float32Array.BYTES_PER_ELEMENT)
   return {
     state: mapParts(vector),
     gradients: Array.from({ length: lanes }, vector),
     images: new SharedArrayBuffer(imageBytes),
-    words: new SharedArrayBuffer(wordBytes),
+    beliefs: new SharedArrayBuffer(beliefBytes),
   }
 }

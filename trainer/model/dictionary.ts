@@ -1,8 +1,8 @@
 /**
  * A dictionary of small patterns that the site's own pictures are made of (Coates, Lee & Ng, *An analysis of single-layer networks in
- * unsupervised feature learning*, 2011): how much of each word a picture shows, and where. A linear classifier on it is good with ten labels a
- * class; in the model it is a shortcut past the transformer, which then has to learn only what the shortcut misses. The words are learned
- * without labels (trainer/dictionary.ts) and stay as they are while all else is trained.
+ * unsupervised feature learning*, 2011): how much of each word a picture shows, and where. A classifier on it is good with ten labels a class; in
+ * the model it is a shortcut past the transformer. Colours are not told, and pictures larger than 28 pixels are shrunk to that. The words are
+ * learned without labels (trainer/dictionary.ts).
  */
 import * as tf from '../backend/tf.js'
 import { weight, type Weights } from './layers.js'

@@ -9,11 +9,11 @@ export interface ParameterSpec {
   /** First element in the flat array. */
   offset: number
   size: number
-  /** Matrices decay; biases, tokens and the dictionary, which no step moves, do not. */
+  /** Matrices decay; biases and tokens do not. */
   decays: boolean
   /** 0 for the embedding, depth + 1 for the heads: what layer-wise learning rates count from. */
   layer: number
-  initial: 'glorot' | 'zeros' | 'small'
+  initial: 'glorot' | 'he' | 'zeros' | 'small'
 }
 
 export interface ParameterTable {
@@ -30,26 +30,15 @@ export const readoutWidth = 16
 /** Numbers between the dictionary and the classes. */
 export const hiddenWidth = 128
 
-/** The parts that a model may have or not. */
+/** The parts that a transformer may have or not. */
 export interface Parts {
-  shortcut: boolean
   stem: boolean
   readout: Readout
 }
 
-/** The weights of SSMAE: a shared encoder, a classification head, a light decoder; and what its recipe adds. */
-export function parameterTable(preset: Preset, classes: number, { shortcut, stem, readout }: Parts): ParameterTable {
-  const specs: ParameterSpec[] = []
-  let offset = 0
-  const add = (layer: number, name: string, shape: number[], initial: ParameterSpec['initial'], decays = shape.length > 1) => {
-    const size = shape.reduce((product, length) => product * length, 1)
-    specs.push({ name, shape, offset, size, decays, layer, initial })
-    offset += size
-  }
-  const linear = (layer: number, name: string, from: number, to: number, initial: ParameterSpec['initial'] = 'glorot') => {
-    add(layer, `${name}.weight`, [from, to], initial)
-    add(layer, `${name}.bias`, [to], 'zeros')
-  }
+/** The weights of SSMAE, which steps train: a shared encoder, a classification head, a light decoder. */
+export function parameterTable(preset: Preset, classes: number, { stem, readout }: Parts): ParameterTable {
+  const { specs, add, linear } = tableOf()
   const block = (layer: number, name: string, width: number) => {
     for (const part of ['query', 'key', 'value', 'projection']) add(layer, `${name}.attention.${part}.weight`, [width, width], 'glorot')
     add(layer, `${name}.mlp.expand.weight`, [width, 4 * width], 'glorot')
@@ -67,20 +56,56 @@ export function parameterTable(preset: Preset, classes: number, { shortcut, stem
   }
   for (let index = 0; index < depth; index++) block(index + 1, `encoder.${String(index)}`, width)
   if (readout === 'places') add(depth + 1, 'readout.weight', [width, readoutWidth], 'glorot')
-  // Zeros: at first the shortcut alone decides.
+  // Zeros: at first it says nothing, and what was known before decides.
   add(depth + 1, 'head.weight', [...(readout === 'places' ? [tokensOf(preset), readoutWidth] : [width]), classes], 'zeros')
   add(depth + 1, 'head.bias', [classes], 'zeros')
-  if (shortcut) {
-    add(depth + 1, 'dictionary.weight', [wordSide, wordSide, 1, wordCount], 'zeros', false)
-    add(depth + 1, 'dictionary.bias', [wordCount], 'zeros', false)
-    linear(depth + 1, 'shortcut.hidden', dictionaryFeatures, hiddenWidth, 'zeros')
-    linear(depth + 1, 'shortcut', hiddenWidth, classes, 'zeros')
-  }
   linear(depth + 1, 'decoder.embedding', width, decoderWidth)
   add(depth + 1, 'decoder.mask', [decoderWidth], 'small')
   for (let index = 0; index < decoderDepth; index++) block(depth + 1, `decoder.${String(index)}`, decoderWidth)
   linear(depth + 1, 'decoder.pixels', decoderWidth, pixels)
-  return { specs, size: offset }
+  return joined({ specs })
+}
+
+/** The dictionary, which is learned without labels. */
+export function dictionaryTable(): ParameterTable {
+  const { specs, add } = tableOf()
+  add(0, 'dictionary.weight', [wordSide, wordSide, 1, wordCount], 'zeros')
+  add(0, 'dictionary.bias', [wordCount], 'zeros')
+  return joined({ specs })
+}
+
+/** The classifier on the dictionary, with one hidden layer. */
+export function shortcutTable(classes: number): ParameterTable {
+  const { specs, linear } = tableOf()
+  linear(0, 'shortcut.hidden', dictionaryFeatures, hiddenWidth, 'he')
+  linear(0, 'shortcut', hiddenWidth, classes, 'he')
+  return joined({ specs })
+}
+
+/** A whole model as its files have it: the transformer, and behind it the dictionary and the shortcut where it has them. */
+export function modelTable(preset: Preset, classes: number, { shortcut, ...parts }: Parts & { shortcut: boolean }): ParameterTable {
+  const transformer = parameterTable(preset, classes, parts)
+  return shortcut ? joined(transformer, dictionaryTable(), shortcutTable(classes)) : transformer
+}
+
+/** What a table is filled with: weights of one kind after the other. */
+function tableOf() {
+  const specs: Omit<ParameterSpec, 'offset'>[] = []
+  const add = (layer: number, name: string, shape: number[], initial: ParameterSpec['initial']) => {
+    specs.push({ name, shape, size: shape.reduce((product, length) => product * length, 1), decays: shape.length > 1, layer, initial })
+  }
+  const linear = (layer: number, name: string, from: number, to: number, initial: ParameterSpec['initial'] = 'glorot') => {
+    add(layer, `${name}.weight`, [from, to], initial)
+    add(layer, `${name}.bias`, [to], 'zeros')
+  }
+  return { specs, add, linear }
+}
+
+/** The weights of all, in this order. */
+function joined(...tables: readonly { specs: readonly Omit<ParameterSpec, 'offset'>[] }[]): ParameterTable {
+  let size = 0
+  const specs = tables.flatMap(table => table.specs).map(spec => ({ ...spec, offset: (size += spec.size) - spec.size }))
+  return { specs, size }
 }
 
 /** The weights of `flat` [n] whose names begin with `prefix`, in the order of the table: a view. */
@@ -96,7 +121,7 @@ export function initialise(table: ParameterTable, flat: Float32Array, random: Ra
     const [to = 1, from = 1, ...window] = spec.shape.toReversed()
     // A convolution's output sums over its window.
     const fan = window.reduce((product, length) => product * length, 1)
-    const deviation = { glorot: Math.sqrt(2 / (fan * (from + to))), small: 0.02, zeros: 0 }[spec.initial]
+    const deviation = { glorot: Math.sqrt(2 / (fan * (from + to))), he: Math.sqrt(2 / (fan * from)), small: 0.02, zeros: 0 }[spec.initial]
     for (let index = 0; index < spec.size; index++) flat[spec.offset + index] = deviation === 0 ? 0 : deviation * random.normal()
   }
 }

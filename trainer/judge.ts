@@ -1,0 +1,66 @@
+/** Who judges the frames before the transformer learns: a linear classifier on the dictionary, fitted to the labels, and the neighbours. */
+import { basisOf } from './basis.js'
+import { dictionaryFeatures } from './model/dictionary.js'
+import { fitLinear } from './linear.js'
+import { logProbabilities, spreadLabels, together } from './neighbours.js'
+
+/** Strength of the penalty on the weights of the linear classifier. */
+const penalty = 1e-5
+/** Numbers by which neighbours are told, and images that tell which numbers those are. */
+const basis = { length: 256, images: 1500 }
+
+export interface JudgeOptions {
+  /** Features [n, F] of the labeled images, flat, and their classes. */
+  known: Float32Array
+  labels: readonly number[]
+  /** The share that each class has [C]. */
+  prior: readonly number[]
+  /** Asks the neighbours as well. */
+  neighbours: boolean
+  /** Images that are judged, the labeled ones first; their labels alone are told. */
+  images: readonly Uint8Array[]
+  /** Features of images, flat; given columns [F, D], their products with these. */
+  describe: (images: readonly Uint8Array[], columns?: Float32Array) => Promise<Float32Array>
+  seed: number
+  signal: AbortSignal
+}
+
+/** Log-probabilities of the classes of all images [n, C], flat. Errors: what `signal` was aborted with. */
+export async function judge({ known, labels, prior, neighbours, images, describe, seed, signal }: JudgeOptions): Promise<Float32Array> {
+  const classCount = prior.length
+  const targets = new Float32Array(labels.length * classCount)
+  labels.forEach((label, row) => { targets[row * classCount + label] = 1 })
+  const linear = await fitLinear({ features: known, targets, classCount, penalty, signal })
+  const [weight, bias] = [linear.subarray(0, dictionaryFeatures * classCount), linear.subarray(dictionaryFeatures * classCount)]
+  const directions = neighbours ? await directionsOf() : new Float32Array()
+
+  // One pass over all images for both: their features would fill the memory.
+  const [length, width] = [directions.length / dictionaryFeatures, directions.length / dictionaryFeatures + classCount]
+  const columns = new Float32Array(dictionaryFeatures * width)
+  for (let feature = 0; feature < dictionaryFeatures; feature++) {
+    columns.set(directions.subarray(feature * length, (feature + 1) * length), feature * width)
+    columns.set(weight.subarray(feature * classCount, (feature + 1) * classCount), feature * width + length)
+  }
+  const said = await describe(images, columns)
+  const part = (from: number, to: number) => {
+    const values = new Float32Array(images.length * (to - from))
+    images.forEach((_, row) => { values.set(said.subarray(row * width + from, row * width + to), row * (to - from)) })
+    return values
+  }
+  const logits = part(length, width).map((value, index) => value + (bias[index % classCount] ?? 0))
+  if (!neighbours) return logProbabilities(logits, classCount)
+  const told = [...labels, ...new Array<number>(images.length - labels.length).fill(-1)]
+  return together(logits, await spreadLabels({ features: part(0, length), labels: told, prior, signal }), classCount)
+
+  async function directionsOf(): Promise<Float32Array> {
+    const sample = await describe(evenlySpaced(images.length, basis.images).map(place => images[place] as Uint8Array))
+    const most = Math.ceil(sample.length / dictionaryFeatures / 4)
+    return basisOf(sample, { length: Math.min(basis.length, most), seed, signal })
+  }
+}
+
+/** At most `most` places among `count`. */
+export function evenlySpaced(count: number, most: number): number[] {
+  const stride = Math.max(1, count / most)
+  return Array.from({ length: Math.min(count, most) }, (_, index) => Math.floor(index * stride))
+}
