@@ -273,7 +273,7 @@ describe('learning', () => {
       const round = { labeled, gate, promotion, unlabeled: [], switches: { gate: 'never' } as const }
       const controller = new AbortController()
       events = []
-      onEvent = event => { if (event.type === 'progress' && event.fraction > 0.4) controller.abort() }
+      onEvent = event => { if (event.type === 'progress') controller.abort() }
       const { decision } = await learning.run(round, controller.signal, () => undefined)
       expect([decision.reason, registry.decisions()]).toEqual(['stopped', []])
       onEvent = () => undefined
@@ -283,15 +283,14 @@ describe('learning', () => {
 
     it('is taken up by the next start: the same number, from its checkpoint on, whatever the labels are by then and whether pseudo-labels may count', async () => {
       const { labeled } = await interruptedRound()
-      // On a busy machine the last step may not end before the trainer is made to.
-      const kept = (await readdir(join(data, 'rounds', '1'))).includes('checkpoint.safetensors')
+      expect(await readdir(join(data, 'rounds', '1'))).toContain('checkpoint.safetensors')
       const { learning, registry } = await open({ firstMinutes: 0.3, lanes: 1 })
       expect(learning.interrupted).toBe(true)
       const begun: unknown[] = []
       const { decision } = await learning.run(nothing, running(), begin => { begun.push(begin) })
       expect(begun).toEqual([{ round: 1, labeled: labeled.length, unlabeled: 0, pseudoLabels: false }])
       expect(decision).toMatchObject({ round: 1, promoted: true, reason: 'first-model' })
-      expect(events.flatMap(event => (event.type === 'resumed' ? [event.step > 0] : []))).toEqual(kept ? [true] : [])
+      expect(events.filter(({ type }) => type === 'resumed')).toHaveLength(1)
       const [model = ''] = await readdir(join(data, 'models'))
       expect(await readdir(join(data, 'models', model))).toEqual(['card.json', 'model.onnx', 'weights.safetensors'])
       expect([learning.interrupted, await leftovers()]).toEqual([false, []])
@@ -366,7 +365,7 @@ describe('learning', () => {
   })
 
   it('makes a first model from real images, sets unreadable ones aside, and counts every later challenger judged on its images', async () => {
-    const { learning, registry } = await open({ firstMinutes: 0.3, minutes: 0.1, lanes: 1 })
+    const { learning, registry } = await open({ firstMinutes: 0.2, minutes: 0.1, lanes: 1 })
     const split = await readLabels(bundled('labeled'), bundled('validation'))
     const promotion = split.promotion.slice(0, 100)
     await mkdir(join(data, 'labels', 'bag'), { recursive: true })
@@ -386,5 +385,5 @@ describe('learning', () => {
     for (const set of [promotion, promotion, promotion.slice(1)]) await learning.run({ ...round, promotion: set }, running(), () => undefined)
     expect(counted.map(([, attempt]) => attempt)).toEqual([1, 2, 1])
     expect(new Set(counted.map(([set]) => set)).size).toBe(2)
-  })
+  }, 120_000)
 })

@@ -1,7 +1,8 @@
 /** Who judges the frames before the transformer learns: a linear classifier on the dictionary, fitted to the labels, and the neighbours. */
 import { basisOf } from './basis.js'
-import { dictionaryFeatures } from './model/dictionary.js'
+import { beside, columnsOf } from './columns.js'
 import { fitLinear } from './linear.js'
+import { dictionaryFeatures } from './model/dictionary.js'
 import { logProbabilities, spreadLabels, together } from './neighbours.js'
 
 /** Strength of the penalty on the weights of the linear classifier. */
@@ -35,22 +36,13 @@ export async function judge({ known, labels, prior, neighbours, images, describe
   const directions = neighbours ? await directionsOf() : new Float32Array()
 
   // One pass over all images for both: their features would fill the memory.
-  const [length, width] = [directions.length / dictionaryFeatures, directions.length / dictionaryFeatures + classCount]
-  const columns = new Float32Array(dictionaryFeatures * width)
-  for (let feature = 0; feature < dictionaryFeatures; feature++) {
-    columns.set(directions.subarray(feature * length, (feature + 1) * length), feature * width)
-    columns.set(weight.subarray(feature * classCount, (feature + 1) * classCount), feature * width + length)
-  }
-  const said = await describe(images, columns)
-  const part = (from: number, to: number) => {
-    const values = new Float32Array(images.length * (to - from))
-    images.forEach((_, row) => { values.set(said.subarray(row * width + from, row * width + to), row * (to - from)) })
-    return values
-  }
-  const logits = part(length, width).map((value, index) => value + (bias[index % classCount] ?? 0))
+  const said = await describe(images, beside([directions, weight], dictionaryFeatures))
+  const length = directions.length / dictionaryFeatures
+  const logits = columnsOf(said, images.length, length).map((value, index) => value + (bias[index % classCount] ?? 0))
   if (!neighbours) return logProbabilities(logits, classCount)
   const told = [...labels, ...new Array<number>(images.length - labels.length).fill(-1)]
-  return together(logits, await spreadLabels({ features: part(0, length), labels: told, prior, signal }), classCount)
+  const features = columnsOf(said, images.length, 0, length)
+  return together(logits, await spreadLabels({ features, labels: told, prior, signal }), classCount)
 
   async function directionsOf(): Promise<Float32Array> {
     const sample = await describe(evenlySpaced(images.length, basis.images).map(place => images[place] as Uint8Array))
