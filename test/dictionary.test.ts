@@ -11,7 +11,7 @@ import { learnDictionary } from '../trainer/dictionary.js'
 import { argMax } from '../trainer/evidence.js'
 import { featuresOf } from '../trainer/features.js'
 import { closedGate, type GateDecision } from '../trainer/gate/pseudo-label-gate.js'
-import { described, dictionaryFeatures, flatVariance, wordCount, wordSide } from '../trainer/model/dictionary.js'
+import { described, featureCountOf, flatVariance, wordCount, wordSide } from '../trainer/model/dictionary.js'
 import { presets } from '../trainer/model/presets.js'
 import { whatFramesTeach } from '../trainer/prepare.js'
 import { fitShortcut, shortcutLogits } from '../trainer/shortcut.js'
@@ -22,22 +22,30 @@ beforeEach(async () => { await tf.setBackend(backendName) })
 
 const { signal } = new AbortController()
 const preset = presets.nano
-/** One patch that is the whole picture: its pixels then lie row by row. */
-const whole = { ...preset, patch: preset.size }
 const side = preset.size
+const dictionaryFeatures = featureCountOf(preset)
 
 describe('what a picture is described by', () => {
   const weights = () => ({ 'dictionary.weight': draw([wordSide, wordSide, 1, wordCount], 3), 'dictionary.bias': draw([wordCount], 4) })
 
-  it('is how much each word agrees with the windows of each cell, as a plain loop counts it', async () => {
-    const image = draw([1, 1, side * side * 3], 5)
+  it.each(['nano', 'micro'] as const)('%s: is how much each word agrees with the windows of each patch, as a plain loop counts it', async name => {
+    const { size, patch } = presets[name]
+    const [across, ratio] = [size / patch, patch / 4]
+    const image = draw([1, across ** 2, patch ** 2 * 3], 5)
     const { features = [], pixels = [], weight = [], bias = [] } = await on(backendName, () => {
       const given = weights()
-      return { features: described(given, image as tf.Tensor3D, whole), pixels: image, weight: given['dictionary.weight'], bias: given['dictionary.bias'] }
+      return { features: described(given, image as tf.Tensor3D, presets[name]), pixels: image, weight: given['dictionary.weight'], bias: given['dictionary.bias'] }
     })
-    const inside = (at: number) => Math.min(side - 1, Math.max(0, at))
-    const grey = (row: number, column: number) =>
-      [0, 1, 2].reduce((sum, channel) => sum + pixels[(inside(row) * side + inside(column)) * 3 + channel]! / 3, 0)
+    const inside = (at: number) => Math.min(4 * across - 1, Math.max(0, at))
+    /** A pixel of the picture is the mean of as many pixels of the image as are shrunk to it. */
+    const grey = (row: number, column: number) => {
+      const values = Array.from({ length: ratio ** 2 * 3 }, (_, at) => {
+        const [y, x] = [inside(row) * ratio + Math.floor(at / 3 / ratio), inside(column) * ratio + (Math.floor(at / 3) % ratio)]
+        const place = Math.floor(y / patch) * across + Math.floor(x / patch)
+        return pixels[(place * patch ** 2 + (y % patch) * patch + (x % patch)) * 3 + (at % 3)]!
+      })
+      return values.reduce((sum, value) => sum + value, 0) / values.length
+    }
     const agreement = (row: number, column: number, word: number) => {
       const window = Array.from({ length: wordSide ** 2 }, (_, at) => grey(row + Math.floor(at / wordSide) - 2, column + (at % wordSide) - 2))
       const mean = window.reduce((sum, value) => sum + value, 0) / window.length
@@ -45,9 +53,9 @@ describe('what a picture is described by', () => {
       const product = window.reduce((sum, value, at) => sum + value * weight[at * wordCount + word]!, 0)
       return Math.max(0, product / Math.sqrt(variance + flatVariance) + bias[word]!)
     }
-    for (const [row, column, word] of [[0, 0, 0], [0, 6, 63], [3, 4, 17], [6, 6, 40]] as const) {
+    for (const [row, column, word] of [[0, 0, 0], [0, across - 1, 63], [3, 4, 17], [across - 1, across - 1, 40]] as const) {
       const cell = Array.from({ length: 16 }, (_, at) => agreement(row * 4 + Math.floor(at / 4), column * 4 + (at % 4), word))
-      expect(features[(row * 7 + column) * wordCount + word]).toBeCloseTo(cell.reduce((sum, value) => sum + value, 0) / 16, 3)
+      expect(features[(row * across + column) * wordCount + word]).toBeCloseTo(cell.reduce((sum, value) => sum + value, 0) / 16, 3)
     }
   })
 })
@@ -90,7 +98,7 @@ describe('words', () => {
     const dictionary = await learn(pixels)
     const features = await featuresIn(pixels, dictionary)
     const length = 30
-    const basis = await basisOf(features, { length, seed: 1, signal })
+    const basis = await basisOf(features, { count: pixels.length, length, seed: 1, signal })
     // A picture's nearest neighbour among 30 numbers is nearly always of its own class, as it is among all 3,136.
     const few = await featuresOf(pixels, { preset, dictionary, columns: basis, signal })
     const agreeing = (rows: Float32Array, size: number) => truth.filter((label, row) => {
@@ -128,7 +136,7 @@ describe('words', () => {
         labeled: { features: rowsOf(known), targets: known.map(row => certain(truth[row]!)) },
         frames: { features: rowsOf(taught), targets: taught.map(row => said(row)!) }, prior: [0.5, 0.5], seed: 1, limitMs: null, signal,
       })
-      const named = (await shortcutLogits(flat, features, 2)).map(argMax)
+      const named = (await shortcutLogits(flat, features, { count: truth.length, classCount: 2 })).map(argMax)
       return named.filter((label, row) => label === truth[row]).length / truth.length
     }
 

@@ -2,7 +2,6 @@
 import { describe, expect, it } from 'vitest'
 import { Random } from '../trainer/data/random.js'
 import { argMax } from '../trainer/evidence.js'
-import { dictionaryFeatures } from '../trainer/model/dictionary.js'
 import { spreadLabels, together } from '../trainer/neighbours.js'
 import { fitLinear } from '../trainer/linear.js'
 
@@ -72,12 +71,14 @@ describe('the judge', () => {
   })
 })
 
+const width = 50
+
 it('a row of the linear fit counts as much as its weight says', async () => {
   // One picture twice, once as each class: all that can be said of it are the odds of the two weights.
   const random = new Random(3)
-  const one = Float32Array.from({ length: dictionaryFeatures }, () => random.float() / Math.sqrt(dictionaryFeatures))
+  const one = Float32Array.from({ length: width }, () => random.float() / Math.sqrt(width))
   const both = new Float32Array([...one, ...one])
   const flat = await fitLinear({ features: both, targets: Float32Array.of(9, 0, 0, 1), classCount: 2, penalty: 1e-9, signal })
-  const logit = (label: number) => one.reduce((sum, value, at) => sum + value * flat[at * 2 + label]!, flat[dictionaryFeatures * 2 + label]!)
+  const logit = (label: number) => one.reduce((sum, value, at) => sum + value * flat[at * 2 + label]!, flat[width * 2 + label]!)
   expect(logit(0) - logit(1)).toBeCloseTo(Math.log(9), 1)
 })

@@ -42,7 +42,7 @@ interface Heard {
 
 function prepared(changes: Partial<Recipe> = {}, images: RoundImages = data, ear: Heard = { events: [], pseudoLabels: [] }): Promise<Prepared> {
   return prepare(images, {
-    recipe: { ...recipes.pawl, ...changes }, preset: 'nano', seed: 1, gate: closedGate(13), limitMs: null, signal,
+    recipe: { ...recipes.pawl, ...changes }, preset: 'nano', seed: 1, gate: closedGate(13), dictionary: null, limitMs: null, signal,
     onEvent: event => { ear.events.push(event) }, onPseudoLabels: (_, labels) => { ear.pseudoLabels.push(...labels) },
   })
 }
@@ -95,7 +95,7 @@ describe('the preparation', () => {
   it('ends where it is told to', async () => {
     const controller = new AbortController()
     const ending = prepare(data, {
-      recipe: recipes.pawl, preset: 'nano', seed: 1, gate: closedGate(13), limitMs: null, signal: controller.signal,
+      recipe: recipes.pawl, preset: 'nano', seed: 1, gate: closedGate(13), dictionary: null, limitMs: null, signal: controller.signal,
       onEvent: () => { controller.abort() },
     })
     await expect(ending).rejects.toThrow('aborted')

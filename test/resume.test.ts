@@ -61,21 +61,21 @@ const resumedAt = async (name: string, changes: Partial<RoundSpec> = {}) => {
 }
 
 describe('a round that is interrupted', () => {
-  it.each([[2, 'reconstruct'], [6, 'semi-supervised'], [10, 'semi-supervised']] as const)('by kill -9 after step %i (%s) gives the same weights to the byte', async (step, phase) => {
+  it.each([2, 6, 10])('by kill -9 after step %i gives the same weights to the byte', async step => {
     const name = `killed-${String(step)}`
     await killedAfter(step, name)
     const { card, at, firstStep, phases, preparedAnew } = await resumedAt(name)
     // The step that the signal came in is lost at most.
     expect([step - 1, step, step + 1]).toContain(at)
     expect(firstStep).toBe((at ?? 0) + 1)
-    expect([phases.slice(0, 3), preparedAnew]).toEqual([['load', 'prepare', phase], false])
+    expect([phases.slice(0, 3), preparedAnew]).toEqual([['load', 'prepare', 'semi-supervised'], false])
     expect(card.files).toEqual(expected)
     expect(await readdir(join(folder, name))).toEqual(['card.json', 'model.onnx', 'weights.safetensors'])
   }, 60_000)
 
   it('before its first step has not lost what was prepared', async () => {
     const controller = new AbortController()
-    const stopped = run('early', {}, event => { if (event.type === 'phase' && event.phase === 'reconstruct') controller.abort() }, controller.signal)
+    const stopped = run('early', {}, event => { if (event.type === 'phase' && event.phase === 'semi-supervised') controller.abort() }, controller.signal)
     await expect(stopped).rejects.toMatchObject({ reason: 'stopped' })
     const { card, at, preparedAnew } = await resumedAt('early')
     expect([at, preparedAnew, card.files]).toEqual([0, false, expected])

@@ -67,7 +67,7 @@ afterAll(() => rm(folder, { recursive: true, force: true }))
 describe('round', () => {
   it('tells its phases in order, its steps and its looks at the gate', () => {
     expect(told.flatMap(event => (event.type === 'phase' ? [event.phase] : [])))
-      .toEqual(['load', 'prepare', 'reconstruct', 'semi-supervised', 'export', 'evidence'])
+      .toEqual(['load', 'prepare', 'semi-supervised', 'export', 'evidence'])
     const progress = told.filter(event => event.type === 'progress')
     expect(progress.map(({ step }) => step)).toEqual([1, 2, 3, 4, 5, 6, 7, 8])
     expect(progress.at(-1)).toMatchObject({ fraction: 1, steps: 8, secondsLeft: 0 })

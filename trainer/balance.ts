@@ -48,10 +48,10 @@ export async function balance(
 ): Promise<{ trainedShare: number | null; weights: Float32Array; logits: number[][] }> {
   const trained = await learner.logitsOfGate()
   const transformer = await learner.result()
-  if (!prepared) return { trainedShare: null, weights: transformer, logits: trained }
+  if (!prepared?.shortcut.length) return { trainedShare: null, weights: transformer, logits: trained }
   const { dictionary, shortcut } = prepared
   const features = await featuresOf(gate.pixels, { preset: presets[preset], dictionary, signal })
-  const fitted = await shortcutLogits(shortcut, features, classes.length)
+  const fitted = await shortcutLogits(shortcut, features, { count: gate.pixels.length, classCount: classes.length })
   const trainedShare = likeliestShare(fitted, trained, labelsOf(gate.items, classes))
   const weights = new Float32Array(table.size)
   weights.set(transformer)

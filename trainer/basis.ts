@@ -6,7 +6,6 @@ import { embedded, useEngine } from './backend/choose.js'
 import { jit } from './backend/jit.js'
 import { deviationsOf, meansOf } from './columns.js'
 import { Random } from './data/random.js'
-import { dictionaryFeatures } from './model/dictionary.js'
 
 /** Times that the columns are turned towards the strongest directions. */
 const rounds = 4
@@ -14,30 +13,30 @@ const rounds = 4
 const steady = 0.1
 
 /**
- * The `length` strongest principal components of features [n, F], flat, each feature at unit variance, as columns [F, length], flat; for rows as
- * they are. By subspace iteration (Halko, Martinsson & Tropp, 2011, section 4.5): which directions they are within the subspace does not matter to
- * what is computed from distances. Needs more rows than columns. Errors: what `signal` was aborted with.
+ * The `length` strongest principal components of the features of `count` images [n, F], flat, each feature at unit variance, as columns
+ * [F, length], flat; for rows as they are. By subspace iteration (Halko, Martinsson & Tropp, 2011, section 4.5): which directions they are within
+ * the subspace does not matter to what is computed from distances. Needs more rows than columns. Errors: what `signal` was aborted with.
  */
 export async function basisOf(
-  features: Float32Array, { length, seed, signal }: { length: number; seed: number; signal: AbortSignal },
+  features: Float32Array, { count, length, seed, signal }: { count: number; length: number; seed: number; signal: AbortSignal },
 ): Promise<Float32Array> {
   await useEngine(embedded)
-  const count = features.length / dictionaryFeatures
-  const [means, raw] = [meansOf(features, dictionaryFeatures), deviationsOf(features, dictionaryFeatures)]
-  const least = (steady * raw.reduce((sum, value) => sum + value, 0)) / dictionaryFeatures
+  const width = features.length / count
+  const [means, raw] = [meansOf(features, width), deviationsOf(features, width)]
+  const least = (steady * raw.reduce((sum, value) => sum + value, 0)) / width
   const deviations = raw.map(value => Math.max(value + least, 1e-12))
   const scaled = features.map((value, index) => {
-    const feature = index % dictionaryFeatures
+    const feature = index % width
     return (value - (means[feature] ?? 0)) / (deviations[feature] ?? 1)
   })
-  const rows = tf.tensor2d(scaled, [count, dictionaryFeatures])
+  const rows = tf.tensor2d(scaled, [count, width])
   await using turn = jit<[tf.Tensor2D], tf.Tensor2D>(
     columns => tf.matMul(rows, tf.matMul(rows, columns), true, false), { name: 'basis', threads: availableParallelism() })
   const random = Random.of(seed, 7)
-  let columns = orthonormal(Float32Array.from({ length: dictionaryFeatures * length }, () => random.normal()), length)
+  let columns = orthonormal(Float32Array.from({ length: width * length }, () => random.normal()), length)
   for (let round = 0; round < rounds; round++) {
     signal.throwIfAborted()
-    const given = tf.tensor2d(columns, [dictionaryFeatures, length])
+    const given = tf.tensor2d(columns, [width, length])
     const turned = await turn(given)
     columns = orthonormal(await turned.data<'float32'>(), length)
     tf.dispose([given, turned])

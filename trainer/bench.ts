@@ -12,7 +12,7 @@ import { Lanes, lanesOn } from './lanes/lanes.js'
 import { allocate } from './lanes/shared.js'
 import { chooseEngine } from './engines.js'
 import { exportClassifier } from './export/onnx.js'
-import { initialise, modelTable, parameterTable } from './model/parameters.js'
+import { initialise, modelTable, parameterTable, partOf } from './model/parameters.js'
 import { channels, flopsOfStep, presets, type Preset } from './model/presets.js'
 import { Ssmae } from './model/ssmae.js'
 import { plain, recipes, type Recipe } from './recipe.js'
@@ -158,6 +158,8 @@ export async function untrainedModel(name: PresetName): Promise<Uint8Array> {
   const table = modelTable(presets[name], classCount, recipe)
   const flat = new Float32Array(table.size)
   initialise(table, flat, Random.of(0))
+  // Neither head nor shortcut says anything.
+  partOf(table, flat, 'shortcut.weight').fill(0)
   const weights = Object.fromEntries(table.specs.map(spec => [spec.name, tf.tensor(flat.subarray(spec.offset, spec.offset + spec.size), spec.shape)]))
   const classes = Array.from({ length: classCount }, (_, index) => `class-${String(index)}`)
   return exportClassifier(new Ssmae(presets[name], recipe), weights, classes, 1)

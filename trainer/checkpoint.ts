@@ -18,7 +18,7 @@ export interface Progress {
   beforeMs: number
   spentMs: number
   wholeMs: number | null
-  /** Share of the training (0 to 1) at which the gate looks next, and what it has seen. */
+  /** Share of the semi-supervised phase (0 to 1) at which the gate looks next, and what it has seen. */
   nextLook: number
   looks: GateLook[]
   decision: GateDecision | null
@@ -45,7 +45,7 @@ export interface Checkpoint {
 }
 
 /** Counts up whenever a checkpoint of before means something else than one of now. */
-export const checkpointFormat = 5
+export const checkpointFormat = 6
 const fileName = 'checkpoint.safetensors'
 const preparedParts = ['dictionary', 'shortcut', 'beliefs'] as const
 

@@ -7,7 +7,7 @@ import { jit } from './backend/jit.js'
 import { deviationsOf } from './columns.js'
 import { Random } from './data/random.js'
 import { featuresOf, inChunks } from './features.js'
-import { dictionaryFeatures, flatVariance, pictures, pictureSide, wordCount, wordSide } from './model/dictionary.js'
+import { featureCountOf, flatVariance, pictures, pictureSideOf, wordCount, wordSide } from './model/dictionary.js'
 import type { Preset } from './model/presets.js'
 
 const learning = {
@@ -41,7 +41,8 @@ export async function learnDictionary({ images, preset, seed, signal }: Dictiona
   const random = Random.of(seed, 6)
   const chosen = random.permutation(images.length).slice(0, learning.pictures)
   const sample = [...chosen].map(index => images[index] as Uint8Array)
-  const windows = contrasted(windowsOf(await picturesOf(sample, preset, signal), random))
+  const side = pictureSideOf(preset)
+  const windows = contrasted(windowsOf(await picturesOf(sample, preset, signal), side, random))
   if (windows.rows === 0) return new Float32Array((pixels + 1) * wordCount)
 
   const mean = windows.mean('column')
@@ -55,24 +56,24 @@ export async function learnDictionary({ images, preset, seed, signal }: Dictiona
   const features = await featuresOf(sample, { preset, dictionary: flat, signal })
   const deviations = deviationsOf(features, wordCount)
   const least = learning.steady * (deviations.reduce((sum, value) => sum + value, 0) / wordCount) + 1e-6
-  const length = Math.sqrt(dictionaryFeatures)
+  const length = Math.sqrt(featureCountOf(preset))
   return flat.map((value, index) => value / (length * Math.max(deviations[index % wordCount] ?? 0, least)))
 }
 
-/** Grey pictures [n, 28, 28], flat. */
+/** Grey pictures [n, S, S], flat. */
 async function picturesOf(images: readonly Uint8Array[], preset: Preset, signal: AbortSignal): Promise<Float32Array> {
   await useEngine(embedded)
-  await using shrink = jit<[tf.Tensor3D], tf.Tensor3D>(patches => pictures(patches, preset), { name: 'pictures', threads: 1 })
-  return await inChunks(images, { preset, length: pictureSide ** 2, signal }, shrink)
+  await using shrink = jit<[tf.Tensor3D], tf.Tensor4D>(patches => pictures(patches, preset), { name: 'pictures', threads: 1 })
+  return await inChunks(images, { preset, length: pictureSideOf(preset) ** 2, signal }, shrink)
 }
 
 /** Windows at random places [n, pixels]. */
-function windowsOf(all: Float32Array, random: Random): Matrix {
-  const count = all.length / pictureSide ** 2
+function windowsOf(all: Float32Array, side: number, random: Random): Matrix {
+  const count = all.length / side ** 2
   return new Matrix(Array.from({ length: count * learning.windows }, () => {
-    const [picture, top, left] = [random.below(count), random.below(pictureSide - wordSide + 1), random.below(pictureSide - wordSide + 1)]
+    const [picture, top, left] = [random.below(count), random.below(side - wordSide + 1), random.below(side - wordSide + 1)]
     return Array.from({ length: pixels }, (_, pixel) =>
-      all[(picture * pictureSide + top + Math.floor(pixel / wordSide)) * pictureSide + left + (pixel % wordSide)] ?? 0)
+      all[(picture * side + top + Math.floor(pixel / wordSide)) * side + left + (pixel % wordSide)] ?? 0)
   }))
 }
 

@@ -5,7 +5,7 @@ import { embedded, useEngine } from './backend/choose.js'
 import { jit, type Jitted } from './backend/jit.js'
 import { plainView, writeView } from './data/augment.js'
 import { Random } from './data/random.js'
-import { described, dictionaryFeatures, wordCount, wordSide } from './model/dictionary.js'
+import { described, featureCountOf, wordCount, wordSide } from './model/dictionary.js'
 import { patchPixelsOf, tokensOf, type Preset } from './model/presets.js'
 
 /** Images whose features are computed at once: their patches are large. */
@@ -32,10 +32,11 @@ export async function featuresOf(images: readonly Uint8Array[], options: Feature
     'dictionary.weight': tf.tensor4d(dictionary.subarray(0, split), [wordSide, wordSide, 1, wordCount]),
     'dictionary.bias': tf.tensor1d(dictionary.subarray(split)),
   }
-  const length = given ? given.length / dictionaryFeatures : dictionaryFeatures
-  const columns = given && tf.tensor2d(given, [dictionaryFeatures, length])
+  const count = featureCountOf(preset)
+  const length = given ? given.length / count : count
+  const columns = given && tf.tensor2d(given, [count, length])
   await using extract = jit<[tf.Tensor3D], tf.Tensor2D>(patches => {
-    const features = described(weights, patches, preset)
+    const features: tf.Tensor2D = tf.reshape(described(weights, patches, preset), [patches.shape[0], count])
     return columns ? tf.matMul(features, columns) : features
   }, { name: 'features', threads: availableParallelism() })
   const features = await inChunks(images, { preset, length, signal }, extract)

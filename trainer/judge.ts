@@ -2,7 +2,6 @@
 import { basisOf } from './basis.js'
 import { beside, columnsOf } from './columns.js'
 import { fitLinear } from './linear.js'
-import { dictionaryFeatures } from './model/dictionary.js'
 import { logProbabilities, spreadLabels, together } from './neighbours.js'
 
 /** Strength of the penalty on the weights of the linear classifier. */
@@ -31,13 +30,14 @@ export async function judge({ known, labels, prior, neighbours, images, describe
   const classCount = prior.length
   const targets = new Float32Array(labels.length * classCount)
   labels.forEach((label, row) => { targets[row * classCount + label] = 1 })
+  const width = known.length / labels.length
   const linear = await fitLinear({ features: known, targets, classCount, penalty, signal })
-  const [weight, bias] = [linear.subarray(0, dictionaryFeatures * classCount), linear.subarray(dictionaryFeatures * classCount)]
+  const [weight, bias] = [linear.subarray(0, width * classCount), linear.subarray(width * classCount)]
   const directions = neighbours ? await directionsOf() : new Float32Array()
 
   // One pass over all images for both: their features would fill the memory.
-  const said = await describe(images, beside([directions, weight], dictionaryFeatures))
-  const length = directions.length / dictionaryFeatures
+  const said = await describe(images, beside([directions, weight], width))
+  const length = directions.length / width
   const logits = columnsOf(said, images.length, length).map((value, index) => value + (bias[index % classCount] ?? 0))
   if (!neighbours) return logProbabilities(logits, classCount)
   const told = [...labels, ...new Array<number>(images.length - labels.length).fill(-1)]
@@ -45,9 +45,9 @@ export async function judge({ known, labels, prior, neighbours, images, describe
   return together(logits, await spreadLabels({ features, labels: told, prior, signal }), classCount)
 
   async function directionsOf(): Promise<Float32Array> {
-    const sample = await describe(evenlySpaced(images.length, basis.images).map(place => images[place] as Uint8Array))
-    const most = Math.ceil(sample.length / dictionaryFeatures / 4)
-    return basisOf(sample, { length: Math.min(basis.length, most), seed, signal })
+    const sample = evenlySpaced(images.length, basis.images).map(place => images[place] as Uint8Array)
+    const length = Math.min(basis.length, Math.ceil(sample.length / 4))
+    return basisOf(await describe(sample), { count: sample.length, length, seed, signal })
   }
 }
 

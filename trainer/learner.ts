@@ -5,7 +5,7 @@ import { priorOf, softmax } from './evidence.js'
 import { Lanes } from './lanes/lanes.js'
 import { allocate, mapParts, type SharedBuffers } from './lanes/shared.js'
 import { Random } from './data/random.js'
-import { initialise, parameterTable, type ParameterTable } from './model/parameters.js'
+import { initialise, parameterTable, partOf, type ParameterTable } from './model/parameters.js'
 import { channels, type Preset } from './model/presets.js'
 import type { Recipe } from './recipe.js'
 import { teacherShare, type Branches } from './step.js'
@@ -25,6 +25,8 @@ export interface LearnerOptions {
   unlabeled: readonly Uint8Array[]
   /** What is known of each of these images before: log-probabilities [images, C], flat; empty: nothing. */
   beliefs: Float32Array
+  /** `dictionary.*`, flat, where the recipe has a stem; else empty. */
+  dictionary: Float32Array
 }
 
 export interface StepReport {
@@ -69,6 +71,7 @@ export class Learner {
     const pixels = new Uint8Array(this.buffers.images)
     images.forEach((image, index) => { pixels.set(image, index * imageBytes) })
     initialise(this.table, this.student, Random.of(options.seed, 1))
+    partOf(this.table, this.student, 'dictionary.').set(options.dictionary)
     this.teacher.set(this.student)
     const { preset, classCount, recipe, seed, engine, labeled, unlabeled } = options
     this.lanes = new Lanes({ preset, classCount, recipe, seed, engine, buffers: this.buffers })

@@ -4,7 +4,6 @@ import * as tf from './backend/tf.js'
 import { embedded, useEngine } from './backend/choose.js'
 import { jit } from './backend/jit.js'
 import { meansOf } from './columns.js'
-import { dictionaryFeatures } from './model/dictionary.js'
 import { updateInPlace } from './optim/adamw.js'
 
 const training = { steps: 300, learningRate: 0.05 } as const
@@ -24,26 +23,27 @@ export interface LinearOptions {
 export async function fitLinear({ features, targets, classCount, penalty, signal }: LinearOptions): Promise<Float32Array> {
   await useEngine(embedded)
   const count = targets.length / classCount
+  const width = features.length / count
   const total = targets.reduce((sum, weight) => sum + weight, 0)
 
   // Beside features less their mean, the bias moves on its own: what it is to the features as they are, the mean takes away in the end.
-  const mean = meansOf(features, dictionaryFeatures)
-  const apart = tf.tensor2d(Float32Array.from(mean), [1, dictionaryFeatures])
+  const mean = meansOf(features, width)
+  const apart = tf.tensor2d(Float32Array.from(mean), [1, width])
   await using gradient = jit<[tf.Tensor2D, tf.Tensor1D, tf.Tensor2D, tf.Tensor2D], tf.Tensor1D>((weight, bias, inputs, wanted) => {
     const logits = (w: tf.Tensor2D, b: tf.Tensor) => tf.add(tf.matMul(inputs, w), tf.sub(b, tf.matMul(apart, w)))
     const loss = (w: tf.Tensor, b: tf.Tensor) =>
       tf.sub(tf.mul(tf.sum(tf.square(w)), penalty), tf.sum(tf.mul(wanted, tf.logSoftmax(logits(w as tf.Tensor2D, b)))))
     return tf.concat1d(tf.grads(loss)([weight, bias]).map(slope => tf.reshape(slope, [slope.size])))
   }, { name: 'linear', threads: availableParallelism() })
-  const inputs = tf.tensor2d(features, [count, dictionaryFeatures])
+  const inputs = tf.tensor2d(features, [count, width])
   const wanted = tf.tensor2d(targets.map(weight => weight / total), [count, classCount])
-  const flat = new Float32Array((dictionaryFeatures + 1) * classCount)
-  const split = dictionaryFeatures * classCount
+  const flat = new Float32Array((width + 1) * classCount)
+  const split = width * classCount
   const state = { student: flat, teacher: flat, momentum: new Float32Array(flat.length), variance: new Float32Array(flat.length) }
   const range = { start: 0, end: flat.length, rate: 1, decays: false, share: 1 }
   for (let step = 1; step <= training.steps; step++) {
     signal.throwIfAborted()
-    const [weight, bias] = [tf.tensor2d(flat.slice(0, split), [dictionaryFeatures, classCount]), tf.tensor1d(flat.slice(split))]
+    const [weight, bias] = [tf.tensor2d(flat.slice(0, split), [width, classCount]), tf.tensor1d(flat.slice(split))]
     const slope = await gradient(weight, bias, inputs, wanted)
     const learningRate = training.learningRate * (1 - step / training.steps)
     updateInPlace(state, [await slope.data<'float32'>()], range, { count: step, learningRate, weightDecay: 0, teacherDecay: 0 })

@@ -19,7 +19,7 @@ const mostFrames = 10_000
 export interface Prepared {
   /** Paths of the frames that it was made from. */
   frames: readonly string[]
-  /** `dictionary.*` and `shortcut.*`, flat, as their tables have them. */
+  /** `dictionary.*`, and `shortcut.*` where the recipe has one, flat, as their tables have them. */
   dictionary: Float32Array
   shortcut: Float32Array
   /** Of each labeled image, each of the gate split and each frame: log-probabilities [images, C], flat; empty: no frames are asked about. */
@@ -36,6 +36,8 @@ export interface PrepareOptions extends Pick<RoundOptions, 'signal' | 'onEvent' 
   seed: number
   /** Before the first look. */
   gate: GateState
+  /** `dictionary.*` of a champion whose transformer goes on learning; null: the words are learned. */
+  dictionary: Float32Array | null
   /** Milliseconds that the fit of the shortcut may take; null: as many as it takes. */
   limitMs: number | null
 }
@@ -44,8 +46,10 @@ export interface PrepareOptions extends Pick<RoundOptions, 'signal' | 'onEvent' 
 export async function prepare(data: RoundImages, options: PrepareOptions): Promise<Prepared> {
   const { recipe, preset, seed, gate, limitMs, signal, onEvent, onPseudoLabels } = options
   const { classes, labeled, unlabeled } = data
-  const paths = unlabeled.items
-  const dictionary = await learnDictionary({ images: [...labeled.pixels, ...unlabeled.pixels], preset: presets[preset], seed, signal })
+  const nothing = { frames: unlabeled.items, shortcut: new Float32Array(), beliefs: new Float32Array(), decision: null, taught: 0 }
+  const learned = () => learnDictionary({ images: [...labeled.pixels, ...unlabeled.pixels], preset: presets[preset], seed, signal })
+  const dictionary = options.dictionary ?? await learned()
+  if (!recipe.shortcut) return { ...nothing, dictionary }
   const describe = (images: readonly Uint8Array[], columns?: Float32Array) =>
     featuresOf(images, { preset: presets[preset], dictionary, columns, signal })
   const labels = labelsOf(labeled.items, classes)
@@ -53,10 +57,10 @@ export async function prepare(data: RoundImages, options: PrepareOptions): Promi
   const known: Examples = { features: await describe(labeled.pixels), targets: labels.map(label => certain(label, classes.length)) }
   const fit = (frames: Examples) => fitShortcut({ labeled: known, frames, prior, seed, limitMs, signal })
   if (recipe.gate === 'never' || !hasFrames(data, preset)) {
-    const shortcut = await fit({ features: new Float32Array(), targets: [] })
-    return { frames: paths, dictionary, shortcut, beliefs: new Float32Array(), decision: null, taught: 0 }
+    return { ...nothing, dictionary, shortcut: await fit({ features: new Float32Array(), targets: [] }) }
   }
 
+  const paths = unlabeled.items
   const images = [labeled, data.gate, unlabeled].flatMap(({ pixels }) => pixels)
   const beliefs = await judge({ known: known.features, labels, prior, neighbours: recipe.neighbours, images, describe, seed, signal })
   const believed = (first: number, places: Iterable<number>) => Array.from(places, place =>

@@ -20,7 +20,7 @@ export interface Recipe {
    * over the graph of pictures that the dictionary describes alike. Needs the shortcut.
    */
   neighbours: boolean
-  /** Convolutions beside the linear embedding of the patches. */
+  /** Each patch is told, beside its pixels, how much of each word of the dictionary lies in it. */
   stem: boolean
   /** What the transformer's head reads: the mean of all tokens, or each token at its own place, narrowed first. */
   readout: Readout
@@ -59,7 +59,7 @@ const pawl: Recipe = {
   reconstruction: true,
   maskRatio: 0.75,
   normalisedTarget: false,
-  phases: { reconstruct: 0.2, finetune: 0, semiSupervised: 0.8 },
+  phases: { reconstruct: 0, finetune: 0, semiSupervised: 1 },
   shortcut: true,
   neighbours: true,
   stem: true,

@@ -1,4 +1,4 @@
-/** One round, from top to bottom: load ► reconstruct ► finetune ► semi-supervised ► export ► evidence. */
+/** One round, from top to bottom: load ► prepare ► reconstruct ► finetune ► semi-supervised ► export ► evidence. */
 import { createHash } from 'node:crypto'
 import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -14,7 +14,7 @@ import { exportChecked } from './export/checked.js'
 import { readSafetensors } from './export/safetensors.js'
 import { Learner } from './learner.js'
 import { lanesOn } from './lanes/lanes.js'
-import { modelTable, type ParameterTable } from './model/parameters.js'
+import { modelTable, parameterTable, partOf, type ParameterTable } from './model/parameters.js'
 import { presets } from './model/presets.js'
 import { Ssmae } from './model/ssmae.js'
 import { recipes, type Recipe } from './recipe.js'
@@ -51,6 +51,7 @@ export async function runRound(spec: RoundSpec, { signal, onEvent, onPseudoLabel
     const limit = spec.minutes === null ? {} : { limitMs: verificationShare * spec.minutes * 60_000 }
     const { backend, device, preset, engines: memory } = spec
     const champion = await championOf(spec)
+    const transformer = parameterTable(presets[preset], found.classes.length, recipe)
     const table = modelTable(presets[preset], found.classes.length, recipe)
     const checkpoints = new Checkpoints({ folder: spec.out, round: identityOf(spec, { recipe, data: found, champion, table }) })
     const former = await checkpoints.read()
@@ -59,12 +60,14 @@ export async function runRound(spec: RoundSpec, { signal, onEvent, onPseudoLabel
       : await chooseEngine({ backend, device, preset, memory, signal, ...limit })
     onEvent({ type: 'engine', ...engine, reason })
     enter('prepare')
+    const warm = champion && recipe.warmStart ? weightsFrom(champion, recipe, transformer) : null
+    const dictionary = warm && recipe.stem ? partOf(transformer, warm, 'dictionary.') : null
     const limitMs = spec.minutes === null ? null : fitShare * spec.minutes * 60_000
     const { prepared, data } = former?.prepared
       ? remaining(former.prepared, found)
       : {
-          prepared: recipe.shortcut
-            ? await prepare(found, { recipe, preset, seed: spec.seed, gate: unseenGate, limitMs, signal, onEvent, onPseudoLabels })
+          prepared: recipe.shortcut || recipe.stem
+            ? await prepare(found, { recipe, preset, seed: spec.seed, gate: unseenGate, dictionary, limitMs, signal, onEvent, onPseudoLabels })
             : null,
           data: found,
         }
@@ -72,14 +75,13 @@ export async function runRound(spec: RoundSpec, { signal, onEvent, onPseudoLabel
       preset: presets[spec.preset], recipe, seed: spec.seed, engine, lanes: lanesOn(engine, presets[spec.preset], spec.lanes),
       classCount: data.classes.length,
       labeled: data.labeled.pixels, labels: labelsOf(data.labeled.items, data.classes), gate: data.gate.pixels, unlabeled: data.unlabeled.pixels,
-      beliefs: prepared?.beliefs ?? new Float32Array(),
+      beliefs: prepared?.beliefs ?? new Float32Array(), dictionary: (recipe.stem ? prepared?.dictionary : null) ?? new Float32Array(),
     })
     // Only the engine's own failures count against it: not a full disk, an unreadable file, or a round that was stopped.
     const blames = (cause: unknown) => !signal.aborted
       && (cause instanceof RoundError ? cause.reason === 'export-mismatch' : !(cause instanceof RangeError) && !(cause instanceof Error && 'code' in cause))
     const round = async () => {
       await learner.start()
-      const warm = champion && recipe.warmStart ? weightsFrom(champion, recipe, learner.table) : null
       if (warm) await learner.adopt(warm)
       const trained = await teach({
         spec, recipe, engine, learner, data, prepared, startedAtMs, checkpoints, former, checkpointMs,

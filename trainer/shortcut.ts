@@ -5,7 +5,6 @@ import { embedded, useEngine } from './backend/choose.js'
 import { jit } from './backend/jit.js'
 import { Random } from './data/random.js'
 import { argMax } from './evidence.js'
-import { dictionaryFeatures } from './model/dictionary.js'
 import { crossEntropy } from './model/layers.js'
 import { hiddenWidth, initialise, shortcutTable } from './model/parameters.js'
 import { readShortcut } from './model/ssmae.js'
@@ -48,7 +47,8 @@ export interface ShortcutOptions {
 export async function fitShortcut({ labeled, frames, prior, seed, limitMs, signal }: ShortcutOptions): Promise<Float32Array> {
   await useEngine(embedded)
   const classCount = prior.length
-  const table = shortcutTable(classCount)
+  const width = labeled.features.length / labeled.targets.length
+  const table = shortcutTable(width, classCount)
   const batch = training.labeled + (frames.targets.length ? training.frames : 0)
   type Given = [flat: tf.Tensor1D, features: tf.Tensor2D, targets: tf.Tensor2D, kept: tf.Tensor2D]
   await using gradient = jit<Given, tf.Tensor1D>((flat, features, targets, kept) => {
@@ -65,7 +65,7 @@ export async function fitShortcut({ labeled, frames, prior, seed, limitMs, signa
   initialise(table, flat, random)
   const state = { student: flat, teacher: flat, momentum: new Float32Array(flat.length), variance: new Float32Array(flat.length) }
   const rowsOf = drawer({ labeled, frames, prior }, random)
-  const [inputs, wanted] = [new Float32Array(batch * dictionaryFeatures), new Float32Array(batch * classCount)]
+  const [inputs, wanted] = [new Float32Array(batch * width), new Float32Array(batch * classCount)]
   const passes = (training.passes * (labeled.targets.length + frames.targets.length)) / batch
   const steps = Math.min(training.mostSteps, Math.max(training.leastSteps, passes))
   const startedAtMs = performance.now()
@@ -73,12 +73,12 @@ export async function fitShortcut({ labeled, frames, prior, seed, limitMs, signa
   for (let count = 1, fraction = done(0); fraction < 1; fraction = done(count++)) {
     signal.throwIfAborted()
     rowsOf().forEach(({ features, target }, row) => {
-      inputs.set(features, row * dictionaryFeatures)
+      inputs.set(features, row * width)
       wanted.set(target, row * classCount)
     })
     const kept = Float32Array.from({ length: batch * hiddenWidth }, () => (random.float() < training.dropped ? 0 : 1 / (1 - training.dropped)))
     const given: Given = [
-      tf.tensor1d(flat), tf.tensor2d(inputs, [batch, dictionaryFeatures]), tf.tensor2d(wanted, [batch, classCount]),
+      tf.tensor1d(flat), tf.tensor2d(inputs, [batch, width]), tf.tensor2d(wanted, [batch, classCount]),
       tf.tensor2d(kept, [batch, hiddenWidth]),
     ]
     const slope = await gradient(...given)
@@ -89,18 +89,21 @@ export async function fitShortcut({ labeled, frames, prior, seed, limitMs, signa
     }
     tf.dispose([...given, slope])
   }
-  const first = dictionaryFeatures * hiddenWidth
+  const first = width * hiddenWidth
   flat.set(flat.subarray(0, first).map(value => value * scale))
   return flat
 }
 
-/** Logits [n][C] of the shortcut for features [n, F], flat. */
-export async function shortcutLogits(flat: Float32Array, features: Float32Array, classCount: number): Promise<number[][]> {
+/** Logits [n][C] of the shortcut for the features of `count` images [n, F], flat. */
+export async function shortcutLogits(
+  flat: Float32Array, features: Float32Array, { count, classCount }: { count: number; classCount: number },
+): Promise<number[][]> {
   await useEngine(embedded)
-  const table = shortcutTable(classCount)
+  const width = features.length / count
+  const table = shortcutTable(width, classCount)
   await using read = jit<[tf.Tensor1D, tf.Tensor2D], tf.Tensor2D>(
     (weights, rows) => readShortcut(unpacked(table, weights), rows), { name: 'shortcut', threads: availableParallelism() })
-  const given = [tf.tensor1d(flat), tf.tensor2d(features, [features.length / dictionaryFeatures, dictionaryFeatures])] as const
+  const given = [tf.tensor1d(flat), tf.tensor2d(features, [count, width])] as const
   const logits = await read(...given)
   const values = await logits.data()
   tf.dispose([...given, logits])
@@ -109,8 +112,9 @@ export async function shortcutLogits(flat: Float32Array, features: Float32Array,
 
 /** Draws the rows of a step. */
 function drawer({ labeled, frames, prior }: Pick<ShortcutOptions, 'labeled' | 'frames' | 'prior'>, random: Random) {
+  const width = labeled.features.length / labeled.targets.length
   const rowOf = ({ features, targets }: Examples, row: number) => ({
-    features: features.subarray(row * dictionaryFeatures, (row + 1) * dictionaryFeatures), target: targets[row] ?? [],
+    features: features.subarray(row * width, (row + 1) * width), target: targets[row] ?? [],
   })
   const byClass = ({ targets }: Examples) => prior.map((_, label) => targets.flatMap((row, index) => (argMax(row) === label ? [index] : [])))
   const [known, taught] = [byClass(labeled), byClass(frames)]

@@ -88,8 +88,9 @@ export type StepResult = {
   classMix: tf.Tensor1D
 }
 
-/** Weights that the branches touch: only they get a gradient. */
+/** Weights that the branches touch: only they get a gradient. The dictionary is learned before. */
 export function isTrained(name: string, branches: Branches): boolean {
+  if (name.startsWith('dictionary.')) return false
   const classifies = isClassifier(name) || name.startsWith('readout.')
   return (branches.reconstruct || !name.startsWith('decoder.')) && (branches.labeled || branches.unlabeled || !classifies)
 }
@@ -112,7 +113,7 @@ export function stepFunction(model: Ssmae, table: ParameterTable, recipe: Recipe
     const pseudo = branches.unlabeled ? pseudoLabels(model, recipe, unpacked(table, flatTeacher), batch, control) : null
     const kept: tf.Tensor[] = []
     const loss = (...tensors: tf.Tensor[]): tf.Scalar => {
-      const weights = Object.fromEntries(trained.map((name, index) => [name, tensors[index] as tf.Tensor]))
+      const weights = { ...student, ...Object.fromEntries(trained.map((name, index) => [name, tensors[index] as tf.Tensor])) }
       const zero = tf.scalar(0)
       const [labeled, unlabeled] = classificationLosses(model, recipe, weights, branches, batch, pseudo)
       const reconstruction = branches.reconstruct ? reconstructionLoss(model, recipe, weights, batch.masked) : zero

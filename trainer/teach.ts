@@ -13,10 +13,9 @@ import type { RoundImages, RoundOptions } from './round.js'
 
 /** Time kept back for export and evidence: a share of the minutes, and no less than these seconds. */
 const reserve = { share: 0.05, seconds: 3 }
-/** Looks at the gate split while pseudo-labels are on, at most. */
-const gateLooks = 12
-/** Before the first look, which the preparation takes. */
-export const unseenGate = closedGate(1 + gateLooks)
+/** Looks at the gate split, the first before the transformer learns, where there is something to judge by then; evenly spread. */
+const gateLooks = 13
+export const unseenGate = closedGate(gateLooks)
 /** Share of the semi-supervised phase over which the weight of the pseudo-labels ramps up. */
 const ramp = 0.3
 
@@ -53,7 +52,7 @@ export async function teach(teaching: Teaching) {
   ]
   const progress: Progress = {
     steps: 0, used: 0, beforeMs: performance.now() - startedAtMs, spentMs: 0, wholeMs: wholeMsOf(spec, startedAtMs),
-    nextLook: 0, looks: prepared?.decision ? [prepared.decision.look] : [], decision: prepared?.decision ?? null,
+    nextLook: prepared?.decision ? 1 / gateLooks : 0, looks: prepared?.decision ? [prepared.decision.look] : [], decision: prepared?.decision ?? null,
   }
   if (former) {
     Object.assign(progress, former.progress)
@@ -88,8 +87,9 @@ export async function teach(teaching: Teaching) {
         await keep()
         signal.throwIfAborted()
       }
-      if (phase.name === 'semi-supervised' && recipe.gate !== 'never' && done >= progress.nextLook) {
-        progress.nextLook = done + (ends - begins) / gateLooks
+      const within = (done - begins) / (ends - begins)
+      if (phase.name === 'semi-supervised' && recipe.gate !== 'never' && within >= progress.nextLook) {
+        progress.nextLook = within + 1 / gateLooks
         progress.decision = lookThroughGate(recipe.gate, progress.decision?.next ?? unseenGate,
           { step: progress.steps, classes: data.classes, probabilities: await learner.judge(), labels: gateLabels })
         progress.looks.push(progress.decision.look)
@@ -97,7 +97,6 @@ export async function teach(teaching: Teaching) {
       }
       const { decision } = progress
       const threshold = decision?.look.threshold ?? null
-      const within = (done - begins) / (ends - begins)
       const { pseudoLabels, ...losses } = await learner.step({
         branches: { reconstruct: recipe.reconstruction, labeled: labels },
         permission: phase.name === 'semi-supervised' && decision && threshold !== null ? { threshold, classWeights: decision.classWeights } : null,

@@ -7,6 +7,7 @@ import type { LabeledImage } from '../../trainer/contract.js'
 import { loadImages } from '../../trainer/data/load.js'
 import { Random } from '../../trainer/data/random.js'
 import { lanesOn } from '../../trainer/lanes/lanes.js'
+import { learnDictionary } from '../../trainer/dictionary.js'
 import { Learner } from '../../trainer/learner.js'
 import { presets, type Preset } from '../../trainer/model/presets.js'
 import { Pace, rateAt, type Budget } from '../../trainer/pace.js'
@@ -61,9 +62,10 @@ export async function reconstruction(
   const simple = fillErrors(examples, frames)
 
   const startedAtMs = performance.now()
+  const dictionary = await learnDictionary({ images: frames, preset, seed, signal: new AbortController().signal })
   const learner = new Learner({
     preset, recipe, seed, engine: embedded, lanes: lanesOn(embedded, presets.nano, null),
-    classCount: 1, labeled: [], labels: [], gate: [], unlabeled: frames, beliefs: new Float32Array(),
+    classCount: 1, labeled: [], labels: [], gate: [], unlabeled: frames, beliefs: new Float32Array(), dictionary,
   })
   const reconstructor = new Reconstructor({ preset, recipe, table: learner.table })
   const looks: ReconstructionResult['looks'] = []

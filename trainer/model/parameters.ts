@@ -1,7 +1,7 @@
 /** Every weight by name, and where it lies in the one flat array that the optimiser, the lanes and the files share. */
 import type { Random } from '../data/random.js'
-import { dictionaryFeatures, wordCount, wordSide } from './dictionary.js'
-import { convolutionsOf, patchPixelsOf, tokensOf, type Preset } from './presets.js'
+import { featureCountOf, wordCount, wordSide } from './dictionary.js'
+import { patchPixelsOf, tokensOf, type Preset } from './presets.js'
 
 export interface ParameterSpec {
   name: string
@@ -9,7 +9,7 @@ export interface ParameterSpec {
   /** First element in the flat array. */
   offset: number
   size: number
-  /** Matrices decay; biases and tokens do not. */
+  /** Matrices decay; biases, tokens and the dictionary, which no step moves, do not. */
   decays: boolean
   /** 0 for the embedding, depth + 1 for the heads: what layer-wise learning rates count from. */
   layer: number
@@ -48,11 +48,8 @@ export function parameterTable(preset: Preset, classes: number, { stem, readout 
   const pixels = patchPixelsOf(preset)
   linear(0, 'embedding', pixels, width)
   if (stem) {
-    for (const { name, from, to } of convolutionsOf(preset)) {
-      add(0, `${name}.weight`, [3, 3, from, to], 'glorot')
-      add(0, `${name}.bias`, [to], 'zeros')
-    }
-    add(0, 'embedding.stem.weight', [convolutionsOf(preset).at(-1)?.to ?? 0, width], 'glorot')
+    addDictionary(add)
+    add(0, 'embedding.stem.weight', [wordCount, width], 'glorot')
   }
   for (let index = 0; index < depth; index++) block(index + 1, `encoder.${String(index)}`, width)
   if (readout === 'places') add(depth + 1, 'readout.weight', [width, readoutWidth], 'glorot')
@@ -66,33 +63,33 @@ export function parameterTable(preset: Preset, classes: number, { stem, readout 
   return joined({ specs })
 }
 
-/** The dictionary, which is learned without labels. */
-export function dictionaryTable(): ParameterTable {
-  const { specs, add } = tableOf()
-  add(0, 'dictionary.weight', [wordSide, wordSide, 1, wordCount], 'zeros')
-  add(0, 'dictionary.bias', [wordCount], 'zeros')
-  return joined({ specs })
-}
-
-/** The classifier on the dictionary, with one hidden layer. */
-export function shortcutTable(classes: number): ParameterTable {
+/** The classifier on the features of the dictionary, with one hidden layer. */
+export function shortcutTable(features: number, classes: number): ParameterTable {
   const { specs, linear } = tableOf()
-  linear(0, 'shortcut.hidden', dictionaryFeatures, hiddenWidth, 'he')
+  linear(0, 'shortcut.hidden', features, hiddenWidth, 'he')
   linear(0, 'shortcut', hiddenWidth, classes, 'he')
   return joined({ specs })
 }
 
-/** A whole model as its files have it: the transformer, and behind it the dictionary and the shortcut where it has them. */
+/** A whole model as its files have it: the transformer, and behind it the shortcut where it has one, with the dictionary that this needs. */
 export function modelTable(preset: Preset, classes: number, { shortcut, ...parts }: Parts & { shortcut: boolean }): ParameterTable {
   const transformer = parameterTable(preset, classes, parts)
-  return shortcut ? joined(transformer, dictionaryTable(), shortcutTable(classes)) : transformer
+  if (!shortcut) return transformer
+  const { specs, add } = tableOf()
+  if (!parts.stem) addDictionary(add)
+  return joined(transformer, { specs }, shortcutTable(featureCountOf(preset), classes))
+}
+
+function addDictionary(add: ReturnType<typeof tableOf>['add']): void {
+  add(0, 'dictionary.weight', [wordSide, wordSide, 1, wordCount], 'glorot', false)
+  add(0, 'dictionary.bias', [wordCount], 'zeros')
 }
 
 /** What a table is filled with: weights of one kind after the other. */
 function tableOf() {
   const specs: Omit<ParameterSpec, 'offset'>[] = []
-  const add = (layer: number, name: string, shape: number[], initial: ParameterSpec['initial']) => {
-    specs.push({ name, shape, size: shape.reduce((product, length) => product * length, 1), decays: shape.length > 1, layer, initial })
+  const add = (layer: number, name: string, shape: number[], initial: ParameterSpec['initial'], decays = shape.length > 1) => {
+    specs.push({ name, shape, size: shape.reduce((product, length) => product * length, 1), decays, layer, initial })
   }
   const linear = (layer: number, name: string, from: number, to: number, initial: ParameterSpec['initial'] = 'glorot') => {
     add(layer, `${name}.weight`, [from, to], initial)

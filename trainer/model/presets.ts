@@ -4,7 +4,7 @@ import type { PresetName } from '../contract.js'
 export interface Preset {
   /** Pixels a side of the square input. */
   size: number
-  /** Pixels a side of a patch: a power of two that divides `size`. */
+  /** Pixels a side of a patch: a multiple of 4 that divides `size`. */
   patch: number
   width: number
   depth: number
@@ -49,41 +49,14 @@ export function flopsOfStep(preset: Preset, classes: number, { maskRatio, stem }
   const [n, pixels, kept] = [tokensOf(preset), patchPixelsOf(preset), keptOf(preset, maskRatio)]
   const { width, depth, decoderWidth, decoderDepth, labeled, unlabeled } = preset
   const block = (tokens: number, size: number) => 24 * tokens * size ** 2 + 4 * tokens ** 2 * size
-  const convolutions = stem ? flopsOfStem(preset) : 0
-  const classify = convolutions + 2 * n * pixels * width + depth * block(n, width) + 2 * width * classes
-  const reconstruct = convolutions + 2 * kept * pixels * width + depth * block(kept, width) + 2 * kept * width * decoderWidth
+  // The words of a patch: 16 windows of 25 pixels, 64 words.
+  const words = stem ? n * 2 * 16 * 25 * 64 : 0
+  const embedded = pixels + (stem ? 64 : 0)
+  const classify = 2 * n * embedded * width + depth * block(n, width) + 2 * width * classes
+  const reconstruct = 2 * kept * embedded * width + depth * block(kept, width) + 2 * kept * width * decoderWidth
     + decoderDepth * block(n, decoderWidth) + 2 * (n - kept) * decoderWidth * pixels
-  const trained = 3 * classify - 2 * n * pixels * width + 3 * reconstruct - 2 * kept * pixels * width
-  return (labeled + unlabeled) * trained + unlabeled * classify
-}
-
-export interface Convolution {
-  name: string
-  from: number
-  to: number
-  stride: 1 | 2
-}
-
-/** Two convolutions of 3 × 3 for each halving of the side, from the picture down to one place a patch, and one to the width of a token. */
-export function convolutionsOf({ patch, width }: Preset): Convolution[] {
-  const halvings = Math.log2(patch)
-  const widths = Array.from({ length: halvings }, (_, index) => width / 2 ** (halvings - index))
-  return widths.flatMap((to, index): Convolution[] => {
-    const name = `embedding.stem.${String(index)}`
-    return [
-      { name: `${name}.halve`, from: widths[index - 1] ?? channels, to, stride: 2 },
-      { name: `${name}.mix`, from: to, to, stride: 1 },
-    ]
-  })
-}
-
-/** Of one image through the convolutional stem. */
-function flopsOfStem(preset: Preset): number {
-  let side = preset.size
-  return convolutionsOf(preset).reduce((sum, { from, to, stride }) => {
-    side /= stride
-    return sum + 2 * 9 * from * to * side ** 2
-  }, preset.width * preset.width * tokensOf(preset))
+  const trained = 3 * classify - 2 * n * embedded * width + 3 * reconstruct - 2 * kept * embedded * width
+  return (labeled + unlabeled) * (trained + 2 * words) + unlabeled * (classify + words)
 }
 
 /**

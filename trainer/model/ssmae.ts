@@ -1,9 +1,8 @@
 /** SSMAE: one encoder, read by a classifier and by a reconstruction decoder (arXiv 2601.20072, section 3). */
 import * as tf from '../backend/tf.js'
-import { described } from './dictionary.js'
+import { described, featureCountOf, wordCount } from './dictionary.js'
 import { block, layerNorm, linear, weight, type Activation, type Weights } from './layers.js'
 import { positions, readoutWidth } from './parameters.js'
-import { stem } from './stem.js'
 import { patchPixelsOf, tokensOf, type Preset } from './presets.js'
 
 /** What the mask leaves and what it takes, chosen before the embedding: no gradient flows through the choice. */
@@ -31,7 +30,8 @@ export class Ssmae {
   classify(weights: Weights, patches: tf.Tensor3D): { logits: tf.Tensor2D; embedding: tf.Tensor2D } {
     const { logits, embedding } = this.transform(weights, patches)
     if (!('shortcut.weight' in weights)) return { logits, embedding }
-    return { logits: tf.add(logits, readShortcut(weights, described(weights, patches, this.preset))), embedding }
+    const features: tf.Tensor2D = tf.reshape(described(weights, patches, this.preset), [patches.shape[0], featureCountOf(this.preset)])
+    return { logits: tf.add(logits, readShortcut(weights, features)), embedding }
   }
 
   /** Patches [B, N, P] → the transformer's own class logits [B, C], and its mean token [B, D], which says what kind of picture it is. */
@@ -66,12 +66,16 @@ export class Ssmae {
     return byToken(tf.reshape(linear(weights, 'decoder.pixels', hidden), [tokens - kept, batch, patchPixelsOf(this.preset)]))
   }
 
-  /** What the stem says of each patch of whole images [B, N, P] → [B, N, D]; 0 where there is none. */
+  /**
+   * What the words that lie in each patch of whole images say of it: [B, N, P] → [B, N, D]; 0 where there is no stem. Patches that the mask hides are
+   * blank, so that nothing of them leaks into those that are visible.
+   */
   private stemmed(weights: Weights, patches: tf.Tensor3D): tf.Tensor {
     if (!('embedding.stem.weight' in weights)) return tf.scalar(0)
     const [batch, tokens] = patches.shape
-    const seen = stem(weights, patches, this.preset)
-    const product = tf.matMul(tf.reshape(seen, [batch * tokens, seen.shape[2]]) as tf.Tensor2D, weight(weights, 'embedding.stem.weight') as tf.Tensor2D)
+    // The features of a whole image are about of length 1: here each number is brought near 1.
+    const words = tf.mul(tf.reshape(described(weights, patches, this.preset), [batch * tokens, wordCount]), Math.sqrt(featureCountOf(this.preset)))
+    const product = tf.matMul(words as tf.Tensor2D, weight(weights, 'embedding.stem.weight') as tf.Tensor2D)
     return tf.reshape(product, [batch, tokens, this.preset.width])
   }
 
