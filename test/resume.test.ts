@@ -33,8 +33,9 @@ afterAll(() => rm(folder, { recursive: true, force: true }))
 
 function run(
   name: string, changes: Partial<RoundSpec> = {}, onEvent: (event: RoundEvent) => void = () => undefined, signal = new AbortController().signal,
+  checkpointMs = 0,
 ) {
-  return train({ ...spec, out: join(folder, name), ...changes }, { signal, onEvent, checkpointMs: 0 })
+  return train({ ...spec, out: join(folder, name), ...changes }, { signal, onEvent, checkpointMs })
 }
 
 /** Starts the round in a process of its own and kills it once it has told of so many steps. */
@@ -83,7 +84,7 @@ describe('a round that is interrupted', () => {
 
   it('because it is told to stop goes on where it stopped', async () => {
     const controller = new AbortController()
-    const stopped = run('stopped', {}, event => { if (event.type === 'progress' && event.step === 7) controller.abort() }, controller.signal)
+    const stopped = run('stopped', {}, event => { if (event.type === 'progress' && event.step === 7) controller.abort() }, controller.signal, 60_000)
     await expect(stopped).rejects.toMatchObject({ reason: 'stopped' })
     const { card, at } = await resumedAt('stopped')
     expect([at, card.files]).toEqual([7, expected])

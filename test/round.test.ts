@@ -10,6 +10,7 @@ import { bundled } from '../agent/config.js'
 import {
   decodeImage, metricsOf, ModelFile, presets, train, type LabeledImage, type MethodName, type RoundEvent, type RoundResult, type RoundSpec,
 } from '../trainer/index.js'
+import { learnDictionary } from '../trainer/dictionary.js'
 import { readSafetensors } from '../trainer/export/safetensors.js'
 import { modelTable } from '../trainer/model/parameters.js'
 import { recipes } from '../trainer/recipe.js'
@@ -166,11 +167,24 @@ describe('round', () => {
 
   it('takes what a champion without a shortcut has', async () => {
     await round('transformer', { steps: 1, seed: 78, method: 'supervised' })
-    await round('third', { steps: 1, seed: 79, champion: { version: 5, folder: join(folder, 'transformer') } })
+    await round('third', { steps: 1, seed: 79, unlabeled: [], champion: { version: 5, folder: join(folder, 'transformer') } })
     const [before, after] = [await weightsIn(join(folder, 'transformer')), await weightsIn(join(folder, 'third'))]
     expect([before.has('shortcut.weight'), after.has('shortcut.weight')]).toEqual([false, true])
+    // Its patches know the words of its own dictionary.
+    expect(after.get('dictionary.weight')).toEqual(before.get('dictionary.weight'))
     const moved = after.get('embedding.weight')?.data.map((value, index) => Math.abs(value - (before.get('embedding.weight')?.data[index] ?? NaN))) ?? [NaN]
     expect(Math.max(...moved)).toBeLessThan(2e-3)
+    // Of more pictures there are better words: then nothing is taken.
+    await round('fourth', { steps: 1, seed: 79, champion: { version: 5, folder: join(folder, 'transformer') } })
+    expect((await weightsIn(join(folder, 'fourth'))).get('dictionary.weight')).not.toEqual(before.get('dictionary.weight'))
+  })
+
+  it('trains beside the words that were learned, and leaves them as they are', async () => {
+    await round('words', { seed: 80, method: 'supervised' })
+    const images = await Promise.all(data.labeled.map(({ path }) => decodeImage(path, 28)))
+    const learned = await learnDictionary({ images, preset: presets.nano, seed: 80, signal: new AbortController().signal })
+    const weights = await weightsIn(join(folder, 'words'))
+    expect(new Float32Array(['dictionary.weight', 'dictionary.bias'].flatMap(name => [...weights.get(name)?.data ?? []]))).toEqual(learned)
   })
 
   it('lets no pseudo-label count when told so, and learns from labels and reconstruction all the same', async () => {

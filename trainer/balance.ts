@@ -35,7 +35,7 @@ export interface BalanceOptions {
   table: ParameterTable
   data: RoundImages
   preset: PresetName
-  prepared: Prepared | null
+  prepared: Prepared
   signal: AbortSignal
 }
 
@@ -48,14 +48,14 @@ export async function balance(
 ): Promise<{ trainedShare: number | null; weights: Float32Array; logits: number[][] }> {
   const trained = await learner.logitsOfGate()
   const transformer = await learner.result()
-  if (!prepared?.shortcut.length) return { trainedShare: null, weights: transformer, logits: trained }
+  if (prepared.shortcut.length === 0) return { trainedShare: null, weights: transformer, logits: trained }
   const { dictionary, shortcut } = prepared
   const features = await featuresOf(gate.pixels, { preset: presets[preset], dictionary, signal })
   const fitted = await shortcutLogits(shortcut, features, { count: gate.pixels.length, classCount: classes.length })
   const trainedShare = likeliestShare(fitted, trained, labelsOf(gate.items, classes))
   const weights = new Float32Array(table.size)
   weights.set(transformer)
-  partOf(table, weights, 'dictionary.').set(dictionary)
+  if (partOf(learner.table, transformer, 'dictionary.').length === 0) partOf(table, weights, 'dictionary.').set(dictionary)
   partOf(table, weights, 'shortcut.').set(shortcut)
   for (const [name, share] of [['head.', trainedShare], ['shortcut.weight', 1 - trainedShare], ['shortcut.bias', 1 - trainedShare]] as const) {
     const part = partOf(table, weights, name)

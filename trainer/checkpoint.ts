@@ -40,12 +40,12 @@ export interface Checkpoint {
   engine: Engine
   progress: Progress
   learner: LearnerState
-  /** What was known before; null: the recipe fits nothing before. */
-  prepared: Prepared | null
+  /** What was known before. */
+  prepared: Prepared
 }
 
 /** Counts up whenever a checkpoint of before means something else than one of now. */
-export const checkpointFormat = 6
+export const checkpointFormat = 7
 const fileName = 'checkpoint.safetensors'
 const preparedParts = ['dictionary', 'shortcut', 'beliefs'] as const
 
@@ -70,7 +70,7 @@ export class Checkpoints {
       const { engine, progress, learner, prepared } = JSON.parse(state) as StoredState
       return {
         engine, progress, learner: { ...learner, vectors: mapParts(vector) },
-        prepared: prepared && { ...prepared, dictionary: vector('dictionary'), shortcut: vector('shortcut'), beliefs: vector('beliefs') },
+        prepared: { ...prepared, dictionary: vector('dictionary'), shortcut: vector('shortcut'), beliefs: vector('beliefs') },
       }
     } catch {
       return null
@@ -81,7 +81,7 @@ export class Checkpoints {
   async write({ engine, progress, learner: { vectors, ...learner }, prepared }: Checkpoint): Promise<void> {
     const named = [
       ...stateParts.map(name => [name, vectors[name]] as const),
-      ...prepared ? preparedParts.map(name => [name, prepared[name]] as const) : [],
+      ...preparedParts.map(name => [name, prepared[name]] as const),
     ]
     const flat = new Float32Array(named.reduce((sum, [, { length }]) => sum + length, 0))
     let end = 0
@@ -91,7 +91,7 @@ export class Checkpoints {
       return { name, shape: [vector.length], offset: end - vector.length, size: vector.length }
     })
     const state = JSON.stringify({
-      engine, progress, learner, prepared: prepared && { frames: prepared.frames, decision: prepared.decision, taught: prepared.taught },
+      engine, progress, learner, prepared: { frames: prepared.frames, decision: prepared.decision, taught: prepared.taught },
     } satisfies StoredState)
     const sha256 = hashOf(named.map(([, vector]) => vector), state)
     const bytes = writeSafetensors({ specs }, flat, { round: this.round, sha256, state })
@@ -116,7 +116,7 @@ export class Checkpoints {
 /** All of a checkpoint but the vectors. */
 type StoredState = Omit<Checkpoint, 'learner' | 'prepared'> & {
   learner: Omit<LearnerState, 'vectors'>
-  prepared: Omit<Prepared, (typeof preparedParts)[number]> | null
+  prepared: Omit<Prepared, (typeof preparedParts)[number]>
 }
 
 function hashOf(vectors: readonly Float32Array[], state: string): string {

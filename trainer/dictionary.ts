@@ -10,9 +10,11 @@ import { featuresOf, inChunks } from './features.js'
 import { featureCountOf, flatVariance, pictures, pictureSideOf, wordCount, wordSide } from './model/dictionary.js'
 import type { Preset } from './model/presets.js'
 
+/** Pictures that windows are taken from at random: with as many, a dictionary is as good as it gets. */
+export const picturesForWords = 1500
+
 const learning = {
-  /** Pictures that windows are taken from at random, and how many windows there are for each. */
-  pictures: 1500,
+  /** Windows for each picture. */
   windows: 20,
   /** Deviation below which a window shows nothing, where the brightness ranges over 4. */
   leastDeviation: 0.05,
@@ -39,7 +41,7 @@ export interface DictionaryOptions {
  */
 export async function learnDictionary({ images, preset, seed, signal }: DictionaryOptions): Promise<Float32Array> {
   const random = Random.of(seed, 6)
-  const chosen = random.permutation(images.length).slice(0, learning.pictures)
+  const chosen = random.permutation(images.length).slice(0, picturesForWords)
   const sample = [...chosen].map(index => images[index] as Uint8Array)
   const side = pictureSideOf(preset)
   const windows = contrasted(windowsOf(await picturesOf(sample, preset, signal), side, random))

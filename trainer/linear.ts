@@ -1,4 +1,4 @@
-/** A linear classifier on the dictionary, fitted to the labels before anything else learns: convex, and done in seconds. */
+/** A linear classifier on the dictionary, fitted to the labels before the transformer learns: convex, and done in seconds. */
 import { availableParallelism } from 'node:os'
 import * as tf from './backend/tf.js'
 import { embedded, useEngine } from './backend/choose.js'

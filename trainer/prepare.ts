@@ -19,7 +19,7 @@ const mostFrames = 10_000
 export interface Prepared {
   /** Paths of the frames that it was made from. */
   frames: readonly string[]
-  /** `dictionary.*`, and `shortcut.*` where the recipe has one, flat, as their tables have them. */
+  /** `dictionary.*` and `shortcut.*`, flat, as their tables have them; empty where the recipe has none. */
   dictionary: Float32Array
   shortcut: Float32Array
   /** Of each labeled image, each of the gate split and each frame: log-probabilities [images, C], flat; empty: no frames are asked about. */
@@ -46,7 +46,9 @@ export interface PrepareOptions extends Pick<RoundOptions, 'signal' | 'onEvent' 
 export async function prepare(data: RoundImages, options: PrepareOptions): Promise<Prepared> {
   const { recipe, preset, seed, gate, limitMs, signal, onEvent, onPseudoLabels } = options
   const { classes, labeled, unlabeled } = data
-  const nothing = { frames: unlabeled.items, shortcut: new Float32Array(), beliefs: new Float32Array(), decision: null, taught: 0 }
+  const [frames, none] = [unlabeled.items, new Float32Array()]
+  const nothing = { frames, dictionary: none, shortcut: none, beliefs: none, decision: null, taught: 0 }
+  if (!recipe.stem && !recipe.shortcut) return nothing
   const learned = () => learnDictionary({ images: [...labeled.pixels, ...unlabeled.pixels], preset: presets[preset], seed, signal })
   const dictionary = options.dictionary ?? await learned()
   if (!recipe.shortcut) return { ...nothing, dictionary }

@@ -51,7 +51,7 @@ export interface Recipe {
   layerDecay: number
   /** Longest memory of the teacher's running average of weights; 0: the student is its own teacher. */
   teacherDecay: number
-  /** Begin with the encoder and decoder of the champion, where there is one of the same shape; what classifies is learned anew. */
+  /** Begin with all but the head and the shortcut of the champion, where there is one of the same shape; these are learned anew. */
   warmStart: boolean
 }
 

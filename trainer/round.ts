@@ -10,6 +10,7 @@ import { loadImages, type Unreadable } from './data/load.js'
 import { checkpointFormat, Checkpoints } from './checkpoint.js'
 import { chooseEngine, onTrial } from './engines.js'
 import { fitTemperature, labelsOf, metricsOf, predictionsOf, probabilitiesOf, softmax } from './evidence.js'
+import { picturesForWords } from './dictionary.js'
 import { exportChecked } from './export/checked.js'
 import { readSafetensors } from './export/safetensors.js'
 import { Learner } from './learner.js'
@@ -60,22 +61,20 @@ export async function runRound(spec: RoundSpec, { signal, onEvent, onPseudoLabel
       : await chooseEngine({ backend, device, preset, memory, signal, ...limit })
     onEvent({ type: 'engine', ...engine, reason })
     enter('prepare')
-    const warm = champion && recipe.warmStart ? weightsFrom(champion, recipe, transformer) : null
+    const warm = champion && recipe.warmStart ? weightsFrom(champion, { recipe, table: transformer, pictures: picturesOf(found) }) : null
     const dictionary = warm && recipe.stem ? partOf(transformer, warm, 'dictionary.') : null
     const limitMs = spec.minutes === null ? null : fitShare * spec.minutes * 60_000
-    const { prepared, data } = former?.prepared
+    const { prepared, data } = former
       ? remaining(former.prepared, found)
       : {
-          prepared: recipe.shortcut || recipe.stem
-            ? await prepare(found, { recipe, preset, seed: spec.seed, gate: unseenGate, dictionary, limitMs, signal, onEvent, onPseudoLabels })
-            : null,
+          prepared: await prepare(found, { recipe, preset, seed: spec.seed, gate: unseenGate, dictionary, limitMs, signal, onEvent, onPseudoLabels }),
           data: found,
         }
     const learner = new Learner({
       preset: presets[spec.preset], recipe, seed: spec.seed, engine, lanes: lanesOn(engine, presets[spec.preset], spec.lanes),
       classCount: data.classes.length,
       labeled: data.labeled.pixels, labels: labelsOf(data.labeled.items, data.classes), gate: data.gate.pixels, unlabeled: data.unlabeled.pixels,
-      beliefs: prepared?.beliefs ?? new Float32Array(), dictionary: (recipe.stem ? prepared?.dictionary : null) ?? new Float32Array(),
+      beliefs: prepared.beliefs, dictionary: recipe.stem ? prepared.dictionary : new Float32Array(),
     })
     // Only the engine's own failures count against it: not a full disk, an unreadable file, or a round that was stopped.
     const blames = (cause: unknown) => !signal.aborted
@@ -139,6 +138,10 @@ export async function runRound(spec: RoundSpec, { signal, onEvent, onPseudoLabel
 /** The decoded images of a round, with those that could not be read. */
 export type RoundImages = Awaited<ReturnType<typeof load>>
 
+function picturesOf({ labeled, unlabeled }: RoundImages): number {
+  return labeled.items.length + unlabeled.items.length
+}
+
 async function load(spec: RoundSpec, recipe: Recipe, { signal, onEvent }: RoundOptions) {
   const { size } = presets[spec.preset]
   const pathOf = ({ path }: LabeledImage) => path
@@ -167,6 +170,8 @@ interface Champion {
   sha256: string
   /** As on its card; null where the card cannot be read. */
   recipe: Record<string, unknown> | null
+  /** Images that it learned from, labeled or not. */
+  pictures: number
   tensors: ReturnType<typeof readSafetensors>
 }
 
@@ -174,23 +179,28 @@ async function championOf({ champion }: RoundSpec): Promise<Champion | null> {
   if (!champion) return null
   const { version, folder } = champion
   const file = await readFile(join(folder, 'model.onnx'))
-  const card = await readFile(join(folder, 'card.json'), 'utf8').then(text => JSON.parse(text) as Pick<ModelCard, 'recipe'>).catch(() => null)
+  const card = await readFile(join(folder, 'card.json'), 'utf8').then(text => JSON.parse(text) as Pick<ModelCard, 'recipe' | 'data'>).catch(() => null)
   return {
     version,
     sha256: createHash('sha256').update(file).digest('hex'),
     recipe: card?.recipe ?? null,
+    pictures: card ? card.data.labeled + card.data.unlabeled : 0,
     tensors: readSafetensors(await readFile(join(folder, 'weights.safetensors'))),
   }
 }
 
 /**
- * Weights [n] to start from: the champion's encoder and decoder, what classifies at zero, so that neither a former class nor a former error
- * outlives its labels. Null where the champion's model is another one: the round starts from scratch.
+ * Weights [n] to start from: all of the champion's transformer but the head, which is zero, so that neither a former class nor a former error
+ * outlives its labels. Null where the champion's model is another one, or its dictionary is of fewer pictures than make a good one and this round
+ * has more: the round starts from scratch.
  */
-function weightsFrom(champion: Champion, recipe: Recipe, { specs, size }: ParameterTable): Float32Array | null {
+function weightsFrom(
+  champion: Champion, { recipe, table: { specs, size }, pictures }: { recipe: Recipe; table: ParameterTable; pictures: number },
+): Float32Array | null {
   const kept = specs.filter(({ name }) => !isClassifier(name))
-  const fits = champion.recipe?.activation === recipe.activation && kept.every(spec => champion.tensors.get(spec.name)?.data.length === spec.size)
-  if (!fits) return null
+  const seen = !recipe.stem || champion.pictures >= Math.min(picturesForWords, pictures)
+  const same = champion.recipe?.activation === recipe.activation && kept.every(spec => champion.tensors.get(spec.name)?.data.length === spec.size)
+  if (!seen || !same) return null
   const flat = new Float32Array(size)
   for (const { name, offset } of kept) flat.set(champion.tensors.get(name)?.data ?? [], offset)
   return flat

@@ -95,7 +95,7 @@ export function isTrained(name: string, branches: Branches): boolean {
   return (branches.reconstruct || !name.startsWith('decoder.')) && (branches.labeled || branches.unlabeled || !classifies)
 }
 
-/** What classes are read from; all other weights know no class. */
+/** What classes are read from: no other weight has a place for a class. */
 export function isClassifier(name: string): boolean {
   return name.startsWith('head.')
 }

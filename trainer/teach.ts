@@ -25,8 +25,8 @@ export interface Teaching {
   engine: Engine
   learner: Learner
   data: RoundImages
-  /** What was known before; null: nothing. */
-  prepared: Prepared | null
+  /** What was known before. */
+  prepared: Prepared
   startedAtMs: number
   checkpoints: Checkpoints
   /** Where the round was interrupted; null: it begins. */
@@ -52,7 +52,7 @@ export async function teach(teaching: Teaching) {
   ]
   const progress: Progress = {
     steps: 0, used: 0, beforeMs: performance.now() - startedAtMs, spentMs: 0, wholeMs: wholeMsOf(spec, startedAtMs),
-    nextLook: prepared?.decision ? 1 / gateLooks : 0, looks: prepared?.decision ? [prepared.decision.look] : [], decision: prepared?.decision ?? null,
+    nextLook: prepared.decision ? 1 / gateLooks : 0, looks: prepared.decision ? [prepared.decision.look] : [], decision: prepared.decision,
   }
   if (former) {
     Object.assign(progress, former.progress)
@@ -76,7 +76,7 @@ export async function teach(teaching: Teaching) {
   }
 
   // What was prepared took long, and the gate has been looked at: an interruption costs neither.
-  if (prepared && !former) await keep()
+  if (!former) await keep()
   for (const { phase, begins, ends } of pace.plan) {
     if (pace.fraction(progress.steps) < ends) onEvent({ type: 'phase', phase: phase.name })
     const labels = phase.name !== 'reconstruct'
@@ -125,7 +125,7 @@ export async function teach(teaching: Teaching) {
     looks,
     pseudoLabels: {
       used,
-      taught: prepared?.taught ?? 0,
+      taught: prepared.taught,
       gateOpenings: looks.filter((look, index) => look.open && !looks[index - 1]?.open).length,
       lastThreshold: last?.threshold ?? null,
       precisionLowerBound: last?.precisionLowerBound ?? 0,

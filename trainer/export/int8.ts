@@ -14,7 +14,7 @@ const levels = 64
 
 /**
  * The same graph with its products x [.., M, K] · w [K, N] in integers wherever w is the data of one of `weights`; other constant
- * matrices, as those that shrink pictures, stay as they are. To be applied before the graph is rewritten.
+ * matrices stay as they are. To be applied before the graph is rewritten.
  */
 export function withInt8Products(outputs: readonly Value[], weights: readonly Value[]): Value[] {
   const learned = new Set(weights.flatMap(({ origin }) => (origin.kind === 'constant' ? [origin.data] : [])))

@@ -13,7 +13,7 @@ import { readSafetensors } from './safetensors.js'
 function partsOf(weights: { has: (name: string) => boolean }): Parameters<typeof modelTable>[2] {
   return {
     shortcut: weights.has('shortcut.weight'),
-    stem: weights.has('embedding.stem.weight'),
+    stem: weights.has('embedding.words.weight'),
     readout: weights.has('readout.weight') ? 'places' : 'mean',
   }
 }
@@ -30,6 +30,8 @@ export interface RebuildOptions {
 export async function rebuiltModel({ card: { preset, classes, temperature, recipe }, weights, int8 }: RebuildOptions): Promise<Uint8Array> {
   const given = readSafetensors(weights)
   const { specs } = modelTable(presets[preset], classes.length, partsOf(given))
+  const strange = [...given.keys()].find(name => specs.every(spec => spec.name !== name))
+  if (strange !== undefined) throw new Error(`the weight "${strange}" is of another version of the model; train it anew to quantise it`)
   await useEngine(embedded)
   const tensors = Object.fromEntries(specs.map(({ name, shape }) => {
     const found = given.get(name)

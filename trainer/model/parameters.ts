@@ -36,7 +36,7 @@ export interface Parts {
   readout: Readout
 }
 
-/** The weights of SSMAE, which steps train: a shared encoder, a classification head, a light decoder. */
+/** The weights of SSMAE: a shared encoder with the dictionary that it is told of, a classification head, a light decoder. */
 export function parameterTable(preset: Preset, classes: number, { stem, readout }: Parts): ParameterTable {
   const { specs, add, linear } = tableOf()
   const block = (layer: number, name: string, width: number) => {
@@ -49,7 +49,7 @@ export function parameterTable(preset: Preset, classes: number, { stem, readout 
   linear(0, 'embedding', pixels, width)
   if (stem) {
     addDictionary(add)
-    add(0, 'embedding.stem.weight', [wordCount, width], 'glorot')
+    add(0, 'embedding.words.weight', [wordCount, width], 'glorot')
   }
   for (let index = 0; index < depth; index++) block(index + 1, `encoder.${String(index)}`, width)
   if (readout === 'places') add(depth + 1, 'readout.weight', [width, readoutWidth], 'glorot')

@@ -39,7 +39,7 @@ export class Ssmae {
     const { width } = this.preset
     const [batch, tokens] = patches.shape
     const places = tf.tensor3d(positions(this.preset, width), [1, tokens, width])
-    const encoded = this.encode(weights, patches, tf.add(places, this.stemmed(weights, patches)))
+    const encoded = this.encode(weights, patches, tf.add(places, this.stemmed(weights, () => this.words(weights, patches))))
     const embedding: tf.Tensor2D = tf.mean(tf.reshape(encoded, [tokens, batch, width]), 0)
     return { logits: 'readout.weight' in weights ? readByPlace(weights, encoded, tokens) : linear(weights, 'head', embedding), embedding }
   }
@@ -52,9 +52,8 @@ export class Ssmae {
     const placesFor = (size: number, ids: tf.Tensor2D) =>
       tf.gather(tf.tensor2d(positions(this.preset, size), [tokens, size]), ids) as tf.Tensor
     const chosen = tf.oneHot(keepIds, tokens, 1, 0, 'float32') as tf.Tensor3D // [B, K, N]
-    const shown = 'embedding.stem.weight' in weights
-      ? tf.matMul(chosen, this.stemmed(weights, tf.matMul(chosen, visible, true)) as tf.Tensor3D)
-      : tf.scalar(0)
+    // Patches that the mask hides are blank to the stem, so that nothing of them leaks into those that are visible.
+    const shown = this.stemmed(weights, () => tf.matMul(chosen, this.words(weights, tf.matMul(chosen, visible, true))))
     const encoded = this.encode(weights, visible, tf.add(placesFor(width, keepIds), shown))
     const seen: tf.Tensor3D = tf.reshape(linear(weights, 'decoder.embedding', encoded), [kept, batch, decoderWidth])
     const known = tf.add(seen, byToken(placesFor(decoderWidth, keepIds)))
@@ -66,16 +65,17 @@ export class Ssmae {
     return byToken(tf.reshape(linear(weights, 'decoder.pixels', hidden), [tokens - kept, batch, patchPixelsOf(this.preset)]))
   }
 
-  /**
-   * What the words that lie in each patch of whole images say of it: [B, N, P] → [B, N, D]; 0 where there is no stem. Patches that the mask hides are
-   * blank, so that nothing of them leaks into those that are visible.
-   */
-  private stemmed(weights: Weights, patches: tf.Tensor3D): tf.Tensor {
-    if (!('embedding.stem.weight' in weights)) return tf.scalar(0)
-    const [batch, tokens] = patches.shape
-    // The features of a whole image are about of length 1: here each number is brought near 1.
-    const words = tf.mul(tf.reshape(described(weights, patches, this.preset), [batch * tokens, wordCount]), Math.sqrt(featureCountOf(this.preset)))
-    const product = tf.matMul(words as tf.Tensor2D, weight(weights, 'embedding.stem.weight') as tf.Tensor2D)
+  /** How much of each word lies in each patch of whole images [B, N, P] → [B, N, W], each number near 1. */
+  private words(weights: Weights, patches: tf.Tensor3D): tf.Tensor3D {
+    return tf.mul(described(weights, patches, this.preset), Math.sqrt(featureCountOf(this.preset)))
+  }
+
+  /** What the words in some patches [B, K, W] say of these [B, K, D]; 0 where there is no stem. */
+  private stemmed(weights: Weights, wordsOf: () => tf.Tensor3D): tf.Tensor {
+    if (!('embedding.words.weight' in weights)) return tf.scalar(0)
+    const words = wordsOf()
+    const [batch, tokens] = words.shape
+    const product = tf.matMul(tf.reshape(words, [batch * tokens, wordCount]) as tf.Tensor2D, weight(weights, 'embedding.words.weight') as tf.Tensor2D)
     return tf.reshape(product, [batch, tokens, this.preset.width])
   }
 
