@@ -1,6 +1,6 @@
 /**
  * What becomes of a model on a site that changes, over twelve rounds, by the way it is kept up to date:
- * `npm run bench:continual -- [--upkeeps none,labels,gdumb,ungated,pawl] [--seeds 1,2,3,4,5] [--minutes 1] [--frames 1500] [--max-frames 3000]
+ * `npm run bench:continual -- [--upkeeps none,labels,gdumb,ungated,pawl] [--seeds 1,2,3,4,5] [--steps 100] [--frames 1500] [--max-frames 3000]
  * [--tests 2000] [--results continual.jsonl] [--choose] [--render] [--plot folder]`.
  *
  * Writes a JSON line a run and passes over the runs that are there already; one that is interrupted goes on from its last round. With
@@ -21,7 +21,7 @@ const { values } = parseArgs({
   options: {
     upkeeps: { type: 'string', default: upkeepNames.join(',') },
     seeds: { type: 'string', default: '1,2,3,4,5' },
-    minutes: { type: 'string', default: '1' },
+    steps: { type: 'string', default: '100' },
     frames: { type: 'string', default: '1500' },
     'max-frames': { type: 'string', default: '3000' },
     tests: { type: 'string', default: '600' },
@@ -34,7 +34,7 @@ const { values } = parseArgs({
 
 const wanted = names('upkeeps', values.upkeeps, upkeepNames)
 const keys = numbers('seeds', values.seeds).flatMap(seed => wanted.map((upkeep): ContinualKey => ({
-  upkeep, seed, minutes: number('minutes', values.minutes), frames: number('frames', values.frames), maxFrames: number('max-frames', values['max-frames']),
+  upkeep, seed, steps: number('steps', values.steps), frames: number('frames', values.frames), maxFrames: number('max-frames', values['max-frames']),
   tests: number('tests', values.tests), choose: values.choose,
 })))
 
@@ -51,6 +51,6 @@ for (const key of values.render ? [] : keys) {
 if (values.plot !== undefined) await plot(done, { file: values.results, folder: values.plot, specs: { continual: continualSpec } })
 process.stdout.write(`${rendered(done).join('\n')}\n`)
 
-function nameOf({ upkeep, seed, minutes, frames, maxFrames, tests, choose }: ContinualKey): string {
-  return `${upkeep}, seed ${String(seed)}, ${String(minutes)} min, ${String(frames)} of ${String(maxFrames)} frames, ${String(tests)} tests${choose ? ', to choose by' : ''}`
+function nameOf({ upkeep, seed, steps, frames, maxFrames, tests, choose }: ContinualKey): string {
+  return `${upkeep}, seed ${String(seed)}, ${String(steps)} steps, ${String(frames)} of ${String(maxFrames)} frames, ${String(tests)} tests${choose ? ', to choose by' : ''}`
 }

@@ -9,7 +9,7 @@ import { backendName, registerOnnxRuntimeBackend } from '../trainer/backend/back
 import { jit } from '../trainer/backend/jit.js'
 import { Random } from '../trainer/data/random.js'
 import { attention, block, crossEntropy, gelu, layerNorm, squaredRelu } from '../trainer/model/layers.js'
-import { initialise, parameterTable } from '../trainer/model/parameters.js'
+import { initialise, parameterTable, type ParameterTable } from '../trainer/model/parameters.js'
 import { keptOf, patchPixelsOf, tokensOf } from '../trainer/model/presets.js'
 import { Ssmae } from '../trainer/model/ssmae.js'
 import { betas, update } from '../trainer/optim/adamw.js'
@@ -117,11 +117,7 @@ describe('gradients', () => {
   test('the whole SSMAE step, every branch on: losses and all gradients agree with the cpu backend', async () => {
     const recipe = { ...recipes.pawl, normalisedTarget: true }
     const table = parameterTable(small, 3, recipe)
-    const flat = new Float32Array(table.size)
-    initialise(table, flat, Random.of(1))
-    // Beside its zeros, so that every weight matters.
-    const random = Random.of(2)
-    flat.forEach((value, index) => { flat[index] = value + random.around(0.05) })
+    const flat = weightsOf(table)
     const step = stepFunction(new Ssmae(small, recipe), table, recipe, { reconstruct: true, labeled: true, unlabeled: true })
     await expectSame(() => {
       const weights = tf.tensor1d(flat)
@@ -129,7 +125,49 @@ describe('gradients', () => {
       return { ...unpacked(table, gradient), losses, assigned, classMix }
     }, 2e-3)
   })
+  test('a hidden patch is reconstructed from what is visible where, in whatever order it is given', async () => {
+    const { maskRatio } = recipes.pawl
+    const table = parameterTable(small, 3, recipes.pawl)
+    const flat = weightsOf(table)
+    const model = new Ssmae(small, recipes.pawl)
+    const { masked: { visible, keepIds, dropIds } } = smallBatch(maskRatio)
+    const guesses = async (keep: number[], drop: number[]) => {
+      const inOrder = <T extends tf.Tensor>(tensor: T, order: number[]) => tf.gather(tensor, tf.tensor1d(order, 'int32'), 1)
+      const { guess } = await on(backendName, () => ({
+        guess: model.reconstruct(unpacked(table, tf.tensor1d(flat)), {
+          visible: inOrder(visible, keep), keepIds: inOrder(keepIds, keep), dropIds: inOrder(dropIds, drop),
+        }),
+      }))
+      return [...guess ?? []]
+    }
+    const [kept, dropped] = [[...Array(keepIds.shape[1]).keys()], [...Array(dropIds.shape[1]).keys()]]
+    const pixels = patchPixelsOf(small)
+    const before = await guesses(kept, dropped)
+    await fc.assert(fc.asyncProperty(
+      fc.shuffledSubarray(kept, { minLength: kept.length }), fc.shuffledSubarray(dropped, { minLength: dropped.length }),
+      async (keep, drop) => {
+        const after = await guesses(keep, drop)
+        const expected = after.map((_, index) => {
+          const [image, place] = [Math.floor(index / (pixels * drop.length)), Math.floor(index / pixels) % drop.length]
+          return before[(image * drop.length + (drop[place] ?? 0)) * pixels + index % pixels] ?? Number.NaN
+        })
+        after.forEach((value, index) => { expect(value).toBeCloseTo(expected[index] ?? Number.NaN, 4) })
+      }), { numRuns: 8 })
+    // Where a patch is, counts: the same patches at each other's places are another picture.
+    const moved = (await on(backendName, () => ({
+      guess: model.reconstruct(unpacked(table, tf.tensor1d(flat)), { visible: tf.reverse(visible, 1), keepIds, dropIds }),
+    }))).guess ?? []
+    expect(Math.max(...before.map((value, index) => Math.abs(value - (moved[index] ?? 0))))).toBeGreaterThan(1e-3)
+  })
 })
+
+/** Beside the zeros of the first weights, so that every one matters. */
+function weightsOf(table: ParameterTable): Float32Array {
+  const flat = new Float32Array(table.size)
+  initialise(table, flat, Random.of(1))
+  const random = Random.of(2)
+  return flat.map(value => value + random.around(0.05))
+}
 
 function smallBatch(maskRatio: number): Batch {
   const [tokens, pixels, kept] = [tokensOf(small), patchPixelsOf(small), keptOf(small, maskRatio)]

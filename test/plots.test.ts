@@ -38,7 +38,7 @@ function round(number: number, domain: string, more: Partial<ContinualRound> = {
 }
 
 function continual(more: Partial<ContinualResult>): ContinualResult {
-  return { upkeep: 'pawl', seed: 1, minutes: 1, frames: 1500, maxFrames: 3000, tests: 600, choose: false, rounds: [], ...more }
+  return { upkeep: 'pawl', seed: 1, steps: 100, frames: 1500, maxFrames: 3000, tests: 600, choose: false, rounds: [], ...more }
 }
 
 interface Mark {

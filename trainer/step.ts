@@ -91,7 +91,7 @@ export type StepResult = {
 /** Weights that the branches touch: only they get a gradient. The dictionary is learned before. */
 export function isTrained(name: string, branches: Branches): boolean {
   if (name.startsWith('dictionary.')) return false
-  const classifies = isClassifier(name) || name.startsWith('readout.')
+  const classifies = ['head.', 'readout.', 'embedding.words.'].some(part => name.startsWith(part))
   return (branches.reconstruct || !name.startsWith('decoder.')) && (branches.labeled || branches.unlabeled || !classifies)
 }
 

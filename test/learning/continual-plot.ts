@@ -14,7 +14,7 @@ const looks = {
 } as const satisfies Record<UpkeepName, Look>
 
 const parts = [
-  ({ minutes }: ContinualResult) => `${String(minutes)} min`,
+  ({ steps }: ContinualResult) => `${String(steps)} steps`,
   ({ frames, maxFrames }: ContinualResult) => `${String(frames)} of ${String(maxFrames)} frames`,
   ({ tests }: ContinualResult) => `${String(tests)} tests`,
   ({ choose }: ContinualResult) => (choose ? 'to choose by' : ''),

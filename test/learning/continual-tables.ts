@@ -8,7 +8,7 @@ const worseAlpha = 0.05
 
 /** One row a way of upkeep, over all its seeds; then accuracy round by round. In per cent of pictures of the time, unless named otherwise. */
 export function rendered(results: readonly ContinualResult[]): string[] {
-  const groups = grouped(results, ({ upkeep, minutes, choose }) => `${upkeep}, ${String(minutes)} min${choose ? ', to choose by' : ''}`)
+  const groups = grouped(results, ({ upkeep, steps, choose }) => `${upkeep}, ${String(steps)} steps${choose ? ', to choose by' : ''}`)
   const summary = [...groups].map(([name, runs]) => {
     const rounds = runs.flatMap(run => run.rounds.slice(1))
     return {

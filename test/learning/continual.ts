@@ -40,7 +40,7 @@ export interface ContinualKey {
   upkeep: UpkeepName
   seed: number
   /** Of each round. */
-  minutes: number
+  steps: number
   /** Frames that a camera stores from one round to the next, and the most that a round learns from. */
   frames: number
   maxFrames: number
@@ -127,7 +127,7 @@ function specOf(key: ContinualKey, { method, frames, memory, gated }: Upkeep, pa
     ...ordinary, labeled: memory === null ? all : remembered(all, memory, random),
     gate: past.flatMap(({ gate }) => gate), promotion: past.flatMap(({ promotion }) => promotion),
     unlabeled: frames ? reservoir(stored, key.maxFrames, () => random.float()).map(({ path }) => path) : [],
-    out, method, seed: key.seed * 100 + past.length, steps: null, minutes: key.minutes,
+    out, method, seed: key.seed * 100 + past.length, steps: key.steps, minutes: null,
     // Only what is to be better than its champion is compared with it; from scratch is what retraining means elsewhere.
     champion: gated || method === 'ungated' ? champion : null,
   }

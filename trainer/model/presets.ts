@@ -43,7 +43,8 @@ export function keptOf(preset: Preset, maskRatio: number): number {
 
 /**
  * Floating-point operations of the matrix products of one full training step (a multiply-add is 2): for n tokens of
- * width d, a block is 24 n d² + 4 n² d; a training pass is three forwards, less the input gradient of the embedding.
+ * width d, a block is 24 n d² + 4 n² d; a training pass is three forwards, less the input gradient of the embedding. The readout
+ * by places, below one per cent, is left out.
  */
 export function flopsOfStep(preset: Preset, classes: number, { maskRatio, stem }: { maskRatio: number; stem: boolean }): number {
   const [n, pixels, kept] = [tokensOf(preset), patchPixelsOf(preset), keptOf(preset, maskRatio)]
@@ -51,12 +52,12 @@ export function flopsOfStep(preset: Preset, classes: number, { maskRatio, stem }
   const block = (tokens: number, size: number) => 24 * tokens * size ** 2 + 4 * tokens ** 2 * size
   // The words of a patch: 16 windows of 25 pixels, 64 words.
   const words = stem ? n * 2 * 16 * 25 * 64 : 0
-  const embedded = pixels + (stem ? 64 : 0)
-  const classify = 2 * n * embedded * width + depth * block(n, width) + 2 * width * classes
-  const reconstruct = 2 * kept * embedded * width + depth * block(kept, width) + 2 * kept * width * decoderWidth
+  const embed = 2 * n * (pixels + (stem ? 64 : 0)) * width
+  const classify = embed + depth * block(n, width) + 2 * width * classes
+  const reconstruct = 2 * kept * pixels * width + depth * block(kept, width) + 2 * kept * width * decoderWidth
     + decoderDepth * block(n, decoderWidth) + 2 * (n - kept) * decoderWidth * pixels
-  const trained = 3 * classify - 2 * n * embedded * width + 3 * reconstruct - 2 * kept * embedded * width
-  return (labeled + unlabeled) * (trained + 2 * words) + unlabeled * (classify + words)
+  const trained = 3 * classify - embed + 3 * reconstruct - 2 * kept * pixels * width
+  return (labeled + unlabeled) * (trained + words) + unlabeled * (classify + words)
 }
 
 /**

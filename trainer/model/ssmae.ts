@@ -39,22 +39,19 @@ export class Ssmae {
     const { width } = this.preset
     const [batch, tokens] = patches.shape
     const places = tf.tensor3d(positions(this.preset, width), [1, tokens, width])
-    const encoded = this.encode(weights, patches, tf.add(places, this.stemmed(weights, () => this.words(weights, patches))))
+    const encoded = this.encode(weights, patches, tf.add(places, this.words(weights, patches)))
     const embedding: tf.Tensor2D = tf.mean(tf.reshape(encoded, [tokens, batch, width]), 0)
     return { logits: 'readout.weight' in weights ? readByPlace(weights, encoded, tokens) : linear(weights, 'head', embedding), embedding }
   }
 
-  /** Predicted pixels of the hidden patches [B, N − K, P]. */
+  /** Predicted pixels of the hidden patches [B, N − K, P]: from pixels alone, as words are of windows that the mask would cut. */
   reconstruct(weights: Weights, { visible, keepIds, dropIds }: Omit<MaskedPatches, 'hidden'>): tf.Tensor3D {
     const { width, decoderWidth, decoderDepth, decoderHeads } = this.preset
     const [tokens, activation] = [tokensOf(this.preset), this.activation]
     const [batch, kept] = visible.shape
     const placesFor = (size: number, ids: tf.Tensor2D) =>
       tf.gather(tf.tensor2d(positions(this.preset, size), [tokens, size]), ids) as tf.Tensor
-    const chosen = tf.oneHot(keepIds, tokens, 1, 0, 'float32') as tf.Tensor3D // [B, K, N]
-    // Patches that the mask hides are blank to the stem, so that nothing of them leaks into those that are visible.
-    const shown = this.stemmed(weights, () => tf.matMul(chosen, this.words(weights, tf.matMul(chosen, visible, true))))
-    const encoded = this.encode(weights, visible, tf.add(placesFor(width, keepIds), shown))
+    const encoded = this.encode(weights, visible, placesFor(width, keepIds))
     const seen: tf.Tensor3D = tf.reshape(linear(weights, 'decoder.embedding', encoded), [kept, batch, decoderWidth])
     const known = tf.add(seen, byToken(placesFor(decoderWidth, keepIds)))
     const asked = tf.add(weight(weights, 'decoder.mask'), byToken(placesFor(decoderWidth, dropIds)))
@@ -65,17 +62,13 @@ export class Ssmae {
     return byToken(tf.reshape(linear(weights, 'decoder.pixels', hidden), [tokens - kept, batch, patchPixelsOf(this.preset)]))
   }
 
-  /** How much of each word lies in each patch of whole images [B, N, P] → [B, N, W], each number near 1. */
-  private words(weights: Weights, patches: tf.Tensor3D): tf.Tensor3D {
-    return tf.mul(described(weights, patches, this.preset), Math.sqrt(featureCountOf(this.preset)))
-  }
-
-  /** What the words in some patches [B, K, W] say of these [B, K, D]; 0 where there is no stem. */
-  private stemmed(weights: Weights, wordsOf: () => tf.Tensor3D): tf.Tensor {
+  /** What the words that lie in each patch of whole images [B, N, P] say of it [B, N, D]; 0 where there is no stem. */
+  private words(weights: Weights, patches: tf.Tensor3D): tf.Tensor {
     if (!('embedding.words.weight' in weights)) return tf.scalar(0)
-    const words = wordsOf()
-    const [batch, tokens] = words.shape
-    const product = tf.matMul(tf.reshape(words, [batch * tokens, wordCount]) as tf.Tensor2D, weight(weights, 'embedding.words.weight') as tf.Tensor2D)
+    const [batch, tokens] = patches.shape
+    // The features of a whole image are about of length 1: here each number is brought near 1.
+    const features = tf.mul(described(weights, patches, this.preset), Math.sqrt(featureCountOf(this.preset)))
+    const product = tf.matMul(tf.reshape(features, [batch * tokens, wordCount]) as tf.Tensor2D, weight(weights, 'embedding.words.weight') as tf.Tensor2D)
     return tf.reshape(product, [batch, tokens, this.preset.width])
   }
 
