@@ -8,13 +8,11 @@ import { argMax, labelsOf, priorOf } from './evidence.js'
 import { featuresOf } from './features.js'
 import { lookThroughGate, type GateDecision, type GateState } from './gate/pseudo-label-gate.js'
 import { evenlySpaced, judge } from './judge.js'
-import { presets } from './model/presets.js'
+import { featureCountOf } from './model/dictionary.js'
+import { presets, type Preset } from './model/presets.js'
 import type { Recipe } from './recipe.js'
 import type { RoundImages, RoundOptions } from './round.js'
 import { fewestFrames, fitShortcut, type Examples } from './shortcut.js'
-
-/** Frames that the shortcut is fitted to at most, evenly spaced: more say the same. */
-const mostFrames = 10_000
 
 export interface Prepared {
   /** Paths of the frames that it was made from. */
@@ -72,7 +70,7 @@ export async function prepare(data: RoundImages, options: PrepareOptions): Promi
     step: 0, classes, probabilities: believed(labels.length, data.gate.pixels.keys()), labels: labelsOf(data.gate.items, classes),
   })
   onEvent({ type: 'gate', look: decision.look })
-  const places = evenlySpaced(paths.length, mostFrames)
+  const places = evenlySpaced(paths.length, mostFramesOf(presets[preset]))
   const allowed = whatFramesTeach(believed(images.length - paths.length, places), decision, recipe)
   const teaching = allowed.length < fewestFrames ? [] : allowed
   const placeOf = ({ row }: { row: number }) => places[row] ?? 0
@@ -132,4 +130,9 @@ function certain(label: number, classCount: number): number[] {
 function sharpened(probabilities: readonly number[]): number[] {
   const sum = probabilities.reduce((total, value) => total + value ** 2, 0)
   return probabilities.map(value => value ** 2 / sum)
+}
+
+/** Frames that the shortcut is fitted to at most, evenly spaced: more say the same, and their features stay within 128 MiB. */
+function mostFramesOf(preset: Preset): number {
+  return Math.min(10_000, Math.floor(2 ** 27 / (4 * featureCountOf(preset))))
 }
