@@ -76,6 +76,7 @@ export class Agent {
     const clock = systemClock
     this.cameras = new Cameras({
       cameras: config.cameras,
+      ffmpeg: config.ffmpeg,
       clock,
       random: Math.random,
       onFrame: frame => this.frame(frame),

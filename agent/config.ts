@@ -20,22 +20,37 @@ const Rectangle = z.strictObject({
 
 const CameraConfig = z.strictObject({
   id: identifier.describe('Name of the camera in topics and folders'),
-  source: z.enum(['simulation', 'mjpeg', 'folder']).describe('simulation: the bundled belt; mjpeg: MJPEG over HTTP; folder: pictures that appear in a folder'),
-  url: z.string().default('').describe('mjpeg: http(s)://[user:password@]host/path; folder: its path; simulation: empty'),
+  source: z.enum(['simulation', 'rtsp', 'mjpeg', 'snapshot', 'v4l2', 'folder', 'video'])
+    .describe('simulation: the bundled belt; rtsp: most IP cameras; mjpeg: MJPEG over HTTP; snapshot: single pictures over HTTP; v4l2: a USB or CSI camera; folder: pictures that appear in a folder; video: a file, over and over'),
+  url: z.string().default('').describe('rtsp: rtsp(s)://host/path; mjpeg, snapshot: http(s)://host/path; v4l2: the device, such as /dev/video0; folder, video: its path; simulation: empty'),
+  username: z.string().default('').describe('rtsp, mjpeg, snapshot: user on the camera'),
+  passwordFile: z.string().default('').describe('File that holds the user\'s password; or set PAWL_CAMERA_<ID>_PASSWORD, the id in capitals and _ for -'),
+  transport: z.enum(['tcp', 'udp']).default('tcp').describe('rtsp: what the pictures come over'),
+  decoder: z.string().regex(/^[a-z0-9_]*$/, 'a name that `ffmpeg -hwaccels` lists, or ""').default('').describe('rtsp, v4l2, video: hardware that decodes, as ffmpeg names it (`ffmpeg -hwaccels`): vaapi, cuda, drm, …; "": the processor'),
+  maxWidth: z.number().int().min(32).max(8192).default(1280).describe('rtsp, v4l2, video: wider pictures are scaled down to so many pixels'),
+  rotate: z.union([z.literal(0), z.literal(90), z.literal(180), z.literal(270)]).default(0).describe('Degrees clockwise that the picture is turned by before anything else'),
+  masks: z.array(Rectangle).default([]).describe('Parts of the turned picture, {x, y, width, height} in pixels, that are made black: nothing moves there, nothing of them is kept'),
   crop: z.union([z.enum(['whole', 'passing']), Rectangle]).default('passing')
     .describe('whole: the picture as it is; passing: what moves past, cut out once; or a fixed {x, y, width, height} in pixels'),
-  maxPerSecond: z.number().positive().max(60).default(10).describe('Pictures looked at each second'),
+  maxPerSecond: z.number().positive().max(60).default(10).describe('Pictures looked at each second; snapshot: asked for each second'),
+  minPerSecond: z.number().min(0).max(60).default(0).describe('A camera that sends fewer for 20 s is started again; 0: however few it sends'),
   silentAfterSeconds: z.number().positive().default(10).describe('A camera without a picture for so long is started again'),
-}).superRefine(({ source, url }, context) => {
-  const wrong = (message: string) => { context.addIssue({ code: 'custom', path: ['url'], message }) }
-  if (source === 'mjpeg' && !(URL.canParse(url) && /^https?:$/.test(new URL(url).protocol))) wrong('a camera of source mjpeg needs a http:// or https:// URL')
-  if (source === 'folder' && url === '') wrong('a camera of source folder needs the path of the folder')
+  uselessAfterSeconds: z.number().min(0).default(300).describe('A camera that shows the same picture to the bit, or blackness, for so long is started again; 0: never'),
+}).superRefine(({ source, url, passwordFile, username }, context) => {
+  const wrong = (message: string, key = 'url') => { context.addIssue({ code: 'custom', path: [key], message: `a camera of source ${source} needs ${message}` }) }
+  const speaks = (protocols: RegExp) => URL.canParse(url) && protocols.test(new URL(url).protocol)
+  if ((source === 'mjpeg' || source === 'snapshot') && !speaks(/^https?:$/)) wrong('a http:// or https:// URL')
+  if (source === 'rtsp' && !speaks(/^rtsps?:$/)) wrong('a rtsp:// or rtsps:// URL')
+  if (source === 'v4l2' && !url.startsWith('/dev/')) wrong('the path of the device, such as /dev/video0')
+  if ((source === 'folder' || source === 'video') && url === '') wrong(`the path of the ${source === 'folder' ? 'folder' : 'file'}`)
+  if (passwordFile !== '' && username === '') wrong('a username for the password of passwordFile', 'username')
 })
 
 const Config = z.strictObject({
   device: identifier.default('box-1').describe('Name of this box on the broker'),
   data: z.string().min(1).default('pawl-data').describe('Folder for frames, labels, models and state; relative to this file'),
   logLevel: z.enum(['trace', 'debug', 'info', 'warn', 'error']).default('info').describe('Least level that is logged'),
+  ffmpeg: z.string().default('').describe('Program that opens cameras of source rtsp, v4l2 and video; "": the one that FFMPEG_PATH names, else the one on the PATH'),
   cameras: z.array(CameraConfig).min(1).default([CameraConfig.parse({ id: 'belt', source: 'simulation' })])
     .refine(cameras => new Set(cameras.map(({ id }) => id)).size === cameras.length, 'two cameras have the same id')
     .describe('The cameras that are watched'),
@@ -192,7 +207,11 @@ function withPaths(config: Config, folder: string): Config {
     data: resolve(folder, config.data),
     labels: labelFolders(config, folder),
     mqtt: { ...mqtt, passwordFile: mqtt.passwordFile && resolve(folder, mqtt.passwordFile) },
-    cameras: config.cameras.map(camera => (camera.source === 'folder' ? { ...camera, url: resolve(folder, camera.url) } : camera)),
+    cameras: config.cameras.map(camera => ({
+      ...camera,
+      url: camera.source === 'folder' || camera.source === 'video' ? resolve(folder, camera.url) : camera.url,
+      passwordFile: camera.passwordFile && resolve(folder, camera.passwordFile),
+    })),
   }
 }
 

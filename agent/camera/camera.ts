@@ -1,20 +1,31 @@
-/** One camera, kept alive: restarted with backoff when it fails, ends or falls silent. Nothing in it can disturb another camera. */
+/**
+ * One camera, kept alive: restarted with backoff when it fails, ends, falls silent, slows down or shows nothing. Nothing in it can disturb
+ * another camera.
+ */
 import type { CameraStatus, Picture } from '../events.js'
 import type { Clock } from '../lib/clock.js'
 import { Backoff } from '../lib/backoff.js'
+import { Content } from './content.js'
 import type { CameraSource } from './source.js'
 
 export interface CameraOptions {
   id: string
   source: CameraSource
   maxPerSecond: number
+  /** Pictures a second below which it is started again; 0: however few. */
+  minPerSecond: number
   silentAfterMs: number
+  /** Time for which it may show the same to the bit, or blackness; 0: for ever. */
+  uselessAfterMs: number
   clock: Clock
   random: () => number
   /** Awaited: while it works, newer pictures replace each other, so that the newest is next. */
   onPicture: (picture: Picture) => Promise<void>
   onStatus: (status: CameraStatus) => void
 }
+
+/** Time over which a slow camera is told by. */
+const slowAfterMs = 20_000
 
 export class Camera {
   private readonly options: CameraOptions
@@ -29,7 +40,7 @@ export class Camera {
 
   constructor(options: CameraOptions) {
     this.options = options
-    this.backoff = new Backoff({ firstMs: 500, longestMs: 30_000, random: options.random })
+    this.backoff = new Backoff({ firstMs: 500, longestMs: 4000, random: options.random })
     this.status = { camera: options.id, state: 'connecting', lastPictureAtMs: null, picturesPerSecond: 0, restarts: 0, reason: null }
   }
 
@@ -54,7 +65,9 @@ export class Camera {
 
   /** Follows the source until it ends, fails or is silent for too long; gives the reason. */
   private async watch(signal: AbortSignal): Promise<string> {
-    const { source, silentAfterMs } = this.options
+    const { source, silentAfterMs, uselessAfterMs, clock } = this.options
+    const content = new Content({ clock, patienceMs: uselessAfterMs })
+    const beganAtMs = clock.monotonicMs()
     const attempt = new AbortController()
     const stop = () => { attempt.abort() }
     signal.addEventListener('abort', stop)
@@ -70,6 +83,8 @@ export class Camera {
         watchdog = silence()
         this.backoff.reset()
         this.arrived(jpeg)
+        const wrong = this.slow(beganAtMs) ?? await content.wrongWith(jpeg)
+        if (wrong !== null) return wrong
       }
       return silent ? this.silence : 'the camera ended the stream'
     } catch (cause) {
@@ -85,11 +100,21 @@ export class Camera {
     return `no picture for ${String(this.options.silentAfterMs / 1000)} s`
   }
 
+  /** Not of a camera that has just begun. */
+  private slow(beganAtMs: number): string | null {
+    const { minPerSecond, clock } = this.options
+    const nowMs = clock.monotonicMs()
+    if (nowMs - beganAtMs < slowAfterMs) return null
+    const perSecond = this.arrivalsMs.filter(atMs => nowMs - atMs < slowAfterMs).length / (slowAfterMs / 1000)
+    return perSecond < minPerSecond ? `it sends ${perSecond.toFixed(1)} pictures a second, less than minPerSecond (${String(minPerSecond)})` : null
+  }
+
   private arrived(jpeg: Uint8Array): void {
     const { clock, maxPerSecond, id } = this.options
     const nowMs = clock.monotonicMs()
-    this.arrivalsMs = [...this.arrivalsMs.filter(atMs => nowMs - atMs < 5000), nowMs]
-    const rate = this.arrivalsMs.length > 1 ? (this.arrivalsMs.length - 1) / ((nowMs - (this.arrivalsMs[0] ?? nowMs)) / 1000) : 0
+    this.arrivalsMs = [...this.arrivalsMs.filter(atMs => nowMs - atMs < slowAfterMs), nowMs]
+    const lately = this.arrivalsMs.filter(atMs => nowMs - atMs < 5000)
+    const rate = lately.length > 1 ? (lately.length - 1) / ((nowMs - (lately[0] ?? nowMs)) / 1000) : 0
     const capturedAtMs = clock.nowMs()
     const changed = this.status.state !== 'online'
     const reason = changed ? null : this.status.reason
@@ -124,9 +149,11 @@ export class Camera {
     if (state === 'online' && (former === null) !== (reason === null)) this.change({ reason })
   }
 
+  /** A camera that is tried again in vain is no news. */
   private change(part: Partial<CameraStatus>): void {
-    this.status = { ...this.status, ...part }
-    this.options.onStatus(this.status)
+    const former = this.status
+    this.status = { ...former, ...part }
+    if (this.status.state !== former.state || this.status.reason !== former.reason) this.options.onStatus(this.status)
   }
 }
 

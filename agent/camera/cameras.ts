@@ -3,12 +3,14 @@ import { bundled, type CameraConfig } from '../config.js'
 import type { CameraStatus, Frame } from '../events.js'
 import type { Clock } from '../lib/clock.js'
 import { Camera } from './camera.js'
-import { cameraSources } from './index.js'
+import { sourceOf } from './index.js'
 import { Sampler } from './sampler.js'
 import { Simulation } from './simulation.js'
 
 export interface CamerasOptions {
   cameras: readonly CameraConfig[]
+  /** The program that opens RTSP, V4L2 and video files; "": the one there is. */
+  ffmpeg: string
   clock: Clock
   random: () => number
   /** Awaited: a camera's next picture waits for it. */
@@ -46,13 +48,15 @@ export class Cameras {
   }
 
   private watch(config: CameraConfig): void {
-    const { clock, random, onFrame, onStatus } = this.options
-    const sampler = new Sampler({ crop: config.crop })
+    const { ffmpeg, clock, random, onFrame, onStatus } = this.options
+    const sampler = new Sampler(config)
     const camera = new Camera({
       id: config.id,
-      source: cameraSources[config.source](config),
+      source: sourceOf(config, ffmpeg),
       maxPerSecond: config.maxPerSecond,
+      minPerSecond: config.minPerSecond,
       silentAfterMs: config.silentAfterSeconds * 1000,
+      uselessAfterMs: config.uselessAfterSeconds * 1000,
       clock,
       random,
       onPicture: async picture => {

@@ -1,37 +1,21 @@
 import { PawlError } from '../errors.js'
+import type { Address } from './address.js'
+import { HttpCamera } from './http.js'
 import { largestPictureBytes, type CameraSource } from './source.js'
 
-/**
- * MJPEG over HTTP (multipart/x-mixed-replace): most IP cameras, mjpg-streamer, ffmpeg's mpjpeg. User and password in the URL go
- * as HTTP basic authentication; neither they nor the query, where some cameras want their password, appear anywhere else.
- */
-export function mjpeg(address: string): CameraSource {
+/** MJPEG over HTTP (multipart/x-mixed-replace): most IP cameras, mjpg-streamer, ffmpeg's mpjpeg. */
+export function mjpeg(address: Address): CameraSource {
   return async function* (signal) {
-    if (!URL.canParse(address)) throw new PawlError('CAMERA_UNAVAILABLE', 'the camera\'s url is not one; it looks like http://192.168.1.20/video.mjpg')
-    const url = new URL(address)
-    const shown = `${url.origin}${url.pathname}`
-    const headers = url.username
-      ? { authorization: `Basic ${Buffer.from(`${decodeURIComponent(url.username)}:${decodeURIComponent(url.password)}`).toString('base64')}` }
-      : {}
-    url.username = ''
-    url.password = ''
-    const response = await fetch(url, { signal, headers }).catch((cause: unknown) => {
-      throw new PawlError('CAMERA_UNAVAILABLE', `${shown} cannot be reached: ${rootReason(cause)}`, { cause })
-    })
-    if (!response.ok || !response.body) {
-      throw new PawlError('CAMERA_UNAVAILABLE', `${shown} answered ${String(response.status)} ${response.statusText}`)
-    }
-    const type = response.headers.get('content-type') ?? ''
+    const camera = new HttpCamera(address)
+    const { body, headers } = await camera.get(signal)
+    const type = headers.get('content-type') ?? ''
     const boundary = /boundary="?([^";]+)"?/i.exec(type)?.[1]?.trim()
-    if (!boundary) throw new PawlError('CAMERA_UNAVAILABLE', `${shown} sends "${type}", not multipart/x-mixed-replace with a boundary`)
-    yield* parts(response.body, boundary.replace(/^--/, ''))
+    if (!boundary || !body) {
+      await body?.cancel()
+      throw new PawlError('CAMERA_UNAVAILABLE', `${camera.shown} sends "${type}", not multipart/x-mixed-replace with a boundary`)
+    }
+    yield* parts(body, boundary.replace(/^--/, ''))
   }
-}
-
-/** fetch hides the real reason ("connect ECONNREFUSED …") one level down. */
-function rootReason(cause: unknown): string {
-  if (!(cause instanceof Error)) return String(cause)
-  return cause.cause instanceof Error ? cause.cause.message : cause.message
 }
 
 /** Splits the body into its parts, by their length where they say it, else by the next boundary. */

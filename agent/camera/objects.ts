@@ -66,9 +66,13 @@ function firstPair(boxes: readonly Box[]): [Box, Box] | null {
   return null
 }
 
-function near(a: Box, b: Box): boolean {
-  return a.left - bridge < b.left + b.width && b.left - bridge < a.left + a.width
-    && a.top - bridge < b.top + b.height && b.top - bridge < a.top + a.height
+function near(a: Box, b: Box, distance = bridge): boolean {
+  return a.left - distance < b.left + b.width && b.left - distance < a.left + a.width
+    && a.top - distance < b.top + b.height && b.top - distance < a.top + a.height
+}
+
+function touches(a: Box, b: Box): boolean {
+  return near(a, b, 1)
 }
 
 function union(a: Box, b: Box): Box {
@@ -84,6 +88,13 @@ function union(a: Box, b: Box): Box {
 export interface Sight<P> {
   box: Box
   picture: P
+}
+
+/** Size of the picture that boxes lie in, pixels, and the parts of it that are masked. */
+export interface View {
+  width: number
+  height: number
+  hidden: readonly Box[]
 }
 
 interface Track<P> {
@@ -103,7 +114,8 @@ interface Track<P> {
 export class Follower<P> {
   private tracks: Track<P>[] = []
 
-  passed(boxes: readonly Box[], width: number, height: number, picture: P): Sight<P>[] {
+  /** `hidden`: where nothing can be seen; what touches it may reach into it. */
+  passed(boxes: readonly Box[], { width, height, hidden }: View, picture: P): Sight<P>[] {
     const result: Sight<P>[] = []
     const give = ({ best, given, sights }: Track<P>) => { if (best && !given && sights > 1) result.push({ box: best.box, picture: best.picture }) }
     const matches = matched(this.tracks, boxes, longestMove * width)
@@ -116,6 +128,7 @@ export class Follower<P> {
         return { ...track, given: true }
       }
       const inside = box.left > 0 && box.top > 0 && box.left + box.width < width && box.top + box.height < height
+        && !hidden.some(other => touches(box, other))
       return inside ? { ...track, best: { box, picture, distance } } : track
     })
     const found = new Set(matches.values())

@@ -1,5 +1,5 @@
 /** From pictures to frames: what is worth classifying, cut out. */
-import sharp from 'sharp'
+import sharp, { type OverlayOptions, type Sharp } from 'sharp'
 import type { CameraConfig } from '../config.js'
 import { PawlError } from '../errors.js'
 import type { Frame, Picture } from '../events.js'
@@ -15,14 +15,16 @@ const limitInputPixels = 64e6
 /** Width at which motion is looked for, pixels. */
 const lookWidth = 160
 
+export type SamplerOptions = Pick<CameraConfig, 'crop' | 'rotate' | 'masks'>
+
 export class Sampler {
-  private readonly crop: CameraConfig['crop']
+  private readonly options: SamplerOptions
   private readonly background = new Background()
   private readonly follower = new Follower<Picture>()
   private readonly duplicates = new NearDuplicates()
 
-  constructor({ crop }: { crop: CameraConfig['crop'] }) {
-    this.crop = crop
+  constructor(options: SamplerOptions) {
+    this.options = options
   }
 
   /**
@@ -30,8 +32,9 @@ export class Sampler {
    * once, from the picture in which it was nearest the middle. Errors: IMAGE_UNREADABLE.
    */
   async sample(picture: Picture): Promise<Frame[]> {
+    const { crop } = this.options
     try {
-      return this.crop === 'passing' ? await this.passing(picture) : await this.fixed(picture, this.crop)
+      return crop === 'passing' ? await this.passing(picture) : await this.fixed(picture, crop)
     } catch (cause) {
       const why = cause instanceof Error ? cause.message : String(cause)
       throw new PawlError('IMAGE_UNREADABLE', `camera ${picture.camera}: a picture of ${String(picture.jpeg.length)} bytes cannot be used: ${why}`, { cause })
@@ -45,22 +48,59 @@ export class Sampler {
   }
 
   private async passing(picture: Picture): Promise<Frame[]> {
-    const { data, info } = await sharp(picture.jpeg, { limitInputPixels, failOn: 'error' }).autoOrient()
+    const { data, info } = await this.upright(picture)
       .resize(lookWidth, null, { kernel: 'linear' }).toColourspace('b-w').raw().toBuffer({ resolveWithObject: true })
-    const objects = findObjects(this.background.differs(data, info.width), info.width, info.height)
-    const passed = this.follower.passed(objects, info.width, info.height, picture)
-    return Promise.all(passed.map(async sight => {
-      const { width, height } = (await sharp(sight.picture.jpeg).metadata()).autoOrient
-      return this.frame(sight.picture, square(sight.box, width / info.width, width, height))
-    }))
+    const size = await this.sizeOf(picture)
+    const scale = size.width / info.width
+    const differs = this.background.differs(data, info.width)
+    const hidden = this.options.masks.map(mask => shrunk(mask, scale))
+    for (const box of hidden) hide(differs, info, box)
+    const { width, height } = info
+    const passed = this.follower.passed(findObjects(differs, width, height), { width, height, hidden }, picture)
+    return Promise.all(passed.map(sight => this.frame(sight.picture, square(sight.box, scale, size.width, size.height))))
   }
 
   private async frame(picture: Picture, box: Box | null): Promise<Frame> {
-    // Upright, as labels are read: cropping drops the tag that says how.
-    const image = sharp(picture.jpeg, { limitInputPixels, failOn: 'error' }).autoOrient()
+    const masks = await this.masksIn(picture, box)
+    const image = this.upright(picture)
     const cut = box ? image.extract(box) : image
-    const { data, info } = await cut.jpeg({ quality: 92 }).toBuffer({ resolveWithObject: true })
+    const { data, info } = await cut.composite(masks).jpeg({ quality: 92 }).toBuffer({ resolveWithObject: true })
     return { camera: picture.camera, capturedAtMs: picture.capturedAtMs, jpeg: data, width: info.width, height: info.height }
+  }
+
+  /** As labels are read: upright by the tag that says how, which cropping drops; and turned as the camera hangs. */
+  private upright({ jpeg }: Picture): Sharp {
+    return sharp(jpeg, { limitInputPixels, failOn: 'error' }).autoOrient().rotate(this.options.rotate)
+  }
+
+  private async sizeOf({ jpeg }: Picture): Promise<{ width: number; height: number }> {
+    const { width, height } = (await sharp(jpeg).metadata()).autoOrient
+    return this.options.rotate % 180 === 0 ? { width, height } : { width: height, height: width }
+  }
+
+  /** What is black of a box, as far as it reaches. */
+  private async masksIn(picture: Picture, box: Box | null): Promise<OverlayOptions[]> {
+    if (this.options.masks.length === 0) return []
+    const { left, top, width, height } = box ?? { left: 0, top: 0, ...await this.sizeOf(picture) }
+    return this.options.masks.flatMap(mask => {
+      const [x, y] = [Math.max(mask.x - left, 0), Math.max(mask.y - top, 0)]
+      const size = { width: Math.min(mask.x + mask.width - left, width) - x, height: Math.min(mask.y + mask.height - top, height) - y }
+      if (size.width <= 0 || size.height <= 0) return []
+      return [{ input: { create: { ...size, channels: 3, background: '#000' } }, left: x, top: y }]
+    })
+  }
+}
+
+/** Every pixel of the smaller picture that a mask touches. */
+function shrunk({ x, y, width, height }: CameraConfig['masks'][number], scale: number): Box {
+  const [left, top] = [Math.floor(x / scale), Math.floor(y / scale)]
+  return { left, top, width: Math.ceil((x + width) / scale) - left, height: Math.ceil((y + height) / scale) - top }
+}
+
+/** Nothing moves there. */
+function hide(differs: Uint8Array, picture: { width: number; height: number }, { left, top, width, height }: Box): void {
+  for (let row = top; row < Math.min(top + height, picture.height); row++) {
+    differs.fill(0, row * picture.width + left, row * picture.width + Math.min(left + width, picture.width))
   }
 }
 

@@ -4,9 +4,12 @@ import { access, constants, mkdir, statfs } from 'node:fs/promises'
 import { connect } from 'node:net'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
+import sharp from 'sharp'
 import { z } from 'zod'
 import { knownEngines, verifyTraining, type Verification } from '../../trainer/index.js'
-import type { Config } from '../config.js'
+import { ffmpegOf } from '../camera/ffmpeg.js'
+import { sourceOf } from '../camera/index.js'
+import type { CameraConfig, Config } from '../config.js'
 import { readLabels } from '../frames/labels.js'
 import { configOf, readRegistry } from './data.js'
 import { print, type OutputOptions } from './output.js'
@@ -63,15 +66,39 @@ const checks: Record<string, Check> = {
     return ok(`${url.hostname}:${String(port)} answers`)
   },
   'training engines': async config => enginesFound(await knownEngines({ preset: config.rounds.preset, memory: memoryOf(config) })),
-  ffmpeg: () => promisify(execFile)('ffmpeg', ['-version']).then(
-    ({ stdout }) => ok(stdout.split('\n')[0] ?? ''), () => note('not found; none of the configured kinds of camera needs it')),
+  ffmpeg: ({ ffmpeg, cameras }) => promisify(execFile)(ffmpegOf(ffmpeg), ['-version']).then(
+    ({ stdout }) => ok(stdout.split('\n')[0] ?? ''),
+    () => (cameras.some(({ source }) => needsFfmpeg.has(source))
+      ? problem(`${ffmpegOf(ffmpeg)} is not there: install ffmpeg, or name it in \`ffmpeg\``) : note('not found; none of the configured cameras needs it'))),
+}
+
+const needsFfmpeg: ReadonlySet<CameraConfig['source']> = new Set(['rtsp', 'v4l2', 'video'])
+/** Milliseconds that a camera has for its first picture. */
+const firstPictureMs = 15_000
+
+/** Waits for a picture of a camera, and tells of it. */
+async function cameraCheck(camera: CameraConfig, ffmpeg: string): Promise<Omit<Finding, 'what'>> {
+  if (camera.source === 'simulation') return ok('the bundled belt')
+  const startedAtMs = performance.now()
+  const ended = AbortSignal.timeout(firstPictureMs)
+  try {
+    for await (const picture of sourceOf(camera, ffmpeg)(ended)) {
+      const { width, height } = (await sharp(picture).metadata()).autoOrient
+      return ok(`${String(width)} × ${String(height)}, ${String(Math.ceil(picture.length / 1024))} kB, the first after ${((performance.now() - startedAtMs) / 1000).toFixed(1)} s`)
+    }
+  } catch (cause) {
+    if (!ended.aborted) throw cause
+  }
+  return camera.source === 'folder' ? note(`${camera.url} can be read; no picture came in ${String(firstPictureMs / 1000)} s`)
+    : problem(`no picture within ${String(firstPictureMs / 1000)} s: is it on, and does its address hold?`)
 }
 
 export async function doctor(options: OutputOptions & { config?: string | undefined; verifyDevice?: string | undefined }): Promise<void> {
   const config = await configOf(options)
   if (options.verifyDevice !== undefined) return verifyDevice(config, options, z.enum(['auto', 'cpu', 'webgpu', 'cuda']).parse(options.verifyDevice))
   const findings: Finding[] = []
-  for (const [what, check] of Object.entries(checks)) {
+  const cameras = config.cameras.map(camera => [`camera ${camera.id}`, () => cameraCheck(camera, config.ffmpeg)] as const)
+  for (const [what, check] of [...Object.entries(checks), ...cameras]) {
     const finding = await check(config).catch((cause: unknown) => problem(cause instanceof Error ? cause.message : String(cause)))
     findings.push({ what, ...finding })
   }

@@ -1,9 +1,8 @@
 /** Everything that goes out: the embedded broker where there is no other, and the reporter on whichever there is. */
-import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Config } from '../config.js'
-import { PawlError } from '../errors.js'
 import type { AgentEvent } from '../events.js'
+import { secretOf } from '../lib/secret.js'
 import { EmbeddedBroker } from './broker.js'
 import { Reporter, type ReporterOptions } from './reporter.js'
 
@@ -39,7 +38,7 @@ export class Report {
       former,
       url,
       username: config.username,
-      password: await passwordOf(config),
+      password: await secretOf({ key: 'mqtt.passwordFile', file: config.passwordFile, variable: 'PAWL_MQTT_PASSWORD' }),
       base: config.base,
       predictionEveryMs: config.predictionEveryMs,
       outbox: { folder: join(data, 'outbox'), maxEvents: config.outboxEvents },
@@ -58,14 +57,5 @@ export class Report {
   async stop(): Promise<void> {
     await this.reporter?.stop()
     await this.broker?.stop()
-  }
-}
-
-async function passwordOf({ passwordFile }: Config['mqtt']): Promise<string> {
-  if (!passwordFile) return process.env.PAWL_MQTT_PASSWORD ?? ''
-  try {
-    return (await readFile(passwordFile, 'utf8')).trimEnd()
-  } catch (cause) {
-    throw new PawlError('CONFIG_INVALID', `mqtt.passwordFile is "${passwordFile}", which cannot be read; create it, or set PAWL_MQTT_PASSWORD`, { cause })
   }
 }

@@ -1,0 +1,49 @@
+/** Whether what a camera sends shows anything: one that repeats a picture to the bit, or sends blackness, is as good as silent. */
+import { createHash } from 'node:crypto'
+import sharp from 'sharp'
+import type { Clock } from '../lib/clock.js'
+
+/** Milliseconds between two looks for blackness. */
+const lookEveryMs = 5000
+/** Pixels a side of the picture that is looked at, and the grey level, of 255, that some part of a picture of anything passes. */
+const [side, darkest] = [16, 12]
+
+export class Content {
+  private readonly clock: Clock
+  private readonly patienceMs: number
+  private hash = ''
+  private changedAtMs: number
+  private seenAtMs: number
+  private lookedAtMs = -Infinity
+
+  /** `patienceMs`: 0: whatever a camera shows is good. */
+  constructor({ clock, patienceMs }: { clock: Clock; patienceMs: number }) {
+    this.clock = clock
+    this.patienceMs = patienceMs
+    this.changedAtMs = clock.monotonicMs()
+    this.seenAtMs = this.changedAtMs
+  }
+
+  /** What is wrong, in words; null: nothing that is known yet. */
+  async wrongWith(jpeg: Uint8Array): Promise<string | null> {
+    if (this.patienceMs === 0) return null
+    const nowMs = this.clock.monotonicMs()
+    const hash = createHash('sha1').update(jpeg).digest('base64')
+    if (hash !== this.hash) this.changedAtMs = nowMs
+    this.hash = hash
+    if (nowMs - this.lookedAtMs >= lookEveryMs) {
+      this.lookedAtMs = nowMs
+      if (!await black(jpeg)) this.seenAtMs = nowMs
+    }
+    const seconds = (sinceMs: number) => `for ${String(Math.round((nowMs - sinceMs) / 1000))} s`
+    if (nowMs - this.seenAtMs >= this.patienceMs) return `its pictures are black ${seconds(this.seenAtMs)}`
+    if (nowMs - this.changedAtMs >= this.patienceMs) return `it shows the same picture, to the bit, ${seconds(this.changedAtMs)}`
+    return null
+  }
+}
+
+/** A picture that cannot be read is not black: the sampler says what is wrong with it. */
+async function black(jpeg: Uint8Array): Promise<boolean> {
+  const pixels = await sharp(jpeg).resize(side, side, { fit: 'fill' }).toColourspace('b-w').raw().toBuffer().catch(() => null)
+  return pixels?.every(value => value <= darkest) ?? false
+}
