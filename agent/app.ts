@@ -15,7 +15,7 @@ import type { Simulation } from './camera/simulation.js'
 import { ClassifierPool } from './classifier/pool.js'
 import type { Config } from './config.js'
 import { Drift } from './drift/drift.js'
-import { PawlError } from './errors.js'
+import { PawlError, type ErrorCode } from './errors.js'
 import type { AgentEvent, Frame, ModelVersion } from './events.js'
 import { LabelStore } from './frames/label-store.js'
 import { reservoir } from './frames/reservoir.js'
@@ -36,6 +36,8 @@ export interface AgentOptions {
   logger: Logger
   /** Hears every event, from the first on. */
   onEvent: (event: AgentEvent) => void
+  /** Reads the configuration anew, and starts an agent in the place of this one; without it there is none to read. Errors: CONFIG_INVALID. */
+  reload?: () => Promise<void>
 }
 
 /** Where people and other programs find the running agent. */
@@ -69,7 +71,7 @@ export class Agent {
   /** What to undo, last first. */
   private readonly started: (() => Promise<void>)[] = []
 
-  constructor({ config, logger, onEvent }: AgentOptions) {
+  constructor({ config, logger, onEvent, reload }: AgentOptions) {
     this.config = config
     this.logger = logger
     this.events = new EventStream({ onListenerError: cause => { logger.error(cause, 'a listener failed') } })
@@ -119,6 +121,11 @@ export class Agent {
           return { started: true }
         },
         status: () => this.status(),
+        reload: async () => {
+          if (!reload) throw new PawlError('COMMAND_INVALID', 'this agent has no configuration to read anew')
+          await reload()
+          return { reloading: true }
+        },
       },
       emit: event => { this.publish(event) },
       clock,
@@ -297,7 +304,8 @@ export class Agent {
     this.events.publish(event)
   }
 
-  private problem(code: string, message: string): void {
+  /** Tells everybody who listens that something is wrong. */
+  problem(code: ErrorCode, message: string): void {
     this.logger.warn({ code }, message)
     this.publish({ type: 'problem', code, message })
   }

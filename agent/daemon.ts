@@ -1,31 +1,129 @@
-/** The daemon: an agent at a terminal or under a service manager, until it is told to end. */
+/** The daemon: an agent at a terminal or under a service manager, until it is told to end; with a new configuration, a new agent. */
 import { Agent } from './app.js'
 import type { Config } from './config.js'
+import type { AgentEvent } from './events.js'
 import { createLogger } from './lib/logger.js'
+import { ServiceManager } from './lib/service-manager.js'
 import type { Terminal } from './report/terminal.js'
 
-/** Runs until the signal fires. Errors: those of `Agent.start`. */
-export async function runDaemon(config: Config, { signal, terminal }: { signal: AbortSignal; terminal: Terminal }): Promise<void> {
-  // What happens is told in plain lines; the log adds what only matters when something is wrong.
-  const logger = createLogger({ level: config.logLevel === 'info' ? 'error' : config.logLevel })
-  const agent = new Agent({ config, logger, onEvent: event => { terminal.accept(event) } })
-  const ended = new Promise<null>(resolve => {
-    if (signal.aborted) resolve(null)
-    signal.addEventListener('abort', () => { resolve(null) }, { once: true })
-  })
-  const addresses = await Promise.race([agent.start(), ended])
-  if (addresses === null) {
-    terminal.say('stopping')
-    await agent.stop()
-    return
+export interface DaemonOptions {
+  /** Reads the configuration: at the start, and whenever it is to be read anew. Errors: CONFIG_INVALID. */
+  load: () => Promise<Config>
+  signal: AbortSignal
+  terminal: Terminal
+}
+
+/** Time for the answer to the command that asks for another configuration, milliseconds. */
+const answerMs = 300
+
+/** Runs until the signal fires. Errors: those of `load` and `Agent.start` at the start; later ones are told and leave the former configuration. */
+export async function runDaemon({ load, signal, terminal }: DaemonOptions): Promise<void> {
+  const manager = new ServiceManager({ environment: process.env, onProblem: message => { terminal.say(message, 'yellow') } })
+  let config = await load()
+  let former: Config | null = null
+  for (;;) {
+    const daemon = new Running(config, { load, terminal, manager })
+    try {
+      const next = await daemon.untilTold(signal)
+      if (next === null) break
+      [former, config] = [config, next]
+      await manager.reloading()
+      terminal.say('starting anew with another configuration')
+    } catch (cause) {
+      if (former === null) throw cause
+      terminal.say(`the new configuration could not be started: ${cause instanceof Error ? cause.message : String(cause)}; the former goes on`, 'red');
+      [former, config] = [null, former]
+    } finally {
+      if (signal.aborted) {
+        terminal.say('stopping')
+        await manager.stopping()
+      }
+      await daemon.stop()
+    }
   }
-  terminal.say(`pawl is running as "${config.device}"; data in ${config.data}`)
-  terminal.say(`MQTT: ${addresses.broker}, topics ${config.mqtt.base}/${config.device}/#`)
-  for (const [camera, url] of Object.entries(addresses.cameras)) terminal.say(`camera ${camera}: ${url.replace(/\/\/[^@/]*@/, '//')}`)
-  const champion = agent.models.active()
-  if (champion) terminal.say(`continuing with model ${String(champion.version)}`)
-  await ended
-  terminal.say('stopping')
-  await agent.stop()
   terminal.stop()
+}
+
+/** One agent, as long as its configuration holds. */
+class Running {
+  private readonly agent: Agent
+  private readonly config: Config
+  private readonly options: Pick<DaemonOptions, 'load' | 'terminal'> & { manager: ServiceManager }
+  private replace: (config: Config) => void = () => undefined
+  private readonly replaced: Promise<Config>
+  private readonly onHangUp = () => { void this.reload().catch(() => undefined) }
+  private readonly state = new StatusLine()
+
+  constructor(config: Config, options: Running['options']) {
+    this.config = config
+    this.options = options
+    this.replaced = new Promise(resolve => { this.replace = resolve })
+    // What happens is told in plain lines; the log adds what only matters when something is wrong.
+    const logger = createLogger({ level: config.logLevel === 'info' ? 'error' : config.logLevel })
+    this.agent = new Agent({
+      config,
+      logger,
+      onEvent: event => {
+        options.terminal.accept(event)
+        void options.manager.say(this.state.after(event))
+      },
+      reload: () => this.reload(),
+    })
+  }
+
+  /** Starts; gives the configuration that is to take the place of this one, or null once the signal has fired. */
+  async untilTold(signal: AbortSignal): Promise<Config | null> {
+    const { terminal, manager } = this.options
+    const ended = new Promise<null>(resolve => {
+      if (signal.aborted) resolve(null)
+      signal.addEventListener('abort', () => { resolve(null) }, { once: true })
+    })
+    const addresses = await Promise.race([this.agent.start(), ended])
+    if (addresses === null) return null
+    process.on('SIGHUP', this.onHangUp)
+    const { device, data, mqtt } = this.config
+    terminal.say(`pawl is running as "${device}"; data in ${data}`)
+    terminal.say(`MQTT: ${addresses.broker}, topics ${mqtt.base}/${device}/#`)
+    for (const [camera, url] of Object.entries(addresses.cameras)) terminal.say(`camera ${camera}: ${url.replace(/\/\/[^@/]*@/, '//')}`)
+    const champion = this.agent.models.active()
+    if (champion) terminal.say(`continuing with model ${String(champion.version)}`)
+    await manager.ready()
+    return Promise.race([this.replaced, ended])
+  }
+
+  async stop(): Promise<void> {
+    process.off('SIGHUP', this.onHangUp)
+    await this.agent.stop()
+  }
+
+  /** Errors: CONFIG_INVALID; then nothing changes. */
+  private async reload(): Promise<void> {
+    try {
+      const config = await this.options.load()
+      setTimeout(() => { this.replace(config) }, answerMs)
+    } catch (cause) {
+      this.agent.problem('CONFIG_INVALID', `${cause instanceof Error ? cause.message : String(cause)}; the former configuration goes on`)
+      throw cause
+    }
+  }
+}
+
+/** How the agent stands, in one line. */
+class StatusLine {
+  private readonly cameras = new Map<string, string>()
+  private model = 'no model yet'
+  private round = ''
+
+  after(event: AgentEvent): string {
+    if (event.type === 'camera') this.cameras.set(event.status.camera, event.status.state)
+    if (event.type === 'model-active') this.model = `model ${String(event.model.version)} in service`
+    if (event.type === 'round-started') this.round = `, round ${String(event.round)}`
+    if (event.type === 'round-event' && event.event.type === 'progress') {
+      // In tenths: more often nobody looks.
+      this.round = `, round ${String(event.round)}: ${String(10 * Math.floor(10 * event.event.fraction))} %`
+    }
+    if (event.type === 'round-ended') this.round = `, round ${String(event.round)}: ${event.decision.promoted ? 'promoted' : 'refused'}`
+    const online = [...this.cameras.values()].filter(state => state === 'online').length
+    return `${this.model}, ${String(online)} of ${String(this.cameras.size)} cameras online${this.round}`
+  }
 }

@@ -6,6 +6,7 @@ import { Reporter } from '../agent/report/reporter.js'
 const [, , url = '', folder = ''] = process.argv
 await new Reporter({
   device: 'box-7', version: '0', url, username: '', password: '', base: 'pawl', predictionEveryMs: 0,
-  outbox: { folder, maxEvents: 10 }, handlers: { train: () => null, status: () => null }, former: { decision: null, frames: 0, frameBytes: 0 },
+  outbox: { folder, maxEvents: 10 },
+  handlers: { train: () => null, status: () => null, reload: () => null }, former: { decision: null, frames: 0, frameBytes: 0 },
   emit: () => undefined, clock: systemClock, random: Math.random, logger: createLogger({ level: 'warn' }),
 }).start()

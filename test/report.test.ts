@@ -83,7 +83,7 @@ async function reporter(url: string, options: Partial<ReporterOptions> = {}): Pr
   const made = new Reporter({
     device: 'box-7', version: '1.2.3', url, username: '', password: '', base: 'pawl', predictionEveryMs: 3_600_000,
     outbox: { folder: join(folder, 'outbox'), maxEvents: 100 },
-    handlers: { train: ({ reason }) => ({ round: 3, reason }), status: () => ({ fine: true }) },
+    handlers: { train: ({ reason }) => ({ round: 3, reason }), status: () => ({ fine: true }), reload: () => null },
     former: { decision: null, frames: 0, frameBytes: 0 }, emit: () => undefined, clock: systemClock, random: () => 0, logger: quiet, ...options,
   })
   await made.start()
@@ -189,7 +189,7 @@ for (const { name, broker, missing } of brokers) {
       const watcher = await watch(url)
       await watcher.client.publishAsync('pawl/box-7/request/train', '{"transaction":"old"}', { qos: 1, retain: true })
       const train = vi.fn()
-      await reporter(url, { handlers: { train, status: () => 1 } })
+      await reporter(url, { handlers: { train, status: () => 1, reload: () => null } })
       await vi.waitFor(() => { expect(watcher.texts('availability')).toEqual(['online']) }, waiting)
       await watcher.client.publishAsync('pawl/box-7/request/status', '', { qos: 1 })
       await vi.waitFor(() => { expect(watcher.texts('response/status')).toHaveLength(1) }, waiting)

@@ -15,6 +15,10 @@ export const commands = {
     description: 'Answers with the state of the agent',
     payload: z.strictObject(common),
   },
+  reload: {
+    description: 'Reads the configuration anew, as SIGHUP does: what is wrong in it is the answer, and then nothing changes',
+    payload: z.strictObject(common),
+  },
 } as const satisfies Record<string, { description: string; payload: z.ZodType }>
 
 export type Verb = keyof typeof commands
@@ -72,6 +76,8 @@ export class CommandRunner {
         return await handlers.train(check(commands.train.payload, json))
       case 'status':
         return await handlers.status(check(commands.status.payload, json))
+      case 'reload':
+        return await handlers.reload(check(commands.reload.payload, json))
       default:
         throw invalid(`there is no command "${verb}"; known: ${Object.keys(commands).join(', ')}`)
     }

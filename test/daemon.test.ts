@@ -1,0 +1,141 @@
+import { spawn, type ChildProcess } from 'node:child_process'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+import { connectAsync } from 'mqtt'
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
+import { ended } from '../agent/lib/child.js'
+import { ServiceManager } from '../agent/lib/service-manager.js'
+import { freePort } from './free-port.js'
+
+const waiting = { timeout: 60_000, interval: 50 }
+const main = join(import.meta.dirname, '..', 'dist', 'agent', 'main.js')
+
+let folder = ''
+let port = 0
+const cleanups: (() => Promise<unknown>)[] = []
+
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'pawl-daemon-'))
+  port = await freePort()
+})
+
+afterEach(async () => {
+  for (const cleanup of cleanups.splice(0).reverse()) await cleanup()
+  await rm(folder, { recursive: true, force: true })
+})
+
+/** No labels: no round takes the processor. */
+const configured = (more: string) => `{device: box-3, data: data, labels: {import: ''}, mqtt: {port: ${String(port)}}, ${more}}`
+const cameras = (...ids: string[]) => `cameras: [${ids.map(id => `{id: ${id}, source: simulation}`).join(', ')}]`
+
+/** The real program; `lines` grows with what it says. */
+async function daemon(environment: Record<string, string> = {}): Promise<{ child: ChildProcess; lines: string[] }> {
+  const lines: string[] = []
+  const child = spawn(process.execPath, [main, 'run', '--config', join(folder, 'pawl.yaml')], { stdio: ['ignore', 'pipe', 'inherit'], env: { ...process.env, ...environment } })
+  createInterface({ input: child.stdout }).on('line', line => { lines.push(line) })
+  cleanups.push(async () => {
+    child.kill('SIGKILL')
+    await ended(child)
+  })
+  await vi.waitFor(() => { expect(lines.join('\n')).toContain('pawl is running') }, waiting)
+  return { child, lines }
+}
+
+const write = (text: string) => writeFile(join(folder, 'pawl.yaml'), text)
+
+describe('another configuration', () => {
+  it('takes the place of the former when the process is told so, unless anything in it is wrong', async () => {
+    await write(configured(cameras('one')))
+    const { child, lines } = await daemon()
+    await vi.waitFor(() => { expect(lines).toContain('camera one is online') }, waiting)
+
+    await write(configured(`${cameras('two')}, camras: []`))
+    child.kill('SIGHUP')
+    await vi.waitFor(() => { expect(lines.join('\n')).toMatch(/CONFIG_INVALID.*camras.*did you mean "cameras".*the former configuration goes on/s) }, waiting)
+
+    await write(configured(cameras('two', 'three')))
+    child.kill('SIGHUP')
+    await vi.waitFor(() => { expect(lines).toContain('camera three is online') }, waiting)
+    expect(lines.filter(line => line === 'camera one is online')).toHaveLength(1)
+
+    // What only shows at the start: the former comes back.
+    await write(configured(cameras('two', 'four')).replace('data: data', 'data: pawl.yaml'))
+    child.kill('SIGHUP')
+    await vi.waitFor(() => { expect(lines.join('\n')).toMatch(/could not be started: .*the former goes on/) }, waiting)
+    await vi.waitFor(() => { expect(lines.filter(line => line === 'camera three is online')).toHaveLength(2) }, waiting)
+
+    child.kill('SIGTERM')
+    expect(await ended(child)).toEqual({ code: 0, signal: null })
+    expect(lines.join('\n')).not.toContain('four is')
+  }, 120_000)
+
+  it('is read when a command asks for it, which is answered', async () => {
+    await write(configured(cameras('one')))
+    const { lines } = await daemon()
+    const client = await connectAsync(`mqtt://127.0.0.1:${String(port)}`, { reconnectPeriod: 0 })
+    cleanups.push(() => client.endAsync(true))
+    await client.subscribeAsync('pawl/box-3/response/reload')
+    const ask = async () => {
+      const answer = new Promise<string>(resolve => { client.once('message', (_, payload) => { resolve(payload.toString()) }) })
+      await client.publishAsync('pawl/box-3/request/reload', '{"transaction":"7"}', { qos: 1 })
+      return JSON.parse(await answer) as unknown
+    }
+    await write('cameras: 5')
+    expect(await ask()).toMatchObject({ status: 'error', transaction: '7', error: { code: 'CONFIG_INVALID', message: expect.stringContaining('cameras is 5') as string } })
+    await write(configured(cameras('two')))
+    expect(await ask()).toEqual({ status: 'ok', data: { reloading: true }, transaction: '7' })
+    await vi.waitFor(() => { expect(lines).toContain('camera two is online') }, waiting)
+  }, 120_000)
+})
+
+/** What arrives at a socket as systemd's is. */
+async function notified(): Promise<{ socket: string; said: string[] }> {
+  const socket = join(folder, 'notify')
+  const listener = spawn('/usr/bin/python3', ['-uc', `
+import os, socket, struct, sys
+listener = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+listener.bind(sys.argv[1])
+print('listening')
+while True:
+    data, ancillary, *_ = listener.recvmsg(4096, 1024)
+    # Whoever tells waits until what came with its BARRIER is closed.
+    for _, _, handles in ancillary: [os.close(handle) for handle, in struct.iter_unpack('i', handles)]
+    if not data.startswith(b'BARRIER'): print(data.decode().replace(chr(10), ' '))
+`, socket], { stdio: ['ignore', 'pipe', 'inherit'] })
+  const said: string[] = []
+  createInterface({ input: listener.stdout }).on('line', line => { said.push(line) })
+  cleanups.push(async () => {
+    listener.kill('SIGKILL')
+    await ended(listener)
+  })
+  await vi.waitFor(() => { expect(said).toEqual(['listening']) }, waiting)
+  return { socket, said }
+}
+
+describe('systemd', () => {
+  it('is told when all runs, how it stands, that it lives, of another configuration, and of the end', async () => {
+    const { socket, said } = await notified()
+    await write(configured(cameras('one')))
+    const { child } = await daemon({ NOTIFY_SOCKET: socket, WATCHDOG_USEC: '1000000' })
+    await vi.waitFor(() => { expect(said).toContain('READY=1') }, waiting)
+    await vi.waitFor(() => { expect(said).toContain('STATUS=no model yet, 1 of 1 cameras online') }, waiting)
+    await vi.waitFor(() => { expect(said.filter(line => line === 'WATCHDOG=1').length).toBeGreaterThan(2) }, waiting)
+    child.kill('SIGHUP')
+    await vi.waitFor(() => { expect(said.some(line => /^RELOADING=1 MONOTONIC_USEC=\d+$/.test(line))).toBe(true) }, waiting)
+    await vi.waitFor(() => { expect(said.filter(line => line === 'READY=1')).toHaveLength(2) }, waiting)
+    child.kill('SIGTERM')
+    await ended(child)
+    expect(said.at(-1)).toBe('STOPPING=1')
+  }, 120_000)
+
+  it('that cannot be told is no reason to end', async () => {
+    const problems: string[] = []
+    const manager = new ServiceManager({ environment: { NOTIFY_SOCKET: join(folder, 'nobody') }, onProblem: message => { problems.push(message) } })
+    await manager.ready()
+    expect(problems).toEqual([expect.stringContaining('systemd was not told READY=1')])
+    await new ServiceManager({ environment: {}, onProblem: message => { problems.push(message) } }).ready()
+    expect(problems).toHaveLength(1)
+  })
+})
