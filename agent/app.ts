@@ -25,6 +25,8 @@ import { EventStream } from './lib/event-stream.js'
 import { holdFolder } from './lib/exclusive.js'
 import type { Logger } from './lib/logger.js'
 import { packageVersion } from './lib/package-root.js'
+import { Endpoint } from './metrics/endpoint.js'
+import { Metrics } from './metrics/metrics.js'
 import { Registry } from './registry/registry.js'
 import { Report } from './report/report.js'
 import { Learning } from './rounds/learning.js'
@@ -44,6 +46,8 @@ export interface AgentOptions {
 export interface Addresses {
   broker: string
   cameras: Record<string, string>
+  /** Of the metrics; null: they are served nowhere. */
+  monitoring: string | null
 }
 
 const roundJob = 'round'
@@ -64,6 +68,7 @@ export class Agent {
   private readonly learning: Learning
   private readonly drift: Drift
   private readonly report: Report
+  private readonly metrics: Metrics
   private schedule: Schedule | null = null
   /** Newest frame of each camera: judged again when the model changes. */
   private readonly newest = new Map<string, Frame>()
@@ -132,7 +137,9 @@ export class Agent {
       random: Math.random,
       logger,
     })
+    this.metrics = new Metrics({ device: config.device, version: packageVersion() })
     this.events.subscribe(onEvent)
+    this.events.subscribe(event => { this.metrics.accept(event) })
     this.events.subscribe(event => { this.report.accept(event) })
   }
 
@@ -197,7 +204,10 @@ export class Agent {
       this.problem('LABELS_INSUFFICIENT', cause instanceof Error ? cause.message : String(cause))
     }
     this.started.push(() => this.report.stop())
-    const broker = await this.report.start({ decision: registry.decisions().at(-1) ?? null, frames: frames.count, frameBytes: frames.totalBytes })
+    const stored = { frames: frames.count, frameBytes: frames.totalBytes }
+    const broker = await this.report.start({ decision: registry.decisions().at(-1) ?? null, ...stored })
+    this.metrics.begin(stored)
+    const monitoring = await this.startMonitoring()
     this.started.push(() => this.drift.stop())
     await this.drift.start()
     this.started.push(() => this.classifier.stop())
@@ -205,7 +215,17 @@ export class Agent {
     this.started.push(() => this.cameras.stop())
     const cameras = await this.cameras.start()
     this.startSchedule()
-    return { broker, cameras }
+    return { broker, cameras, monitoring }
+  }
+
+  private async startMonitoring(): Promise<string | null> {
+    const { port } = this.config.monitoring
+    if (port === 0) return null
+    const endpoint = new Endpoint({ metrics: this.metrics, health: () => this.report.health, port })
+    this.started.push(() => endpoint.stop())
+    const address = await endpoint.start()
+    if (address === null) this.problem('MONITORING_UNAVAILABLE', `no port from monitoring.port (${String(port)}) on is free on 127.0.0.1; choose another`)
+    return address
   }
 
   // Camera ─► sampler ─► frame store and classifier.

@@ -85,6 +85,9 @@ const Config = z.strictObject({
     window: z.number().int().min(20).max(1000).default(200).describe('The newest pictures, which are compared with them: fewer are faster, more see smaller changes'),
     falseAlarmsPerMonth: z.number().positive().max(1000).default(1).describe('Alarms to be expected in 30 days in which nothing changes; fewer come later'),
   }).prefault({}),
+  monitoring: z.strictObject({
+    port: z.number().int().min(0).max(65_535).default(9464).describe('Port on loopback of /metrics for Prometheus and /healthz for probes; the next free one when it is taken; 0: none'),
+  }).prefault({}),
   mqtt: z.strictObject({
     broker: z.string().default('embedded').describe('embedded: a broker inside this process, on loopback; else mqtt://, mqtts://, ws:// or wss:// URL')
       .refine(text => text === 'embedded' || (/^(mqtts?|wss?):\/\/[^/]/.test(text) && URL.canParse(text)), 'neither "embedded" nor a mqtt://, mqtts://, ws:// or wss:// URL'),

@@ -84,6 +84,7 @@ class Running {
     const { device, data, mqtt } = this.config
     terminal.say(`pawl is running as "${device}"; data in ${data}`)
     terminal.say(`MQTT: ${addresses.broker}, topics ${mqtt.base}/${device}/#`)
+    if (addresses.monitoring !== null) terminal.say(`metrics: ${addresses.monitoring}/metrics`)
     for (const [camera, url] of Object.entries(addresses.cameras)) terminal.say(`camera ${camera}: ${url.replace(/\/\/[^@/]*@/, '//')}`)
     const champion = this.agent.models.active()
     if (champion) terminal.say(`continuing with model ${String(champion.version)}`)

@@ -13,6 +13,7 @@ export const errorCatalogue = {
   DATA_LOCKED: 'Another daemon works on this data folder.',
   DISK_FULL: 'The disk is nearly full; collection stops first.',
   BROKER_UNAVAILABLE: 'The MQTT broker cannot be reached; the agent goes on.',
+  MONITORING_UNAVAILABLE: 'Metrics are served nowhere; the agent goes on.',
   DEMO_FAILED: 'A step of the demonstration did not happen.',
   COMMAND_INVALID: 'A command or its payload is not understood; nothing was done.',
 } as const

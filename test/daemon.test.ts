@@ -1,5 +1,6 @@
 import { spawn, type ChildProcess } from 'node:child_process'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
@@ -87,6 +88,51 @@ describe('another configuration', () => {
     await write(configured(cameras('two')))
     expect(await ask()).toEqual({ status: 'ok', data: { reloading: true }, transaction: '7' })
     await vi.waitFor(() => { expect(lines).toContain('camera two is online') }, waiting)
+  }, 120_000)
+})
+
+describe('monitoring', () => {
+  it('is answered on loopback: numbers for Prometheus, health for a probe, nothing else', async () => {
+    await write(configured(`${cameras('one')}, monitoring: {port: ${String(await freePort())}}`))
+    const { lines } = await daemon()
+    const address = /metrics: (http:\/\/127\.0\.0\.1:\d+)\/metrics/.exec(lines.join('\n'))?.[1] ?? 'nowhere'
+    const values = async () => {
+      const response = await fetch(`${address}/metrics`)
+      expect(response.headers.get('content-type')).toMatch(/^text\/plain; version=0\.0\.4/)
+      const text = await response.text()
+      const samples = [...text.matchAll(/^([a-z_]+)(?:\{(.*)\})? (\S+)$/gm)].map(([, name, labels, value]) => [`${name ?? ''} ${labels ?? ''}`, Number(value)] as const)
+      // Each is told what it is before it is told.
+      for (const [name] of samples) expect(text).toMatch(new RegExp(`^# TYPE ${name.split(' ')[0]?.replace(/_(bucket|sum|count)$/, '') ?? ''}`, 'm'))
+      return new Map(samples)
+    }
+    await vi.waitFor(async () => { expect((await values()).get('pawl_camera_online camera="one",device="box-3"')).toBe(1) }, waiting)
+    await vi.waitFor(async () => { expect((await values()).get('pawl_frames_stored_total camera="one",device="box-3"')).toBeGreaterThan(2) }, waiting)
+    const now = await values()
+    expect(now.get('pawl_frames device="box-3"')).toBeGreaterThan(2)
+    expect(now.get('pawl_broker_connected device="box-3"')).toBe(1)
+    expect(now.get('pawl_collecting device="box-3"')).toBe(1)
+    // The first round has no labels, and says so.
+    expect(now.get('pawl_rounds_total outcome="not-started",device="box-3"')).toBe(1)
+
+    const health = await fetch(`${address}/healthz`)
+    expect([health.status, await health.json()]).toMatchObject([200, { state: 'ok', cameras: 1, camerasOnline: 1 }])
+    expect((await fetch(`${address}/`)).status).toBe(404)
+    expect((await fetch(`${address}/metrics`, { method: 'POST' })).status).toBe(405)
+    expect(await (await fetch(`${address}/metrics`, { method: 'HEAD' })).text()).toBe('')
+  }, 120_000)
+
+  it('says 503 while anything is wrong, and takes the next port where its own is taken', async () => {
+    const taken = await freePort()
+    const squatter = createServer().listen(taken, '127.0.0.1')
+    cleanups.push(() => new Promise(resolve => squatter.close(resolve)))
+    await write(configured(`cameras: [{id: gone, source: folder, url: nowhere}], monitoring: {port: ${String(taken)}}`))
+    const { lines } = await daemon()
+    const address = /metrics: (\S+)\/metrics/.exec(lines.join('\n'))?.[1] ?? 'nowhere'
+    expect(address).not.toContain(`:${String(taken)}`)
+    await vi.waitFor(async () => {
+      const health = await fetch(`${address}/healthz`)
+      expect([health.status, await health.json()]).toMatchObject([503, { state: 'degraded', cameras: 1, camerasOnline: 0 }])
+    }, waiting)
   }, 120_000)
 })
 

@@ -1,6 +1,7 @@
 import { createServer, type Server, type Socket } from 'node:net'
 import { Aedes } from 'aedes'
 import { PawlError } from '../errors.js'
+import { listenOnLoopback } from '../lib/listen.js'
 
 export interface EmbeddedBrokerOptions {
   /** Tried first; then the following ones. */
@@ -21,19 +22,19 @@ export class EmbeddedBroker {
   /** Returns its URL. Errors: BROKER_UNAVAILABLE when no port is free. */
   async start(): Promise<string> {
     const aedes = await Aedes.createBroker()
-    const last = Math.min(65_535, this.options.port + triedPorts - 1)
-    for (let port = this.options.port; port <= last; port++) {
-      const sockets = new Set<Socket>()
-      const server = createServer(socket => {
-        sockets.add(socket)
-        socket.once('close', () => { sockets.delete(socket) })
-        aedes.handle(socket)
-      })
-      if (!(await listens(server, port))) continue
-      this.running = { aedes, server, sockets }
-      return `mqtt://127.0.0.1:${String(port)}`
+    const sockets = new Set<Socket>()
+    const { port } = this.options
+    const listening = await listenOnLoopback(() => createServer(socket => {
+      sockets.add(socket)
+      socket.once('close', () => { sockets.delete(socket) })
+      aedes.handle(socket)
+    }), { port, tries: triedPorts })
+    if (!listening) {
+      const last = Math.min(65_535, port + triedPorts - 1)
+      throw new PawlError('BROKER_UNAVAILABLE', `ports ${String(port)} to ${String(last)} are all taken on 127.0.0.1; choose another with the key "mqtt.port"`)
     }
-    throw new PawlError('BROKER_UNAVAILABLE', `ports ${String(this.options.port)} to ${String(last)} are all taken on 127.0.0.1; choose another with the key "mqtt.port"`)
+    this.running = { aedes, server: listening.server, sockets }
+    return `mqtt://127.0.0.1:${String(listening.port)}`
   }
 
   async stop(): Promise<void> {
@@ -46,14 +47,4 @@ export class EmbeddedBroker {
     for (const socket of running.sockets) socket.destroy()
     await closed
   }
-}
-
-function listens(server: Server, port: number): Promise<boolean> {
-  return new Promise((resolve, reject) => {
-    server.once('error', (error: NodeJS.ErrnoException) => {
-      if (error.code === 'EADDRINUSE' || error.code === 'EACCES') resolve(false)
-      else reject(error)
-    })
-    server.listen(port, '127.0.0.1', () => { resolve(true) })
-  })
 }

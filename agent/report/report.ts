@@ -5,6 +5,7 @@ import type { AgentEvent } from '../events.js'
 import { secretOf } from '../lib/secret.js'
 import { EmbeddedBroker } from './broker.js'
 import { Reporter, type ReporterOptions } from './reporter.js'
+import type { Health } from './topics.js'
 
 export interface ReportOptions extends Pick<ReporterOptions, 'device' | 'version' | 'handlers' | 'emit' | 'clock' | 'random' | 'logger'> {
   config: Config['mqtt']
@@ -52,6 +53,10 @@ export class Report {
   accept(event: AgentEvent): void {
     if (this.reporter) this.reporter.accept(event)
     else this.early = [...this.early, event].slice(-mostEarly)
+  }
+
+  get health(): Health | null {
+    return this.reporter?.health ?? null
   }
 
   async stop(): Promise<void> {

@@ -15,7 +15,7 @@ import { CommandRunner, type CommandHandlers } from './commands.js'
 import { Link, type Message } from './link.js'
 import { Outbox } from './outbox.js'
 import { RetainedState } from './state.js'
-import { topics, type ReportedEvent } from './topics.js'
+import { topics, type Health, type ReportedEvent } from './topics.js'
 
 const healthEveryMs = 60_000
 const maxWaitingResponses = 100
@@ -104,6 +104,10 @@ export class Reporter {
     this.timer = setInterval(() => { this.state.publishHealth() }, healthEveryMs)
     this.timer.unref()
     this.link.start()
+  }
+
+  get health(): Health | null {
+    return this.state.health
   }
 
   /** One event of the agent's stream. */

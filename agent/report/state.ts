@@ -34,6 +34,7 @@ export class RetainedState {
   private frameBytes: number
   private train = idle
   private progressAtMs = -Infinity
+  private newestHealth: Health | null = null
 
   constructor(options: RetainedStateOptions) {
     this.options = options
@@ -116,7 +117,13 @@ export class RetainedState {
       outbox: outbox(),
       problems: this.problems,
     }
+    this.newestHealth = health
     this.set('health', health)
+  }
+
+  /** As it was said last; null: not yet. */
+  get health(): Health | null {
+    return this.newestHealth
   }
 
   private acceptPrediction({ prediction }: Extract<AgentEvent, { type: 'prediction' }>): void {

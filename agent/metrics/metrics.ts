@@ -1,0 +1,137 @@
+/** The agent's events as numbers for Prometheus. Names and units as its conventions have them: base units, `_total` for what only grows. */
+import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client'
+import type { CameraStatus, AgentEvent } from '../events.js'
+
+export class Metrics {
+  private readonly registry = new Registry()
+  private readonly gauges: ReturnType<typeof gaugesIn>
+  private readonly counters: ReturnType<typeof countersIn>
+  private readonly latency: Histogram<'camera'>
+  private readonly restarts = new Map<string, number>()
+
+  constructor({ device, version }: { device: string; version: string }) {
+    const registers = [this.registry]
+    this.registry.setDefaultLabels({ device })
+    collectDefaultMetrics({ register: this.registry, prefix: 'pawl_' })
+    // Gauges with the name of a counter: Prometheus's own check refuses them.
+    for (const what of ['handles', 'requests', 'resources']) this.registry.removeSingleMetric(`pawl_nodejs_active_${what}_total`)
+    this.gauges = gaugesIn(registers)
+    this.counters = countersIn(registers)
+    this.latency = new Histogram({
+      name: 'pawl_prediction_seconds', help: 'From a frame to its prediction', labelNames: ['camera'], registers,
+      buckets: [0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1],
+    })
+    this.gauges.info.set({ version }, 1)
+  }
+
+  /** What is on disk at the start. */
+  begin({ frames, frameBytes }: { frames: number; frameBytes: number }): void {
+    this.gauges.frames.set(frames)
+    this.gauges.frameBytes.set(frameBytes)
+    this.gauges.collecting.set(1)
+  }
+
+  get contentType(): string {
+    return this.registry.contentType
+  }
+
+  text(): Promise<string> {
+    return this.registry.metrics()
+  }
+
+  accept(event: AgentEvent): void {
+    const { gauges, counters } = this
+    switch (event.type) {
+      case 'camera': return this.camera(event.status)
+      case 'frame-stored':
+        gauges.frames.set(event.frames)
+        gauges.frameBytes.set(event.bytes)
+        counters.stored.inc({ camera: event.camera })
+        return
+      case 'prediction': {
+        const { camera, label, latencyMs } = event.prediction
+        counters.predictions.inc({ camera, label })
+        this.latency.observe({ camera }, latencyMs / 1000)
+        return
+      }
+      case 'round-started':
+        gauges.training.set(1)
+        gauges.progress.set(0)
+        return
+      case 'round-event':
+        if (event.event.type === 'progress') gauges.progress.set(event.event.fraction)
+        return
+      case 'round-ended': {
+        const { decision: { promoted, reason, accuracyChampion, accuracyChallenger } } = event
+        gauges.training.set(0)
+        counters.rounds.inc({ outcome: promoted ? 'promoted' : reason })
+        if (accuracyChampion !== null) gauges.lastAccuracy.set({ of: 'champion' }, accuracyChampion)
+        if (accuracyChallenger !== null) gauges.lastAccuracy.set({ of: 'challenger' }, accuracyChallenger)
+        return
+      }
+      case 'round-refused-to-start':
+        counters.rounds.inc({ outcome: 'not-started' })
+        return
+      case 'model-active': {
+        const { version, createdAtMs, card } = event.model
+        gauges.model.set(version)
+        gauges.modelCreated.set(createdAtMs / 1000)
+        gauges.modelEce.set(card.validation.ece)
+        return
+      }
+      case 'drift':
+        gauges.drift.set(event.state === 'alarm' || event.state === 'still' ? 1 : 0)
+        return
+      case 'quarantine':
+        counters.quarantined.inc()
+        return
+      case 'broker':
+        gauges.broker.set(event.state === 'connected' ? 1 : 0)
+        return
+      case 'collection':
+        gauges.collecting.set(event.state === 'running' ? 1 : 0)
+        return
+      case 'problem':
+        counters.problems.inc({ code: event.code })
+    }
+  }
+
+  private camera({ camera, state, restarts }: CameraStatus): void {
+    this.gauges.cameraOnline.set({ camera }, state === 'online' ? 1 : 0)
+    this.counters.restarts.inc({ camera }, Math.max(0, restarts - (this.restarts.get(camera) ?? 0)))
+    this.restarts.set(camera, restarts)
+  }
+}
+
+function gaugesIn(registers: Registry[]) {
+  const gauge = <Name extends string = never>(name: string, help: string, labelNames: Name[] = []) =>
+    new Gauge<Name>({ name: `pawl_${name}`, help, labelNames, registers })
+  return {
+    info: gauge('info', 'Always 1; the version of the agent', ['version']),
+    cameraOnline: gauge('camera_online', 'Whether a camera sends pictures', ['camera']),
+    frames: gauge('frames', 'Unlabeled frames on disk'),
+    frameBytes: gauge('frame_bytes', 'Bytes of unlabeled frames on disk'),
+    collecting: gauge('collecting', 'Whether frames are stored; 0: the disk is nearly full'),
+    training: gauge('round_running', 'Whether a round runs'),
+    progress: gauge('round_progress_ratio', 'Part of the newest round that is done'),
+    lastAccuracy: gauge('round_accuracy_ratio', 'On the promotion images, of the newest round that was decided', ['of']),
+    model: gauge('model_version', 'Version of the model in service; 0: none'),
+    modelCreated: gauge('model_created_timestamp_seconds', 'When the model in service was made'),
+    modelEce: gauge('model_calibration_error_ratio', 'Expected calibration error of the model in service, on the gate images'),
+    drift: gauge('drift_alarm', 'Whether the pictures are no longer what the model in service began with'),
+    broker: gauge('broker_connected', 'Whether the MQTT broker is connected'),
+  }
+}
+
+function countersIn(registers: Registry[]) {
+  const counter = <Name extends string = never>(name: string, help: string, labelNames: Name[] = []) =>
+    new Counter<Name>({ name: `pawl_${name}_total`, help, labelNames, registers })
+  return {
+    restarts: counter('camera_restarts', 'Times that a camera was started again', ['camera']),
+    stored: counter('frames_stored', 'Frames stored', ['camera']),
+    predictions: counter('predictions', 'Frames classified', ['camera', 'label']),
+    rounds: counter('rounds', 'Rounds that ended, by what came of them', ['outcome']),
+    quarantined: counter('quarantined', 'Images put aside because they could not be read'),
+    problems: counter('problems', 'Things that went wrong, by their code', ['code']),
+  }
+}
