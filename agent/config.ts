@@ -94,6 +94,13 @@ const Config = z.strictObject({
     port: z.number().int().min(1).max(65535).default(1883).describe('Port of the embedded broker; the next free one when it is taken'),
     username: z.string().default('').describe('User on the broker'),
     passwordFile: z.string().default('').describe('File that holds the password; or set PAWL_MQTT_PASSWORD'),
+    protocol: z.enum(['3.1.1', '5']).default('3.1.1').describe('Version of MQTT'),
+    tls: z.strictObject({
+      ca: z.string().default('').describe('File (PEM) of who signed the broker\'s certificate; "": who the system trusts'),
+      cert: z.string().default('').describe('File (PEM) of the certificate that the broker knows this box by; "": none'),
+      key: z.string().default('').describe('File (PEM) of its key'),
+    }).refine(({ cert, key }) => (cert === '') === (key === ''), 'a certificate needs its key, and a key its certificate').prefault({}),
+    longestWaitSeconds: z.number().min(0.1).max(3600).default(2).describe('Longest wait between two tries to reach a broker that is away: longer where thousands of boxes would come back at once'),
     base: z.string().regex(/^[^+#/]+(\/[^+#/]+)*$/, 'a topic without wildcards and without a slash at its ends').default('pawl').describe('First level of every topic'),
     predictionEveryMs: z.number().int().min(0).default(1000).describe('Least time between two messages of an unchanged prediction'),
     outboxEvents: z.number().int().positive().default(10_000).describe('Events kept while the broker is away; the oldest go first'),
@@ -205,15 +212,20 @@ export function exampleConfig(): string {
 
 function withPaths(config: Config, folder: string): Config {
   const { mqtt } = config
+  const absolute = (path: string) => path && resolve(folder, path)
   return {
     ...config,
     data: resolve(folder, config.data),
     labels: labelFolders(config, folder),
-    mqtt: { ...mqtt, passwordFile: mqtt.passwordFile && resolve(folder, mqtt.passwordFile) },
+    mqtt: {
+      ...mqtt,
+      passwordFile: absolute(mqtt.passwordFile),
+      tls: { ca: absolute(mqtt.tls.ca), cert: absolute(mqtt.tls.cert), key: absolute(mqtt.tls.key) },
+    },
     cameras: config.cameras.map(camera => ({
       ...camera,
       url: camera.source === 'folder' || camera.source === 'video' ? resolve(folder, camera.url) : camera.url,
-      passwordFile: camera.passwordFile && resolve(folder, camera.passwordFile),
+      passwordFile: absolute(camera.passwordFile),
     })),
   }
 }

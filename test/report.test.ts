@@ -12,7 +12,7 @@ import { createLogger } from '../agent/lib/logger.js'
 import { EmbeddedBroker } from '../agent/report/broker.js'
 import { commands } from '../agent/report/commands.js'
 import { Outbox } from '../agent/report/outbox.js'
-import { Reporter, type ReporterOptions } from '../agent/report/reporter.js'
+import { Reporter, type Connection, type ReporterOptions } from '../agent/report/reporter.js'
 import { topics, type Topic, type TopicName } from '../agent/report/topics.js'
 import { freePort } from './free-port.js'
 
@@ -32,6 +32,8 @@ afterEach(async () => {
   for (const cleanup of cleanups.splice(0).reverse()) await cleanup()
   await rm(folder, { recursive: true, force: true })
 })
+
+const plainly: Omit<Connection, 'url'> = { username: '', password: '', tls: { ca: '', cert: '', key: '' }, protocol: '3.1.1', longestWaitMs: 2000 }
 
 interface Broker { url: string; stop: () => Promise<void> }
 
@@ -79,9 +81,9 @@ async function watch(url: string): Promise<Watcher> {
   return watcher
 }
 
-async function reporter(url: string, options: Partial<ReporterOptions> = {}): Promise<Reporter> {
+async function reporter(url: string, { connection, ...options }: Partial<Omit<ReporterOptions, 'connection'>> & { connection?: Partial<Connection> } = {}): Promise<Reporter> {
   const made = new Reporter({
-    device: 'box-7', version: '1.2.3', url, username: '', password: '', base: 'pawl', predictionEveryMs: 3_600_000,
+    device: 'box-7', version: '1.2.3', connection: { url, ...plainly, ...connection }, base: 'pawl', predictionEveryMs: 3_600_000,
     outbox: { folder: join(folder, 'outbox'), maxEvents: 100 },
     handlers: { train: ({ reason }) => ({ round: 3, reason }), status: () => ({ fine: true }), reload: () => null },
     former: { decision: null, frames: 0, frameBytes: 0 }, emit: () => undefined, clock: systemClock, random: () => 0, logger: quiet, ...options,
@@ -250,7 +252,7 @@ describe('reporter', { timeout: 60_000 }, () => {
     const lines: string[] = []
     const port = await freePort()
     const logger = createLogger({ level: 'trace', write: line => { lines.push(line) } })
-    const agent = await reporter(`mqtt://user:hush%20hush@127.0.0.1:${String(port)}`, { logger, password: 'hush hush' })
+    const agent = await reporter(`mqtt://user:hush%20hush@127.0.0.1:${String(port)}`, { logger, connection: { password: 'hush hush' } })
     agent.accept(problem('kept'))
     await vi.waitFor(() => { expect(lines.length).toBeGreaterThan(0) }, waiting)
     await agent.stop()

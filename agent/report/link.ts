@@ -2,17 +2,32 @@
  * The connection to the broker. Each try is a new client that never reconnects by itself: so nothing waits unbounded in its memory,
  * nothing old is sent after something new, and no client can stay stuck.
  */
+import { readFile } from 'node:fs/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { connect, type MqttClient } from 'mqtt'
 import { PawlError } from '../errors.js'
 import { Backoff } from '../lib/backoff.js'
 import { withoutPasswords, type Logger } from '../lib/logger.js'
 
+/** Files in PEM; "": none. */
+export interface TlsFiles {
+  /** Of who signed the broker's certificate; else those that the system trusts. */
+  ca: string
+  /** The box's own certificate and its key, where the broker wants one. */
+  cert: string
+  key: string
+}
+
 export interface LinkOptions {
   /** mqtt://, mqtts://, ws:// or wss://, with or without user and password. */
   url: string
   username: string
   password: string
+  tls: TlsFiles
+  /** Of MQTT. */
+  protocol: '3.1.1' | '5'
+  /** Longest wait between two tries, milliseconds. */
+  longestWaitMs: number
   clientId: string
   will: { topic: string; payload: string }
   /** Topic filter of the only subscription. */
@@ -92,10 +107,12 @@ export class Link {
 
   private async run(): Promise<void> {
     const { signal } = this.ending
-    const backoff = new Backoff({ firstMs: 500, longestMs: 30_000, random: this.options.random })
+    const { longestWaitMs: longestMs, random } = this.options
+    const backoff = new Backoff({ firstMs: 500, longestMs, random })
     let told = ''
     while (!signal.aborted) {
-      const reason = await this.session(signal, () => { backoff.reset(); told = '' })
+      const reason = await readAll(this.options.tls)
+        .then(tls => this.session(signal, tls, () => { backoff.reset(); told = '' }))
         .catch((cause: unknown) => (cause instanceof Error ? cause.message : String(cause)))
       if (signal.aborted) return
       if (reason !== told) this.options.logger.warn({ reason }, 'the broker is away; trying again')
@@ -105,8 +122,8 @@ export class Link {
   }
 
   /** One client from its birth to its end; returns why it ended. */
-  private session(signal: AbortSignal, onConnected: () => void): Promise<string> {
-    const { url, username, password, clientId, will, subscribe, onUp, onDown, onMessage } = this.options
+  private session(signal: AbortSignal, tls: Partial<Record<keyof TlsFiles, Buffer>>, onConnected: () => void): Promise<string> {
+    const { url, protocol, username, password, clientId, will, subscribe, onUp, onDown, onMessage } = this.options
     return new Promise(resolve => {
       let reason = 'the connection was closed'
       let wasUp = false
@@ -114,6 +131,8 @@ export class Link {
         clientId,
         ...(username && { username }),
         ...(password && { password }),
+        ...tls,
+        protocolVersion: protocol === '5' ? 5 : 4,
         clean: true,
         reconnectPeriod: 0,
         connectTimeout: connectMs,
@@ -126,7 +145,7 @@ export class Link {
       signal.addEventListener('abort', abort, { once: true })
       client.setMaxListeners(0)
       client.on('error', error => {
-        reason = withoutPasswords(error.message || String(error))
+        reason = withoutPasswords(error.message || String(error)) + hintFor(error)
         client.end(true)
       })
       client.on('message', (topic, payload, packet) => { onMessage(topic, payload, packet.retain) })
@@ -149,5 +168,27 @@ export class Link {
         resolve(reason)
       })
     })
+  }
+}
+
+/** Read at every try: certificates are replaced while the agent runs. Errors: CONFIG_INVALID, naming the file that cannot be read. */
+async function readAll(files: TlsFiles): Promise<Partial<Record<keyof TlsFiles, Buffer>>> {
+  const given = (Object.entries(files) as [keyof TlsFiles, string][]).filter(([, path]) => path !== '')
+  return Object.fromEntries(await Promise.all(given.map(async ([name, path]) => [name, await readFile(path).catch((cause: unknown) => {
+    throw new PawlError('CONFIG_INVALID', `mqtt.tls.${name} is "${path}", which cannot be read`, { cause })
+  })] as const)))
+}
+
+/** What to do about a refusal that does not say so itself. */
+function hintFor({ code }: Error & { code?: unknown }): string {
+  switch (code) {
+    case 'SELF_SIGNED_CERT_IN_CHAIN':
+    case 'DEPTH_ZERO_SELF_SIGNED_CERT':
+    case 'UNABLE_TO_VERIFY_LEAF_SIGNATURE':
+    case 'UNABLE_TO_GET_ISSUER_CERT_LOCALLY': return '; name who signed the broker\'s certificate in mqtt.tls.ca'
+    case 'CERT_HAS_EXPIRED':
+    case 'CERT_NOT_YET_VALID': return '; is the clock of this box right?'
+    case 'ERR_TLS_CERT_ALTNAME_INVALID': return '; mqtt.broker must name the host that its certificate is for'
+    default: return ''
   }
 }

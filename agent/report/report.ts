@@ -37,9 +37,14 @@ export class Report {
     this.reporter = new Reporter({
       ...options,
       former,
-      url,
-      username: config.username,
-      password: await secretOf({ key: 'mqtt.passwordFile', file: config.passwordFile, variable: 'PAWL_MQTT_PASSWORD' }),
+      connection: {
+        url,
+        username: config.username,
+        password: await secretOf({ key: 'mqtt.passwordFile', file: config.passwordFile, variable: 'PAWL_MQTT_PASSWORD' }),
+        tls: config.tls,
+        protocol: config.protocol,
+        longestWaitMs: config.longestWaitSeconds * 1000,
+      },
       base: config.base,
       predictionEveryMs: config.predictionEveryMs,
       outbox: { folder: join(data, 'outbox'), maxEvents: config.outboxEvents },

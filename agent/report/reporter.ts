@@ -12,7 +12,7 @@ import type { Clock } from '../lib/clock.js'
 import { withoutPasswords, type Logger } from '../lib/logger.js'
 import type { PromotionRecord } from '../rounds/promotion.js'
 import { CommandRunner, type CommandHandlers } from './commands.js'
-import { Link, type Message } from './link.js'
+import { Link, type LinkOptions, type Message } from './link.js'
 import { Outbox } from './outbox.js'
 import { RetainedState } from './state.js'
 import { topics, type Health, type ReportedEvent } from './topics.js'
@@ -20,13 +20,13 @@ import { topics, type Health, type ReportedEvent } from './topics.js'
 const healthEveryMs = 60_000
 const maxWaitingResponses = 100
 
+/** How to reach the broker. */
+export type Connection = Pick<LinkOptions, 'url' | 'username' | 'password' | 'tls' | 'protocol' | 'longestWaitMs'>
+
 export interface ReporterOptions {
   device: string
   version: string
-  /** Of the broker; it may carry user and password. */
-  url: string
-  username: string
-  password: string
+  connection: Connection
   base: string
   predictionEveryMs: number
   outbox: { folder: string; maxEvents: number }
@@ -58,7 +58,7 @@ export class Reporter {
 
   constructor(options: ReporterOptions) {
     this.options = options
-    const { device, base, url, username, password, clock, logger, random } = options
+    const { device, base, connection, clock, logger, random } = options
     this.prefix = `${base}/${device}`
     this.bootId = `${clock.nowMs().toString(36)}${Math.floor(random() * 36 ** 4).toString(36)}`
     this.outbox = new Outbox({ ...options.outbox, logger })
@@ -77,9 +77,7 @@ export class Reporter {
       respond: (verb, response) => { this.respond(verb, JSON.stringify(response)) },
     })
     this.link = new Link({
-      url,
-      username,
-      password,
+      ...connection,
       clientId: `pawl-${device}`,
       will: { topic: `${this.prefix}/${topics.availability.topic}`, payload: 'offline' },
       subscribe: `${this.prefix}/request/#`,
@@ -131,7 +129,7 @@ export class Reporter {
     const availability: Message = { topic: `${this.prefix}/${topics.availability.topic}`, payload: 'online', qos: 1, retained: true }
     this.retained.set(availability.topic, availability)
     for (const topic of [availability.topic, ...this.retained.keys()]) this.dirty.add(topic)
-    this.options.emit({ type: 'broker', state: 'connected', url: withoutPasswords(this.options.url) })
+    this.options.emit({ type: 'broker', state: 'connected', url: withoutPasswords(this.options.connection.url) })
     void this.sendRetained()
     void this.sendEvents()
     void this.sendResponses()
@@ -140,7 +138,7 @@ export class Reporter {
   private onDown(): void {
     this.up = false
     this.responses.length = 0
-    this.options.emit({ type: 'broker', state: 'disconnected', url: withoutPasswords(this.options.url) })
+    this.options.emit({ type: 'broker', state: 'disconnected', url: withoutPasswords(this.options.connection.url) })
   }
 
   private retain(topic: string, payload: string, qos: 0 | 1): void {

@@ -1,0 +1,154 @@
+import { execFileSync, spawn, type ChildProcess } from 'node:child_process'
+import { existsSync } from 'node:fs'
+import { copyFile, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { connect } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
+import { ended } from '../agent/lib/child.js'
+import { createLogger } from '../agent/lib/logger.js'
+import { Link, type LinkOptions } from '../agent/report/link.js'
+import { freePort } from './free-port.js'
+
+const mosquitto = ['/usr/sbin/mosquitto', '/usr/local/sbin/mosquitto', '/usr/bin/mosquitto'].find(path => existsSync(path))
+if (!mosquitto && process.env.CI) throw new Error('mosquitto is missing; in CI these tests may not be skipped')
+
+const waiting = { timeout: 20_000, interval: 20 }
+const cleanups: (() => Promise<unknown>)[] = []
+const none = { ca: '', cert: '', key: '' }
+let folder = ''
+let port = 0
+
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'pawl-broker-'))
+  port = await freePort()
+})
+
+afterEach(async () => {
+  for (const cleanup of cleanups.splice(0).reverse()) await cleanup()
+  await rm(folder, { recursive: true, force: true })
+})
+
+const at = (name: string) => join(folder, name)
+const openssl = (...args: string[]) => execFileSync('openssl', args, { stdio: 'pipe', cwd: folder })
+
+/** An authority, and a certificate that it signed: `<name>.crt`, `<name>.key`. */
+function authority(name: string): void {
+  openssl('req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-days', '2', '-subj', `/CN=${name}`, '-keyout', `${name}.key`, '-out', `${name}.crt`)
+}
+
+async function certificate(name: string, by: string, { days = 2, host = '127.0.0.1' } = {}): Promise<void> {
+  await writeFile(at(`${name}.ext`), `subjectAltName=IP:${host}\n`)
+  openssl('req', '-newkey', 'rsa:2048', '-nodes', '-subj', `/CN=${name}`, '-keyout', `${name}.key`, '-out', `${name}.csr`)
+  openssl('x509', '-req', '-in', `${name}.csr`, '-CA', `${by}.crt`, '-CAkey', `${by}.key`, '-CAcreateserial', '-days', String(days), '-extfile', `${name}.ext`, '-out', `${name}.crt`)
+}
+
+async function broker(...lines: string[]): Promise<() => Promise<void>> {
+  await writeFile(at('mosquitto.conf'), [`listener ${String(port)} 127.0.0.1`, ...lines, 'user root', ''].join('\n'))
+  const child: ChildProcess = spawn(mosquitto ?? '', ['-c', at('mosquitto.conf')], { stdio: 'ignore' })
+  const stop = async () => {
+    child.kill('SIGKILL')
+    await ended(child)
+  }
+  cleanups.push(stop)
+  await vi.waitFor(() => new Promise<void>((resolve, reject) => {
+    const socket = connect(port, '127.0.0.1', () => { socket.destroy(); resolve() })
+    socket.on('error', reject)
+  }), waiting)
+  return stop
+}
+
+/** A link that says how it fares. */
+function link(url: string, options: Partial<LinkOptions> = {}) {
+  const said: string[] = []
+  const logger = createLogger({ level: 'warn', write: line => { said.push((JSON.parse(line) as { reason: string }).reason) } })
+  const made = new Link({
+    url, username: '', password: '', tls: none, protocol: '3.1.1', longestWaitMs: 500, clientId: 'pawl-box-7', will: { topic: 'will', payload: 'offline' },
+    subscribe: 'request/#', onUp: () => { said.push('up') }, onDown: () => { said.push('down') }, onMessage: () => undefined, logger, random: Math.random, ...options,
+  })
+  made.start()
+  cleanups.push(() => made.stop({ topic: 'will', payload: 'offline', qos: 1, retained: true }))
+  return { made, said }
+}
+
+const anonymous = 'allow_anonymous true'
+
+describe.skipIf(!mosquitto)('the connection to the broker', { timeout: 60_000 }, () => {
+  for (const protocol of ['3.1.1', '5'] as const) {
+    for (const transport of ['mqtt', 'ws'] as const) {
+      it(`speaks MQTT ${protocol} over ${transport === 'ws' ? 'WebSocket' : 'TCP'}`, async () => {
+        // One that listens for WebSocket alone does not start (mosquitto 2.0.11).
+        const beside = `listener ${String(await freePort())} 127.0.0.1`
+        await broker(...transport === 'ws' ? ['protocol websockets', beside] : [], anonymous)
+        const { made, said } = link(`${transport}://127.0.0.1:${String(port)}`, { protocol })
+        await vi.waitFor(() => { expect(said).toEqual(['up']) }, waiting)
+        await made.publish({ topic: 'event', payload: 'it arrived', qos: 1, retained: false })
+      })
+    }
+  }
+
+  it('gives user and password, and says that they are refused', async () => {
+    execFileSync('mosquitto_passwd', ['-c', '-b', at('passwords'), 'box', 'hush'], { stdio: 'pipe' })
+    await broker('allow_anonymous false', `password_file ${at('passwords')}`)
+    const { said } = link(`mqtt://127.0.0.1:${String(port)}`, { username: 'box', password: 'hush' })
+    await vi.waitFor(() => { expect(said).toEqual(['up']) }, waiting)
+    const refused = link(`mqtt://127.0.0.1:${String(port)}`, { username: 'box', password: 'wrong', clientId: 'other' })
+    await vi.waitFor(() => { expect(refused.said.join()).toMatch(/Not authori[sz]ed|Bad User/i) }, waiting)
+    expect(refused.said.join()).not.toContain('wrong')
+  })
+
+  it('trusts a broker by its authority alone, and shows its own certificate where it is asked to', async () => {
+    authority('authority')
+    authority('stranger')
+    await certificate('broker', 'authority')
+    await certificate('box', 'authority')
+    await certificate('forged', 'stranger')
+    await broker(anonymous, `cafile ${at('authority.crt')}`, `certfile ${at('broker.crt')}`, `keyfile ${at('broker.key')}`, 'require_certificate true')
+    const url = `mqtts://127.0.0.1:${String(port)}`
+    const files = (ca: string, own = '') => ({ ca: at(`${ca}.crt`), cert: own && at(`${own}.crt`), key: own && at(`${own}.key`) })
+
+    const { said } = link(url, { tls: files('authority', 'box') })
+    await vi.waitFor(() => { expect(said).toEqual(['up']) }, waiting)
+    for (const [tls, reason] of [
+      [files('stranger', 'box'), /name who signed the broker's certificate in mqtt\.tls\.ca/],
+      [none, /name who signed the broker's certificate in mqtt\.tls\.ca/],
+      [files('authority'), /certificate required|handshake failure|closed/i],
+      [files('authority', 'forged'), /unknown ca|handshake failure|closed|decrypt/i],
+      [files('nobody', 'box'), /mqtt\.tls\.ca is ".*nobody\.crt", which cannot be read/],
+    ] as const) {
+      const refused = link(url, { tls, clientId: 'other' })
+      await vi.waitFor(() => { expect(refused.said.join()).toMatch(reason) }, waiting)
+      expect(refused.said).not.toContain('up')
+    }
+  })
+
+  it('is up again with a certificate that took the place of an expired one, and says what was wrong before', async () => {
+    authority('authority')
+    await certificate('expired', 'authority', { days: -1 })
+    await certificate('elsewhere', 'authority', { host: '192.0.2.1' })
+    await certificate('good', 'authority')
+    const serve = async (name: string) => {
+      for (const kind of ['crt', 'key']) await copyFile(at(`${name}.${kind}`), at(`broker.${kind}`))
+      return broker(anonymous, `certfile ${at('broker.crt')}`, `keyfile ${at('broker.key')}`)
+    }
+    const stop = await serve('expired')
+    const { said } = link(`mqtts://127.0.0.1:${String(port)}`, { tls: { ...none, ca: at('authority.crt') } })
+    await vi.waitFor(() => { expect(said.join()).toMatch(/certificate has expired; is the clock of this box right\?/) }, waiting)
+    await stop()
+    const stopOther = await serve('elsewhere')
+    await vi.waitFor(() => { expect(said.join()).toMatch(/mqtt\.broker must name the host that its certificate is for/) }, waiting)
+    await stopOther()
+    await serve('good')
+    await vi.waitFor(() => { expect(said.at(-1)).toBe('up') }, waiting)
+  })
+
+  it('comes back to a broker that was away for long within the longest wait', async () => {
+    const { said } = link(`mqtt://127.0.0.1:${String(port)}`, { longestWaitMs: 400 })
+    await vi.waitFor(() => { expect(said.join()).toContain('ECONNREFUSED') }, waiting)
+    await new Promise(resolve => setTimeout(resolve, 3000))
+    await broker(anonymous)
+    await vi.waitFor(() => { expect(said.at(-1)).toBe('up') }, waiting)
+    // What is away is said once, not with every try.
+    expect(said).toHaveLength(2)
+  })
+})
