@@ -118,6 +118,7 @@ export class Agent {
     this.report = new Report({
       config: config.mqtt,
       device: config.device,
+      cameras: config.cameras.map(({ id }) => id),
       data: config.data,
       version: packageVersion(),
       handlers: {

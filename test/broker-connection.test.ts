@@ -64,7 +64,7 @@ function link(url: string, options: Partial<LinkOptions> = {}) {
   const logger = createLogger({ level: 'warn', write: line => { said.push((JSON.parse(line) as { reason: string }).reason) } })
   const made = new Link({
     url, username: '', password: '', tls: none, protocol: '3.1.1', longestWaitMs: 500, clientId: 'pawl-box-7', will: { topic: 'will', payload: 'offline' },
-    subscribe: 'request/#', onUp: () => { said.push('up') }, onDown: () => { said.push('down') }, onMessage: () => undefined, logger, random: Math.random, ...options,
+    subscribe: 'request/#', alsoSubscribe: null, onUp: () => { said.push('up') }, onDown: () => { said.push('down') }, onMessage: () => undefined, logger, random: Math.random, ...options,
   })
   made.start()
   cleanups.push(() => made.stop({ topic: 'will', payload: 'offline', qos: 1, retained: true }))

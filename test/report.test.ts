@@ -1,10 +1,11 @@
-import { spawn, type ChildProcess } from 'node:child_process'
+import { execFileSync, spawn, type ChildProcess } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { connectAsync, type MqttClient } from 'mqtt'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
+import { z } from 'zod'
 import type { DriftAlarm, DriftEvent } from '../agent/drift/alarm.js'
 import type { AgentEvent, CameraStatus, Prediction } from '../agent/events.js'
 import { systemClock } from '../agent/lib/clock.js'
@@ -83,7 +84,7 @@ async function watch(url: string): Promise<Watcher> {
 
 async function reporter(url: string, { connection, ...options }: Partial<Omit<ReporterOptions, 'connection'>> & { connection?: Partial<Connection> } = {}): Promise<Reporter> {
   const made = new Reporter({
-    device: 'box-7', version: '1.2.3', connection: { url, ...plainly, ...connection }, base: 'pawl', predictionEveryMs: 3_600_000,
+    device: 'box-7', version: '1.2.3', connection: { url, ...plainly, ...connection }, base: 'pawl', homeAssistant: '', cameras: ['door'], predictionEveryMs: 3_600_000,
     outbox: { folder: join(folder, 'outbox'), maxEvents: 100 },
     handlers: { train: ({ reason }) => ({ round: 3, reason }), status: () => ({ fine: true }), reload: () => null },
     former: { decision: null, frames: 0, frameBytes: 0 }, emit: () => undefined, clock: systemClock, random: () => 0, logger: quiet, ...options,
@@ -231,6 +232,84 @@ for (const { name, broker, missing } of brokers) {
     })
   })
 }
+
+/** What Home Assistant takes for a device, by its page on MQTT discovery: a key that it does not know is refused there too. */
+const component = { name: z.string(), unique_id: z.string(), entity_category: z.literal('diagnostic').optional() }
+const state = { ...component, state_topic: z.string(), value_template: z.string(), json_attributes_topic: z.string().optional() }
+const Announcement = z.strictObject({
+  device: z.strictObject({
+    identifiers: z.array(z.string()).min(1), name: z.string(), manufacturer: z.string(), model: z.string(), sw_version: z.string(),
+  }),
+  origin: z.strictObject({ name: z.string(), sw_version: z.string() }),
+  availability: z.array(z.strictObject({ topic: z.string() })).length(1),
+  qos: z.literal(1),
+  components: z.record(z.string().regex(/^[a-zA-Z0-9_-]+$/), z.discriminatedUnion('platform', [
+    z.strictObject({
+      ...state, platform: z.literal('sensor'), unit_of_measurement: z.literal('%').optional(), state_class: z.literal('measurement').optional(),
+    }),
+    z.strictObject({ ...state, platform: z.literal('binary_sensor'), device_class: z.enum(['problem', 'connectivity']) }),
+    z.strictObject({ ...component, platform: z.literal('button'), command_topic: z.string(), payload_press: z.string() }),
+  ])),
+})
+
+/** Templates as Home Assistant fills them in: with Jinja. */
+function filled(templates: Record<string, { template: string; json: unknown }>): Record<string, string> {
+  const program = 'import json, sys, jinja2\n'
+    + 'print(json.dumps({k: jinja2.Template(v["template"]).render(value_json=v["json"]) for k, v in json.load(sys.stdin).items()}))'
+  return JSON.parse(execFileSync('/usr/bin/python3', ['-c', program], { input: JSON.stringify(templates) }).toString()) as Record<string, string>
+}
+
+describe('Home Assistant', { timeout: 60_000 }, () => {
+  it('is told once of everything there is to see, finds it where it was told, and is told again when it starts', async () => {
+    const { url, stop } = await aedes(await freePort())
+    cleanups.push(stop)
+    const watcher = await watch(url)
+    await watcher.client.subscribeAsync('homeassistant/#', { qos: 1 })
+    const train = vi.fn(() => null)
+    const agent = await reporter(url, { homeAssistant: 'homeassistant', handlers: { train, status: () => 1, reload: () => null } })
+    const topic = 'homeassistant/device/pawl_box-7/config'
+    await vi.waitFor(() => { expect(watcher.texts(topic)).toHaveLength(1) }, waiting)
+    expect(watcher.messages.findIndex(message => message.topic === topic)).toBeLessThan(watcher.messages.findIndex(message => message.topic === 'availability'))
+    const { device, availability, components } = Announcement.parse(watcher.json(topic))
+    expect([device.name, availability[0]?.topic]).toEqual(['box-7', 'pawl/box-7/availability'])
+    expect(new Set(Object.values(components).map(({ unique_id: id }) => id)).size).toBe(Object.keys(components).length)
+
+    const seen = () => filled(Object.fromEntries(Object.entries(components).flatMap(([id, found]) => {
+      const json = found.platform === 'button' ? null : watcher.json(found.state_topic.replace('pawl/box-7/', ''))
+      return json === null || found.platform === 'button' ? [] : [[id, { template: found.value_template, json }]]
+    })))
+    await vi.waitFor(() => { expect(seen()).toEqual({ health: 'OFF', frames: '0', drift: 'OFF', round: 'idle', progress: '0' }) }, waiting)
+    agent.accept({ type: 'camera', status: cameraStatus })
+    agent.accept(prediction('shirt'))
+    agent.accept({ type: 'drift', state: 'alarm', alarm })
+    agent.accept(problem('anything'))
+    agent.accept({ type: 'round-started', round: 2, trigger: 'schedule', labeled: 10, unlabeled: 100, pseudoLabels: true })
+    agent.accept({ type: 'round-event', round: 2, event: { type: 'phase', phase: 'semi-supervised' } })
+    await vi.waitFor(() => {
+      expect(seen()).toEqual({
+        health: 'ON', frames: '0', drift: 'ON', round: 'semi-supervised', progress: '0', door_class: 'shirt', door_confidence: '90.0', door_online: 'ON',
+      })
+    }, waiting)
+
+    const { train: button } = components
+    if (button?.platform !== 'button') throw new Error('no button')
+    await watcher.client.publishAsync(button.command_topic, button.payload_press, { qos: 1 })
+    await vi.waitFor(() => { expect(train).toHaveBeenCalledWith({ reason: 'Home Assistant' }) }, waiting)
+    await watcher.client.publishAsync('homeassistant/status', 'online', { qos: 1 })
+    await vi.waitFor(() => { expect(watcher.texts(topic)).toHaveLength(2) }, waiting)
+    await vi.waitFor(() => { expect(watcher.texts('camera/door/prediction')).toHaveLength(2) }, waiting)
+  })
+
+  it('is told nothing unless that is wanted', async () => {
+    const { url, stop } = await aedes(await freePort())
+    cleanups.push(stop)
+    const watcher = await watch(url)
+    await watcher.client.subscribeAsync('#', { qos: 1 })
+    await reporter(url)
+    await vi.waitFor(() => { expect(watcher.texts('health').length).toBeGreaterThan(0) }, waiting)
+    expect(watcher.messages.filter(({ topic }) => topic.startsWith('homeassistant'))).toEqual([])
+  })
+})
 
 describe('reporter', { timeout: 60_000 }, () => {
   it('sends a prediction when class or model changes, not at every frame', async () => {

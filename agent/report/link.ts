@@ -30,8 +30,10 @@ export interface LinkOptions {
   longestWaitMs: number
   clientId: string
   will: { topic: string; payload: string }
-  /** Topic filter of the only subscription. */
+  /** Topic filter of the subscription that commands come by. */
   subscribe: string
+  /** Another one, without which all goes on; null: none. */
+  alsoSubscribe: string | null
   onUp: () => void
   onDown: () => void
   onMessage: (topic: string, payload: Buffer, retained: boolean) => void
@@ -123,7 +125,7 @@ export class Link {
 
   /** One client from its birth to its end; returns why it ended. */
   private session(signal: AbortSignal, tls: Partial<Record<keyof TlsFiles, Buffer>>, onConnected: () => void): Promise<string> {
-    const { url, protocol, username, password, clientId, will, subscribe, onUp, onDown, onMessage } = this.options
+    const { url, protocol, username, password, clientId, will, subscribe, alsoSubscribe, onUp, onDown, onMessage } = this.options
     return new Promise(resolve => {
       let reason = 'the connection was closed'
       let wasUp = false
@@ -155,6 +157,11 @@ export class Link {
             reason = `the subscription to ${subscribe} was refused: ${error.message}`
             client.end(true)
             return
+          }
+          if (alsoSubscribe !== null) {
+            client.subscribe(alsoSubscribe, { qos: 1 }, failure => {
+              if (failure) this.options.logger.warn({ topic: alsoSubscribe, reason: failure.message }, 'a subscription was refused')
+            })
           }
           wasUp = true
           onConnected()

@@ -7,7 +7,7 @@ import { EmbeddedBroker } from './broker.js'
 import { Reporter, type ReporterOptions } from './reporter.js'
 import type { Health } from './topics.js'
 
-export interface ReportOptions extends Pick<ReporterOptions, 'device' | 'version' | 'handlers' | 'emit' | 'clock' | 'random' | 'logger'> {
+export interface ReportOptions extends Pick<ReporterOptions, 'device' | 'cameras' | 'version' | 'handlers' | 'emit' | 'clock' | 'random' | 'logger'> {
   config: Config['mqtt']
   /** The data folder: the outbox is in it. */
   data: string
@@ -46,6 +46,7 @@ export class Report {
         longestWaitMs: config.longestWaitSeconds * 1000,
       },
       base: config.base,
+      homeAssistant: config.homeAssistant,
       predictionEveryMs: config.predictionEveryMs,
       outbox: { folder: join(data, 'outbox'), maxEvents: config.outboxEvents },
     })

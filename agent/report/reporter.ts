@@ -12,6 +12,7 @@ import type { Clock } from '../lib/clock.js'
 import { withoutPasswords, type Logger } from '../lib/logger.js'
 import type { PromotionRecord } from '../rounds/promotion.js'
 import { CommandRunner, type CommandHandlers } from './commands.js'
+import { announcement, birthTopic } from './home-assistant.js'
 import { Link, type LinkOptions, type Message } from './link.js'
 import { Outbox } from './outbox.js'
 import { RetainedState } from './state.js'
@@ -28,6 +29,9 @@ export interface ReporterOptions {
   version: string
   connection: Connection
   base: string
+  /** Discovery prefix of Home Assistant; "": it is told nothing. */
+  homeAssistant: string
+  cameras: readonly string[]
   predictionEveryMs: number
   outbox: { folder: string; maxEvents: number }
   handlers: CommandHandlers
@@ -83,7 +87,12 @@ export class Reporter {
       subscribe: `${this.prefix}/request/#`,
       onUp: () => { this.onUp() },
       onDown: () => { this.onDown() },
+      alsoSubscribe: options.homeAssistant === '' ? null : birthTopic(options.homeAssistant),
       onMessage: (topic, payload, isRetained) => {
+        if (topic === birthTopic(options.homeAssistant)) {
+          if (payload.toString() === 'online') this.sendAllRetained()
+          return
+        }
         const verb = topic.slice(`${this.prefix}/request/`.length)
         void this.commands.handle(verb, payload, isRetained)
       },
@@ -125,14 +134,22 @@ export class Reporter {
 
   private onUp(): void {
     this.up = true
-    this.dirty.clear()
-    const availability: Message = { topic: `${this.prefix}/${topics.availability.topic}`, payload: 'online', qos: 1, retained: true }
-    this.retained.set(availability.topic, availability)
-    for (const topic of [availability.topic, ...this.retained.keys()]) this.dirty.add(topic)
+    this.sendAllRetained()
     this.options.emit({ type: 'broker', state: 'connected', url: withoutPasswords(this.options.connection.url) })
-    void this.sendRetained()
     void this.sendEvents()
     void this.sendResponses()
+  }
+
+  /** What is announced first, then that the box is there, then how it stands. */
+  private sendAllRetained(): void {
+    const { device, version, cameras, homeAssistant } = this.options
+    const availability = { topic: `${this.prefix}/${topics.availability.topic}`, payload: 'online' }
+    const announced = homeAssistant === '' ? [] : [announcement(homeAssistant, { device, version, cameras, prefix: this.prefix })]
+    const first = [...announced, availability].map((message): Message => ({ ...message, qos: 1, retained: true }))
+    for (const message of first) this.retained.set(message.topic, message)
+    this.dirty.clear()
+    for (const topic of [...first.map(message => message.topic), ...this.retained.keys()]) this.dirty.add(topic)
+    void this.sendRetained()
   }
 
   private onDown(): void {

@@ -1,0 +1,75 @@
+/**
+ * The box as a device of Home Assistant, announced by MQTT device discovery: one retained message that names everything there is to see and to
+ * do, all of it read from the topics that are there anyway (home-assistant.io/integrations/mqtt, "Device discovery payload").
+ */
+import type { commands } from './commands.js'
+import { topics } from './topics.js'
+
+export interface AnnouncedDevice {
+  device: string
+  version: string
+  /** Topics of the box begin with it. */
+  prefix: string
+  cameras: readonly string[]
+}
+
+type Component = Record<string, unknown> & { platform: 'sensor' | 'binary_sensor' | 'button'; name: string }
+
+/** Where Home Assistant says that it has started, and wants to hear everything again. */
+export const birthTopic = (discoveryPrefix: string) => `${discoveryPrefix}/status`
+
+export function announcement(discoveryPrefix: string, { device, version, prefix, cameras }: AnnouncedDevice): { topic: string; payload: string } {
+  const at = (topic: string) => `${prefix}/${topic}`
+  const each = cameras.map(camera => ofCamera(camera, topic => at(topic.replace('{camera}', camera))))
+  const components = Object.fromEntries(Object.entries({ ...ofBox(at), ...Object.assign({}, ...each) as Record<string, Component> })
+    .map(([id, component]) => [id, { ...component, unique_id: `pawl_${device}_${id}` }]))
+  return {
+    topic: `${discoveryPrefix}/device/pawl_${device}/config`,
+    payload: JSON.stringify({
+      device: { identifiers: [`pawl_${device}`], name: device, manufacturer: 'pawl', model: 'agent', sw_version: version },
+      origin: { name: 'pawl', sw_version: version },
+      availability: [{ topic: at(topics.availability.topic) }],
+      components,
+      qos: 1,
+    }),
+  }
+}
+
+const diagnostic = { entity_category: 'diagnostic' } as const
+/** `on` and `off` by a condition on the payload. */
+const whether = (condition: string) => ({ platform: 'binary_sensor', value_template: `{{ 'ON' if ${condition} else 'OFF' }}` }) as const
+/** A share as per cent; nothing while there is none. */
+const percent = (value: string) => ({
+  platform: 'sensor', value_template: `{{ (value_json.${value} * 100) | round(1) if value_json.${value} is not none else none }}`,
+  unit_of_measurement: '%', state_class: 'measurement',
+}) as const
+
+function ofBox(at: (topic: string) => string): Record<string, Component> {
+  const [active, train, health, drift] = [topics.modelActive, topics.trainState, topics.health, topics.drift].map(({ topic }) => at(topic))
+  return {
+    model: { platform: 'sensor', name: 'Model', state_topic: active, value_template: '{{ value_json.version }}', json_attributes_topic: active },
+    accuracy: { ...percent('accuracy'), name: 'Accuracy', state_topic: active },
+    round: { platform: 'sensor', name: 'Round', state_topic: train, value_template: '{{ value_json.phase or value_json.state }}', json_attributes_topic: train },
+    progress: { ...percent('fraction'), name: 'Round progress', state_topic: train },
+    drift: { ...whether('value_json.state == \'alarm\''), name: 'Drift', device_class: 'problem', state_topic: drift, json_attributes_topic: drift },
+    health: { ...whether('value_json.state != \'ok\''), ...diagnostic, name: 'Health', device_class: 'problem', state_topic: health, json_attributes_topic: health },
+    frames: { platform: 'sensor', ...diagnostic, name: 'Frames', state_topic: health, value_template: '{{ value_json.frames }}', state_class: 'measurement' },
+    train: {
+      platform: 'button', name: 'Train now', command_topic: at(topics.request.topic.replace('{verb}', 'train' satisfies keyof typeof commands)),
+      payload_press: JSON.stringify({ reason: 'Home Assistant' }),
+    },
+  }
+}
+
+function ofCamera(camera: string, at: (topic: string) => string): Record<string, Component> {
+  const [status, prediction] = [at(topics.cameraStatus.topic), at(topics.cameraPrediction.topic)]
+  return {
+    [`${camera}_class`]: {
+      platform: 'sensor', name: `${camera} class`, state_topic: prediction, value_template: '{{ value_json.label }}', json_attributes_topic: prediction,
+    },
+    [`${camera}_confidence`]: { ...percent('confidence'), name: `${camera} confidence`, state_topic: prediction },
+    [`${camera}_online`]: {
+      ...whether('value_json.state == \'online\''), ...diagnostic, name: camera, device_class: 'connectivity', state_topic: status, json_attributes_topic: status,
+    },
+  }
+}
