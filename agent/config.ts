@@ -36,13 +36,14 @@ const CameraConfig = z.strictObject({
   minPerSecond: z.number().min(0).max(60).default(0).describe('A camera that sends fewer for 20 s is started again; 0: however few it sends'),
   silentAfterSeconds: z.number().positive().default(10).describe('A camera without a picture for so long is started again'),
   uselessAfterSeconds: z.number().min(0).default(300).describe('A camera that shows the same picture to the bit, or blackness, for so long is started again; 0: never'),
-}).superRefine(({ source, url, passwordFile, username }, context) => {
+}).superRefine(({ source, url, passwordFile, username, minPerSecond, maxPerSecond }, context) => {
   const wrong = (message: string, key = 'url') => { context.addIssue({ code: 'custom', path: [key], message: `a camera of source ${source} needs ${message}` }) }
   const speaks = (protocols: RegExp) => URL.canParse(url) && protocols.test(new URL(url).protocol)
   if ((source === 'mjpeg' || source === 'snapshot') && !speaks(/^https?:$/)) wrong('a http:// or https:// URL')
   if (source === 'rtsp' && !speaks(/^rtsps?:$/)) wrong('a rtsp:// or rtsps:// URL')
   if (source === 'v4l2' && !url.startsWith('/dev/')) wrong('the path of the device, such as /dev/video0')
   if ((source === 'folder' || source === 'video') && url === '') wrong(`the path of the ${source === 'folder' ? 'folder' : 'file'}`)
+  if (minPerSecond >= maxPerSecond) wrong('a minPerSecond below its maxPerSecond, which is all that is looked at', 'minPerSecond')
   if (passwordFile !== '' && username === '') wrong('a username for the password of passwordFile', 'username')
 })
 

@@ -2,7 +2,7 @@
 import { Agent } from './app.js'
 import type { Config } from './config.js'
 import type { AgentEvent } from './events.js'
-import { createLogger } from './lib/logger.js'
+import { createLogger, withoutPasswords } from './lib/logger.js'
 import { ServiceManager } from './lib/service-manager.js'
 import type { Terminal } from './report/terminal.js'
 
@@ -19,12 +19,23 @@ const answerMs = 300
 /** Runs until the signal fires. Errors: those of `load` and `Agent.start` at the start; later ones are told and leave the former configuration. */
 export async function runDaemon({ load, signal, terminal }: DaemonOptions): Promise<void> {
   const manager = new ServiceManager({ environment: process.env, onProblem: message => { terminal.say(message, 'yellow') } })
+  const reloads = new Reloads(load)
+  let daemon: Running | null = null
+  const reload = async () => {
+    await reloads.ask().catch((cause: unknown) => {
+      daemon?.refused(cause)
+      throw cause
+    })
+  }
+  // Heard from the first moment to the last: else it would end the process.
+  const onHangUp = () => { void reload().catch(() => undefined) }
+  process.on('SIGHUP', onHangUp)
   let config = await load()
   let former: Config | null = null
   for (;;) {
-    const daemon = new Running(config, { load, terminal, manager })
+    daemon = new Running(config, { reload, terminal, manager })
     try {
-      const next = await daemon.untilTold(signal)
+      const next = await daemon.untilTold(signal, () => reloads.next())
       if (next === null) break
       [former, config] = [config, next]
       await manager.reloading()
@@ -41,23 +52,45 @@ export async function runDaemon({ load, signal, terminal }: DaemonOptions): Prom
       await daemon.stop()
     }
   }
+  process.off('SIGHUP', onHangUp)
   terminal.stop()
+}
+
+/** Configurations that take the place of the one that runs. */
+class Reloads {
+  private readonly load: DaemonOptions['load']
+  private newest: Config | null = null
+  private heard: () => void = () => undefined
+
+  constructor(load: DaemonOptions['load']) {
+    this.load = load
+  }
+
+  /** Errors: CONFIG_INVALID; then nothing changes. */
+  async ask(): Promise<void> {
+    this.newest = await this.load()
+    setTimeout(() => { this.heard() }, answerMs)
+  }
+
+  /** The newest that was asked for, as soon as one was. */
+  async next(): Promise<Config> {
+    while (this.newest === null) await new Promise<void>(resolve => { this.heard = resolve })
+    const config = this.newest
+    this.newest = null
+    return config
+  }
 }
 
 /** One agent, as long as its configuration holds. */
 class Running {
   private readonly agent: Agent
   private readonly config: Config
-  private readonly options: Pick<DaemonOptions, 'load' | 'terminal'> & { manager: ServiceManager }
-  private replace: (config: Config) => void = () => undefined
-  private readonly replaced: Promise<Config>
-  private readonly onHangUp = () => { void this.reload().catch(() => undefined) }
+  private readonly options: Pick<DaemonOptions, 'terminal'> & { manager: ServiceManager; reload: () => Promise<void> }
   private readonly state = new StatusLine()
 
   constructor(config: Config, options: Running['options']) {
     this.config = config
     this.options = options
-    this.replaced = new Promise(resolve => { this.replace = resolve })
     // What happens is told in plain lines; the log adds what only matters when something is wrong.
     const logger = createLogger({ level: config.logLevel === 'info' ? 'error' : config.logLevel })
     this.agent = new Agent({
@@ -67,12 +100,12 @@ class Running {
         options.terminal.accept(event)
         void options.manager.say(this.state.after(event))
       },
-      reload: () => this.reload(),
+      reload: options.reload,
     })
   }
 
-  /** Starts; gives the configuration that is to take the place of this one, or null once the signal has fired. */
-  async untilTold(signal: AbortSignal): Promise<Config | null> {
+  /** Starts; gives the next configuration, which is to take the place of this one, or null once the signal has fired. */
+  async untilTold(signal: AbortSignal, next: () => Promise<Config>): Promise<Config | null> {
     const { terminal, manager } = this.options
     const ended = new Promise<null>(resolve => {
       if (signal.aborted) resolve(null)
@@ -80,32 +113,24 @@ class Running {
     })
     const addresses = await Promise.race([this.agent.start(), ended])
     if (addresses === null) return null
-    process.on('SIGHUP', this.onHangUp)
     const { device, data, mqtt } = this.config
     terminal.say(`pawl is running as "${device}"; data in ${data}`)
-    terminal.say(`MQTT: ${addresses.broker}, topics ${mqtt.base}/${device}/#`)
+    terminal.say(`MQTT: ${withoutPasswords(addresses.broker)}, topics ${mqtt.base}/${device}/#`)
     if (addresses.monitoring !== null) terminal.say(`metrics: ${addresses.monitoring}/metrics`)
-    for (const [camera, url] of Object.entries(addresses.cameras)) terminal.say(`camera ${camera}: ${url.replace(/\/\/[^@/]*@/, '//')}`)
+    for (const [camera, url] of Object.entries(addresses.cameras)) terminal.say(`camera ${camera}: ${url}`)
     const champion = this.agent.models.active()
     if (champion) terminal.say(`continuing with model ${String(champion.version)}`)
     await manager.ready()
-    return Promise.race([this.replaced, ended])
+    return Promise.race([next(), ended])
   }
 
   async stop(): Promise<void> {
-    process.off('SIGHUP', this.onHangUp)
     await this.agent.stop()
   }
 
-  /** Errors: CONFIG_INVALID; then nothing changes. */
-  private async reload(): Promise<void> {
-    try {
-      const config = await this.options.load()
-      setTimeout(() => { this.replace(config) }, answerMs)
-    } catch (cause) {
-      this.agent.problem('CONFIG_INVALID', `${cause instanceof Error ? cause.message : String(cause)}; the former configuration goes on`)
-      throw cause
-    }
+  /** Tells that another configuration was not taken. */
+  refused(cause: unknown): void {
+    this.agent.problem('CONFIG_INVALID', `${cause instanceof Error ? cause.message : String(cause)}; the former configuration goes on`)
   }
 }
 

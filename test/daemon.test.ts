@@ -61,11 +61,25 @@ describe('another configuration', () => {
     await vi.waitFor(() => { expect(lines).toContain('camera three is online') }, waiting)
     expect(lines.filter(line => line === 'camera one is online')).toHaveLength(1)
 
+    // Twice in a row, the newest counts; and while an agent starts or stops the signal is no end.
+    await write(configured(cameras('five')))
+    child.kill('SIGHUP')
+    await new Promise(resolve => setTimeout(resolve, 100))
+    await write(configured(cameras('two', 'three')))
+    for (let time = 0; time < 8; time++) {
+      child.kill('SIGHUP')
+      await new Promise(resolve => setTimeout(resolve, 130))
+    }
+    await vi.waitFor(() => { expect(lines.filter(line => line === 'camera three is online').length).toBeGreaterThan(1) }, waiting)
+    await new Promise(resolve => setTimeout(resolve, 1500))
+    expect(lines).not.toContain('camera five is online')
+    const before = lines.filter(line => line === 'camera three is online').length
+
     // What only shows at the start: the former comes back.
     await write(configured(cameras('two', 'four')).replace('data: data', 'data: pawl.yaml'))
     child.kill('SIGHUP')
     await vi.waitFor(() => { expect(lines.join('\n')).toMatch(/could not be started: .*the former goes on/) }, waiting)
-    await vi.waitFor(() => { expect(lines.filter(line => line === 'camera three is online')).toHaveLength(2) }, waiting)
+    await vi.waitFor(() => { expect(lines.filter(line => line === 'camera three is online')).toHaveLength(before + 1) }, waiting)
 
     child.kill('SIGTERM')
     expect(await ended(child)).toEqual({ code: 0, signal: null })

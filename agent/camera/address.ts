@@ -1,6 +1,7 @@
 /** Where a camera is. Its password comes from a file or the environment, and appears in what is asked of the camera and nowhere else. */
 import type { CameraConfig } from '../config.js'
 import { PawlError } from '../errors.js'
+import { withoutPasswords } from '../lib/logger.js'
 import { secretOf } from '../lib/secret.js'
 import type { CameraSource } from './source.js'
 
@@ -33,5 +34,5 @@ export function addressed({ id, url, username, passwordFile }: CameraConfig, sou
 export function addressOf(text: string): Address {
   if (!URL.canParse(text)) throw new PawlError('CAMERA_UNAVAILABLE', 'the camera\'s url is not one; it looks like http://192.168.1.20/video.mjpg')
   const url = new URL(text)
-  return { url, shown: `${url.protocol}//${url.host}${url.pathname}` }
+  return { url, shown: withoutPasswords(`${url.protocol}//${url.host}${url.pathname}`) }
 }

@@ -31,16 +31,19 @@ export class Camera {
   private readonly options: CameraOptions
   private readonly controller = new AbortController()
   private readonly backoff: Backoff
+  /** Over all attempts: a camera that comes back as it went is not back. */
+  private readonly content: Content
   private running: Promise<void> | null = null
   private status: CameraStatus
   private waiting: Picture | null = null
-  private working = false
+  private work: Promise<void> | null = null
   private lastTakenMs = -Infinity
   private arrivalsMs: number[] = []
 
   constructor(options: CameraOptions) {
     this.options = options
     this.backoff = new Backoff({ firstMs: 500, longestMs: 4000, random: options.random })
+    this.content = new Content({ clock: options.clock, patienceMs: options.uselessAfterMs })
     this.status = { camera: options.id, state: 'connecting', lastPictureAtMs: null, picturesPerSecond: 0, restarts: 0, reason: null }
   }
 
@@ -52,6 +55,7 @@ export class Camera {
   async stop(): Promise<void> {
     this.controller.abort()
     await this.running
+    await this.work
   }
 
   private async run(signal: AbortSignal): Promise<void> {
@@ -65,9 +69,8 @@ export class Camera {
 
   /** Follows the source until it ends, fails or is silent for too long; gives the reason. */
   private async watch(signal: AbortSignal): Promise<string> {
-    const { source, silentAfterMs, uselessAfterMs, clock } = this.options
-    const content = new Content({ clock, patienceMs: uselessAfterMs })
-    const beganAtMs = clock.monotonicMs()
+    const { source, silentAfterMs, clock } = this.options
+    let beganAtMs: number | null = null
     const attempt = new AbortController()
     const stop = () => { attempt.abort() }
     signal.addEventListener('abort', stop)
@@ -81,10 +84,12 @@ export class Camera {
       for await (const jpeg of source(attempt.signal)) {
         clearTimeout(watchdog)
         watchdog = silence()
+        beganAtMs ??= clock.monotonicMs()
+        const wrong = this.slow(beganAtMs) ?? await this.content.wrongWith(jpeg)
+        if (wrong !== null) return wrong
+        if (attempt.signal.aborted) break
         this.backoff.reset()
         this.arrived(jpeg)
-        const wrong = this.slow(beganAtMs) ?? await content.wrongWith(jpeg)
-        if (wrong !== null) return wrong
       }
       return silent ? this.silence : 'the camera ended the stream'
     } catch (cause) {
@@ -124,12 +129,10 @@ export class Camera {
     if (nowMs - this.lastTakenMs < 900 / maxPerSecond) return
     this.lastTakenMs = nowMs
     this.waiting = { camera: id, capturedAtMs, jpeg }
-    void this.work()
+    this.work ??= this.handOver().finally(() => { this.work = null })
   }
 
-  private async work(): Promise<void> {
-    if (this.working) return
-    this.working = true
+  private async handOver(): Promise<void> {
     while (this.waiting && !this.controller.signal.aborted) {
       const picture = this.waiting
       this.waiting = null
@@ -140,7 +143,6 @@ export class Camera {
         this.usable(reasonOf(cause))
       }
     }
-    this.working = false
   }
 
   /** Told when pictures become unusable and when they are usable again, not for each of them. */

@@ -2,6 +2,7 @@
 import { bundled, type CameraConfig } from '../config.js'
 import type { CameraStatus, Frame } from '../events.js'
 import type { Clock } from '../lib/clock.js'
+import { addressOf } from './address.js'
 import { Camera } from './camera.js'
 import { sourceOf } from './index.js'
 import { Sampler } from './sampler.js'
@@ -31,12 +32,12 @@ export class Cameras {
     this.options = options
   }
 
-  /** Gives the address of each camera by its id. */
+  /** Gives the address of each camera, for people, by its id. */
   async start(): Promise<Record<string, string>> {
     const addresses: Record<string, string> = {}
     for (const [index, wanted] of this.options.cameras.entries()) {
       const url = wanted.source === 'simulation' ? await this.simulate(wanted.id, index + 1) : wanted.url
-      addresses[wanted.id] = url
+      addresses[wanted.id] = URL.canParse(url) ? addressOf(url).shown : url
       this.watch({ ...wanted, url })
     }
     return addresses
@@ -55,7 +56,8 @@ export class Cameras {
       source: sourceOf(config, ffmpeg),
       maxPerSecond: config.maxPerSecond,
       minPerSecond: config.minPerSecond,
-      silentAfterMs: config.silentAfterSeconds * 1000,
+      // One that is looked at once a minute is silent for longer than one that is looked at all the time.
+      silentAfterMs: 1000 * Math.max(config.silentAfterSeconds, 2 / config.maxPerSecond),
       uselessAfterMs: config.uselessAfterSeconds * 1000,
       clock,
       random,

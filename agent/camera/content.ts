@@ -2,8 +2,9 @@
 import { createHash } from 'node:crypto'
 import sharp from 'sharp'
 import type { Clock } from '../lib/clock.js'
+import { limitInputPixels } from './source.js'
 
-/** Milliseconds between two looks for blackness. */
+/** Milliseconds between two looks for blackness, at most. */
 const lookEveryMs = 5000
 /** Pixels a side of the picture that is looked at, and the grey level, of 255, that some part of a picture of anything passes. */
 const [side, darkest] = [16, 12]
@@ -31,19 +32,19 @@ export class Content {
     const hash = createHash('sha1').update(jpeg).digest('base64')
     if (hash !== this.hash) this.changedAtMs = nowMs
     this.hash = hash
-    if (nowMs - this.lookedAtMs >= lookEveryMs) {
+    if (nowMs - this.lookedAtMs >= Math.min(lookEveryMs, this.patienceMs / 4)) {
       this.lookedAtMs = nowMs
       if (!await black(jpeg)) this.seenAtMs = nowMs
     }
-    const seconds = (sinceMs: number) => `for ${String(Math.round((nowMs - sinceMs) / 1000))} s`
-    if (nowMs - this.seenAtMs >= this.patienceMs) return `its pictures are black ${seconds(this.seenAtMs)}`
-    if (nowMs - this.changedAtMs >= this.patienceMs) return `it shows the same picture, to the bit, ${seconds(this.changedAtMs)}`
+    const long = `for ${String(this.patienceMs / 1000)} s or more`
+    if (nowMs - this.seenAtMs >= this.patienceMs) return `its pictures have been black ${long}`
+    if (nowMs - this.changedAtMs >= this.patienceMs) return `it has shown the same picture, to the bit, ${long}`
     return null
   }
 }
 
 /** A picture that cannot be read is not black: the sampler says what is wrong with it. */
 async function black(jpeg: Uint8Array): Promise<boolean> {
-  const pixels = await sharp(jpeg).resize(side, side, { fit: 'fill' }).toColourspace('b-w').raw().toBuffer().catch(() => null)
+  const pixels = await sharp(jpeg, { limitInputPixels }).resize(side, side, { fit: 'fill' }).toColourspace('b-w').raw().toBuffer().catch(() => null)
   return pixels?.every(value => value <= darkest) ?? false
 }

@@ -1,6 +1,5 @@
 /** Pictures of whatever ffmpeg opens: decoded, scaled and thinned out there, as JPEG through a pipe. */
-import { spawn, type ChildProcessByStdio } from 'node:child_process'
-import type { Readable, Writable } from 'node:stream'
+import { spawn, type ChildProcess } from 'node:child_process'
 import { PawlError } from '../errors.js'
 import { ended, hasEnded } from '../lib/child.js'
 import { parts } from './mjpeg.js'
@@ -38,25 +37,32 @@ export function ffmpegOf(program: string): string {
 }
 
 export function video({ open, script, shown, secret = '' }: VideoInput, { program, maxPerSecond, maxWidth, decoder }: VideoOptions): CameraSource {
+  // Pictures that come too soon are left out; none is made up where they come late, or their clock is set.
+  const thinned = `isnan(prev_selected_t)+gte(t-prev_selected_t,${String(0.9 / maxPerSecond)})+lt(t,prev_selected_t)`
   const args = [
     '-hide_banner', '-loglevel', 'error', '-nostats', ...script === undefined ? ['-nostdin'] : [],
     // One thread a camera: many cameras share the cores, and none takes them from the others.
     '-threads', '1', ...decoder === '' ? [] : ['-hwaccel', decoder],
-    ...open, '-map', '0:v:0', '-vf', `fps=${String(maxPerSecond)},scale='min(${String(maxWidth)},iw)':-2`,
+    ...open, '-map', '0:v:0', '-vf', `select='${thinned}',scale='min(${String(maxWidth)},iw)':-2`, '-fps_mode', 'passthrough',
     '-threads', '1', '-q:v', '3', '-f', 'mpjpeg', '-boundary_tag', boundary, '-flush_packets', '1', 'pipe:1',
   ]
   return async function* (signal) {
-    const child = spawn(ffmpegOf(program), args, { stdio: ['pipe', 'pipe', 'pipe'] })
+    if (signal.aborted) return
+    const child: ChildProcess = spawn(ffmpegOf(program), args, { stdio: ['pipe', 'pipe', 'pipe'] })
     const complaint = complaintOf(child)
     const end = ended(child)
     const stop = () => { stopped(child) }
     signal.addEventListener('abort', stop)
     try {
-      child.stdin.on('error', () => undefined)
-      child.stdin.end(script ?? '')
-      yield* parts(child.stdout, boundary)
+      child.stdin?.on('error', () => undefined)
+      child.stdin?.end(script ?? '')
+      // Without a pipe where the process has no descriptors left.
+      if (child.stdout) yield* parts(child.stdout, boundary)
       await end
       if (!signal.aborted) throw new PawlError('CAMERA_UNAVAILABLE', `${shown}: ${readable(complaint(), { shown, secret })}`)
+    } catch (cause) {
+      // A pipe that is closed in the middle of a picture.
+      if (!signal.aborted) throw cause
     } finally {
       signal.removeEventListener('abort', stop)
       stop()
@@ -65,24 +71,22 @@ export function video({ open, script, shown, secret = '' }: VideoInput, { progra
   }
 }
 
-type Ffmpeg = ChildProcessByStdio<Writable, Readable, Readable>
-
-function stopped(child: Ffmpeg): void {
+function stopped(child: ChildProcess): void {
   if (hasEnded(child)) return
   child.kill('SIGTERM')
   // Nobody reads any more: what waits to write must not wait for ever.
-  child.stdout.destroy()
+  child.stdout?.destroy()
   const insist = setTimeout(() => { child.kill('SIGKILL') }, patienceMs)
   child.once('exit', () => { clearTimeout(insist) })
 }
 
 /** Gives what the program has said so far on its standard error. */
-function complaintOf(child: Ffmpeg): () => string {
+function complaintOf(child: ChildProcess): () => string {
   let said = ''
-  child.stderr.on('data', (chunk: Buffer) => { said = (said + chunk.toString()).slice(-complaintLength) })
   child.once('error', (cause: NodeJS.ErrnoException) => {
     said = cause.code === 'ENOENT' ? `${child.spawnfile} is not there; install ffmpeg, or name it in \`ffmpeg\` of the configuration` : cause.message
   })
+  child.stderr?.on('data', (chunk: Buffer) => { said = (said + chunk.toString()).slice(-complaintLength) })
   return () => said
 }
 

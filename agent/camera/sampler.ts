@@ -6,12 +6,11 @@ import type { Frame, Picture } from '../events.js'
 import { Background } from './background.js'
 import { NearDuplicates } from './near-duplicates.js'
 import { findObjects, Follower, type Box } from './objects.js'
+import { limitInputPixels } from './source.js'
 
 sharp.cache(false)
 sharp.concurrency(1)
 
-/** Larger pictures are refused before they are decoded: 64 megapixels. */
-const limitInputPixels = 64e6
 /** Width at which motion is looked for, pixels. */
 const lookWidth = 160
 
@@ -52,9 +51,9 @@ export class Sampler {
       .resize(lookWidth, null, { kernel: 'linear' }).toColourspace('b-w').raw().toBuffer({ resolveWithObject: true })
     const size = await this.sizeOf(picture)
     const scale = size.width / info.width
-    const differs = this.background.differs(data, info.width)
     const hidden = this.options.masks.map(mask => shrunk(mask, scale))
-    for (const box of hidden) hide(differs, info, box)
+    for (const box of hidden) hide(data, info, box)
+    const differs = this.background.differs(data, info.width)
     const { width, height } = info
     const passed = this.follower.passed(findObjects(differs, width, height), { width, height, hidden }, picture)
     return Promise.all(passed.map(sight => this.frame(sight.picture, square(sight.box, scale, size.width, size.height))))
@@ -97,10 +96,10 @@ function shrunk({ x, y, width, height }: CameraConfig['masks'][number], scale: n
   return { left, top, width: Math.ceil((x + width) / scale) - left, height: Math.ceil((y + height) / scale) - top }
 }
 
-/** Nothing moves there. */
-function hide(differs: Uint8Array, picture: { width: number; height: number }, { left, top, width, height }: Box): void {
+/** Black, always: nothing moves there, and its light is nobody's. */
+function hide(pixels: Uint8Array, picture: { width: number; height: number }, { left, top, width, height }: Box): void {
   for (let row = top; row < Math.min(top + height, picture.height); row++) {
-    differs.fill(0, row * picture.width + left, row * picture.width + Math.min(left + width, picture.width))
+    pixels.fill(0, row * picture.width + left, row * picture.width + Math.min(left + width, picture.width))
   }
 }
 

@@ -67,11 +67,18 @@ const checks: Record<string, Check> = {
   },
   'training engines': async config => enginesFound(await knownEngines({ preset: config.rounds.preset, memory: memoryOf(config) })),
   ffmpeg: ({ ffmpeg, cameras }) => promisify(execFile)(ffmpegOf(ffmpeg), ['-version']).then(
-    ({ stdout }) => ok(stdout.split('\n')[0] ?? ''),
+    ({ stdout }) => {
+      const [line = ''] = stdout.split('\n')
+      const [, major, minor] = /version n?(\d+)\.(\d+)/.exec(line) ?? []
+      const old = major !== undefined && Number(major) + Number(minor) / 100 < oldestFfmpeg.major + oldestFfmpeg.minor / 100
+      return old && cameras.some(({ source }) => needsFfmpeg.has(source)) ? problem(`${line}: cameras of source rtsp, v4l2 and video need 5.1 or later`) : ok(line)
+    },
     () => (cameras.some(({ source }) => needsFfmpeg.has(source))
       ? problem(`${ffmpegOf(ffmpeg)} is not there: install ffmpeg, or name it in \`ffmpeg\``) : note('not found; none of the configured cameras needs it'))),
 }
 
+/** The first that takes an RTSP camera's options from a script, and leaves the times of pictures alone when it is told so. */
+const oldestFfmpeg = { major: 5, minor: 1 }
 const needsFfmpeg: ReadonlySet<CameraConfig['source']> = new Set(['rtsp', 'v4l2', 'video'])
 /** Milliseconds that a camera has for its first picture. */
 const firstPictureMs = 15_000

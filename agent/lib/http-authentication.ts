@@ -37,10 +37,13 @@ function hashOf({ algorithm = 'MD5' }: Values): string | undefined {
   return hashes[algorithm.toLowerCase()]
 }
 
+/** A scheme, a value with its name, or a scheme before its first value. */
+const schemeOrValue = /(?:([\w-]+)(?!\s*=)(?:\s+|$))?(?:([\w-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+)))?/g
+
 /** `Digest realm="a", nonce="b", Basic realm="a"` → its schemes, each with its values. */
 function offersOf(challenge: string): { scheme: string; values: Values }[] {
   const offers: { scheme: string; values: Record<string, string> }[] = []
-  for (const [, scheme, name, quoted, bare] of challenge.matchAll(/(?:([\w-]+)(?:\s+|$))?(?:([\w-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+)))?/g)) {
+  for (const [, scheme, name, quoted, bare] of challenge.matchAll(schemeOrValue)) {
     if (scheme !== undefined) offers.push({ scheme: scheme.toLowerCase(), values: {} })
     const last = offers.at(-1)
     if (last && name !== undefined) last.values[name.toLowerCase()] = quoted?.replaceAll(/\\(.)/g, '$1') ?? bare ?? ''

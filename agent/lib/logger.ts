@@ -2,9 +2,14 @@ import { pino, type Logger } from 'pino'
 
 export type { Logger }
 
-/** Takes passwords out of URLs: `mqtt://user:secret@host` becomes `mqtt://user:***@host`. */
+/**
+ * Takes passwords out of URLs: `mqtt://user:secret@host` becomes `mqtt://user:***@host`, also where the password has signs that it may not have
+ * there; and `password=secret`, as cameras want it in paths and queries, becomes `password=***`.
+ */
 export function withoutPasswords(text: string): string {
-  return text.replaceAll(/(\b[a-z][a-z0-9+.-]*:\/\/[^\s:/@"]*):[^\s/"]*@/gi, '$1:***@')
+  return text
+    .replaceAll(/(\b[a-z][a-z0-9+.-]*:\/\/[^\s:/@"]*):[^\s"]*@/gi, '$1:***@')
+    .replaceAll(/((?:pass|passwd|password|pwd|token|secret)=)[^&\s"/]+/gi, '$1***')
 }
 
 export interface LoggerOptions {

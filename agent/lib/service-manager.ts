@@ -53,7 +53,7 @@ export class ServiceManager {
     const { environment, onProblem } = this.options
     if (!environment.NOTIFY_SOCKET) return Promise.resolve()
     this.telling = this.telling.then(() => new Promise(resolve => {
-      execFile('systemd-notify', assignments, { timeout: 5000 }, failure => {
+      execFile('systemd-notify', assignments, { timeout: 5000, env: { ...process.env, ...environment } }, failure => {
         if (failure) onProblem(`systemd was not told ${assignments.join(' ')}: ${failure.message.trim()}`)
         resolve()
       })

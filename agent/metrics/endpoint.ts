@@ -41,7 +41,8 @@ export class Endpoint {
   }
 
   private async answer({ method = '', url = '' }: IncomingMessage, response: ServerResponse): Promise<void> {
-    const { status, type, body } = ['GET', 'HEAD'].includes(method) ? await this.page(url.replace(/\?.*/, '')) : plain(405, 'only GET is answered')
+    const { status, type, body } = ['GET', 'HEAD'].includes(method) ? await this.page(url.replace(/\?.*/, '')).catch(() => plain(500, 'the numbers cannot be gathered'))
+      : plain(405, 'only GET is answered')
     response.writeHead(status, { 'content-type': type, 'cache-control': 'no-store', 'x-content-type-options': 'nosniff' })
     response.end(method === 'HEAD' ? undefined : body)
   }

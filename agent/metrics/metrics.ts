@@ -4,6 +4,7 @@ import type { CameraStatus, AgentEvent } from '../events.js'
 
 export class Metrics {
   private readonly registry = new Registry()
+  private readonly all: Registry
   private readonly gauges: ReturnType<typeof gaugesIn>
   private readonly counters: ReturnType<typeof countersIn>
   private readonly latency: Histogram<'camera'>
@@ -11,10 +12,6 @@ export class Metrics {
 
   constructor({ device, version }: { device: string; version: string }) {
     const registers = [this.registry]
-    this.registry.setDefaultLabels({ device })
-    collectDefaultMetrics({ register: this.registry, prefix: 'pawl_' })
-    // Gauges with the name of a counter: Prometheus's own check refuses them.
-    for (const what of ['handles', 'requests', 'resources']) this.registry.removeSingleMetric(`pawl_nodejs_active_${what}_total`)
     this.gauges = gaugesIn(registers)
     this.counters = countersIn(registers)
     this.latency = new Histogram({
@@ -22,6 +19,8 @@ export class Metrics {
       buckets: [0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1],
     })
     this.gauges.info.set({ version }, 1)
+    this.all = Registry.merge([processMetrics(), this.registry])
+    this.all.setDefaultLabels({ device })
   }
 
   /** What is on disk at the start. */
@@ -36,7 +35,7 @@ export class Metrics {
   }
 
   text(): Promise<string> {
-    return this.registry.metrics()
+    return this.all.metrics()
   }
 
   accept(event: AgentEvent): void {
@@ -101,6 +100,18 @@ export class Metrics {
     this.counters.restarts.inc({ camera }, Math.max(0, restarts - (this.restarts.get(camera) ?? 0)))
     this.restarts.set(camera, restarts)
   }
+}
+
+let ofProcess: Registry | null = null
+
+/** Of the process, whose observers are started once however many agents follow each other in it. */
+function processMetrics(): Registry {
+  if (ofProcess) return ofProcess
+  ofProcess = new Registry()
+  collectDefaultMetrics({ register: ofProcess, prefix: 'pawl_' })
+  // Gauges with the name of a counter: Prometheus's own check refuses them.
+  for (const what of ['handles', 'requests', 'resources']) ofProcess.removeSingleMetric(`pawl_nodejs_active_${what}_total`)
+  return ofProcess
 }
 
 function gaugesIn(registers: Registry[]) {
