@@ -30,12 +30,16 @@ export async function runDaemon({ load, signal, terminal }: DaemonOptions): Prom
   // Heard from the first moment to the last: else it would end the process.
   const onHangUp = () => { void reload().catch(() => undefined) }
   process.on('SIGHUP', onHangUp)
+  const ended = new Promise<null>(resolve => {
+    if (signal.aborted) resolve(null)
+    signal.addEventListener('abort', () => { resolve(null) }, { once: true })
+  })
   let config = await load()
   let former: Config | null = null
   for (;;) {
     daemon = new Running(config, { reload, terminal, manager })
     try {
-      const next = await daemon.untilTold(signal, () => reloads.next())
+      const next = await daemon.untilTold(ended, () => reloads.next())
       if (next === null) break
       [former, config] = [config, next]
       await manager.reloading()
@@ -104,13 +108,9 @@ class Running {
     })
   }
 
-  /** Starts; gives the next configuration, which is to take the place of this one, or null once the signal has fired. */
-  async untilTold(signal: AbortSignal, next: () => Promise<Config>): Promise<Config | null> {
+  /** Starts; gives the next configuration, which is to take the place of this one, or null once `ended` is. */
+  async untilTold(ended: Promise<null>, next: () => Promise<Config>): Promise<Config | null> {
     const { terminal, manager } = this.options
-    const ended = new Promise<null>(resolve => {
-      if (signal.aborted) resolve(null)
-      signal.addEventListener('abort', () => { resolve(null) }, { once: true })
-    })
     const addresses = await Promise.race([this.agent.start(), ended])
     if (addresses === null) return null
     const { device, data, mqtt } = this.config

@@ -44,6 +44,13 @@ async function daemon(environment: Record<string, string> = {}): Promise<{ child
   return { child, lines }
 }
 
+/** Where it says that its numbers are. */
+const monitoring = (lines: string[]) => vi.waitFor(() => {
+  const [, address] = /^metrics: (http:\/\/127\.0\.0\.1:\d+)\/metrics$/m.exec(lines.join('\n')) ?? []
+  if (address === undefined) throw new Error('no address yet')
+  return address
+}, waiting)
+
 const write = (text: string) => writeFile(join(folder, 'pawl.yaml'), text)
 
 describe('another configuration', () => {
@@ -109,7 +116,7 @@ describe('monitoring', () => {
   it('is answered on loopback: numbers for Prometheus, health for a probe, nothing else', async () => {
     await write(configured(`${cameras('one')}, monitoring: {port: ${String(await freePort())}}`))
     const { lines } = await daemon()
-    const address = /metrics: (http:\/\/127\.0\.0\.1:\d+)\/metrics/.exec(lines.join('\n'))?.[1] ?? 'nowhere'
+    const address = await monitoring(lines)
     const values = async () => {
       const response = await fetch(`${address}/metrics`)
       expect(response.headers.get('content-type')).toMatch(/^text\/plain; version=0\.0\.4/)
@@ -141,7 +148,7 @@ describe('monitoring', () => {
     cleanups.push(() => new Promise(resolve => squatter.close(resolve)))
     await write(configured(`cameras: [{id: gone, source: folder, url: nowhere}], monitoring: {port: ${String(taken)}}`))
     const { lines } = await daemon()
-    const address = /metrics: (\S+)\/metrics/.exec(lines.join('\n'))?.[1] ?? 'nowhere'
+    const address = await monitoring(lines)
     expect(address).not.toContain(`:${String(taken)}`)
     await vi.waitFor(async () => {
       const health = await fetch(`${address}/healthz`)
