@@ -13,6 +13,7 @@ import { Random } from '../trainer/index.js'
 import { Cameras } from './camera/cameras.js'
 import type { Simulation } from './camera/simulation.js'
 import { ClassifierPool } from './classifier/pool.js'
+import { sideBySide } from './classifier/side-by-side.js'
 import type { Config } from './config.js'
 import { Drift } from './drift/drift.js'
 import { PawlError, type ErrorCode } from './errors.js'
@@ -30,6 +31,8 @@ import { Metrics } from './metrics/metrics.js'
 import { Registry } from './registry/registry.js'
 import { Report } from './report/report.js'
 import { Learning } from './rounds/learning.js'
+import type { ProbationRecord } from './rounds/probation.js'
+import { ProbationWatch } from './rounds/probation-watch.js'
 import { Schedule, type Trigger } from './rounds/schedule.js'
 import { Serving } from './serving.js'
 
@@ -52,6 +55,8 @@ export interface Addresses {
 
 const roundJob = 'round'
 const randomSeed = 0x9a31
+/** Why a model serves that a command put in service. */
+const asked = 'a person asked for it'
 
 export class Agent {
   private readonly config: Config
@@ -66,6 +71,7 @@ export class Agent {
   private readonly registry: Registry
   private readonly serving: Serving
   private readonly learning: Learning
+  private readonly probation: ProbationWatch
   private readonly drift: Drift
   private readonly report: Report
   private readonly metrics: Metrics
@@ -91,7 +97,14 @@ export class Agent {
     })
     this.frames = new FrameStore({ folder: join(config.data, 'frames'), config: config.frames, clock })
     this.labels = new LabelStore({ data: config.data, config: config.labels })
-    this.classifier = new ClassifierPool({ threads: 1, loadMs: 60_000, onProblem: message => { this.problem('MODEL_INVALID', message) } })
+    this.classifier = new ClassifierPool({
+      threads: 1,
+      loadMs: 60_000,
+      onProblem: message => {
+        this.problem('MODEL_INVALID', message)
+        this.probation.crashed()
+      },
+    })
     this.drift = new Drift({
       config: config.drift,
       folder: join(config.data, 'drift'),
@@ -99,11 +112,13 @@ export class Agent {
       onEvent: event => { this.publish(event) },
       onProblem: message => { this.problem('DISK_FULL', message) },
     })
-    this.registry = new Registry({ data: config.data, clock, logger, onProblem: error => { this.problem(error.code, error.message) } })
+    this.registry = new Registry({ data: config.data, clock, onProblem: error => { this.problem(error.code, error.message) } })
     this.serving = new Serving({
       classifier: this.classifier,
       registry: this.registry,
+      onProbation: config.rounds.probation.frames > 0,
       onActive: (model, loadedInMs) => this.announce(model, loadedInMs),
+      onMode: mode => { this.publish({ type: 'mode', mode }) },
       onProblem: message => { this.problem('MODEL_INVALID', message) },
     })
     this.learning = new Learning({
@@ -114,6 +129,15 @@ export class Agent {
       clock,
       onEvent: (round, event) => { this.publish({ type: 'round-event', round, event }) },
       onQuarantine: (path, reason) => this.setAside(path, reason),
+    })
+    this.probation = new ProbationWatch({
+      config: config.rounds.probation,
+      file: join(config.data, 'probation.json'),
+      compare: ({ former, model }, jpegs) => sideBySide({ former: this.serving.served(former), now: this.serving.served(model) }, jpegs),
+      promotionImages: async () => (await this.labels.read()).promotion.map(({ path }) => path),
+      onRecord: record => this.probed(record),
+      onProblem: message => { this.problem('MODEL_INVALID', message) },
+      random: () => this.random.float(),
     })
     this.report = new Report({
       config: config.mqtt,
@@ -127,6 +151,11 @@ export class Agent {
           return { started: true }
         },
         status: () => this.status(),
+        promote: async ({ version }) => served(await this.serving.put(version, asked)),
+        rollback: async () => served(await this.serving.rollback(asked)),
+        pin: async ({ version }) => ({ mode: await this.serving.pin(version ?? null, asked) }),
+        follow: async () => ({ mode: await this.serving.setMode({ kind: 'follow' }) }),
+        pause: async () => ({ mode: await this.serving.setMode({ kind: 'pause' }) }),
         reload: async () => {
           if (!reload) throw new PawlError('COMMAND_INVALID', 'this agent has no configuration to read anew')
           await reload()
@@ -172,6 +201,8 @@ export class Agent {
       device: config.device,
       model: registry.active()?.version ?? null,
       serving: this.classifier.version,
+      mode: registry.mode,
+      probation: registry.probation() !== null,
       training: schedule?.busy ?? false,
       frames: frames.count,
       frameBytes: frames.totalBytes,
@@ -205,12 +236,13 @@ export class Agent {
       this.problem('LABELS_INSUFFICIENT', cause instanceof Error ? cause.message : String(cause))
     }
     this.started.push(() => this.report.stop())
-    const stored = { frames: frames.count, frameBytes: frames.totalBytes }
-    const broker = await this.report.start({ decision: registry.decisions().at(-1) ?? null, ...stored })
-    this.metrics.begin(stored)
+    const former = { frames: frames.count, frameBytes: frames.totalBytes, mode: registry.mode }
+    const broker = await this.report.start({ decision: registry.decisions().at(-1) ?? null, ...former })
+    this.metrics.begin(former)
     const monitoring = await this.startMonitoring()
     this.started.push(() => this.drift.stop())
     await this.drift.start()
+    this.started.push(() => this.probation.stop())
     this.started.push(() => this.classifier.stop())
     await this.serving.start()
     this.started.push(() => this.cameras.stop())
@@ -259,6 +291,7 @@ export class Agent {
       const { version, embedding, ...answer } = await this.classifier.classify(jpeg)
       this.publish({ type: 'prediction', prediction: { camera, capturedAtMs, ...answer, model: version } })
       this.drift.observe({ camera, capturedAtMs, ...answer, embedding, model: version })
+      this.probation.observe({ camera, capturedAtMs, jpeg }, version)
     } catch (cause) {
       this.logger.warn({ camera, reason: cause instanceof Error ? cause.message : String(cause) }, 'a frame was not classified')
     }
@@ -288,6 +321,10 @@ export class Agent {
 
   private async learn(trigger: Trigger): Promise<void> {
     const { config, frames, registry } = this
+    if (registry.mode.kind === 'pause') {
+      this.publish({ type: 'round-refused-to-start', reason: 'learning is paused; `pawl models follow` goes on' })
+      return
+    }
     const unlabeled = reservoir(frames.list(), config.rounds.maxFrames, () => this.random.float()).map(({ path }) => path)
     let labels
     try {
@@ -310,9 +347,18 @@ export class Agent {
   }
 
   private async announce(model: ModelVersion, loadedInMs: number): Promise<void> {
-    this.publish({ type: 'model-active', model, loadedInMs })
+    this.publish({ type: 'model-active', model, loadedInMs, lineage: this.registry.lineage() })
     this.drift.begin(model.version)
+    await this.probation.begin(this.registry.probation())
     for (const frame of this.newest.values()) await this.predict(frame)
+  }
+
+  // Probation: the former model answers too, and may come back.
+
+  private async probed(record: ProbationRecord): Promise<void> {
+    this.publish({ type: 'probation', record })
+    if (record.state === 'passed') await this.registry.endProbation()
+    if (record.state === 'failed') await this.serving.rollback(record.explanation)
   }
 
   private async setAside(path: string, reason: string): Promise<void> {
@@ -330,4 +376,8 @@ export class Agent {
     this.logger.warn({ code }, message)
     this.publish({ type: 'problem', code, message })
   }
+}
+
+function served({ version }: ModelVersion): { model: number } {
+  return { model: version }
 }

@@ -1,6 +1,9 @@
 /** What flows through the agent, as plain data. Times are milliseconds since 1970 unless named otherwise. */
 import type { ModelCard, RoundEvent } from '../trainer/contract.js'
 import type { DriftEvent } from './drift/alarm.js'
+import type { SignedHead } from './registry/lineage.js'
+import type { Mode } from './registry/state.js'
+import type { ProbationRecord } from './rounds/probation.js'
 import type { PromotionRecord } from './rounds/promotion.js'
 
 /** A whole picture as a camera delivered it. */
@@ -66,7 +69,10 @@ export type AgentEvent =
   | { type: 'round-event'; round: number; event: RoundEvent }
   | { type: 'round-ended'; round: number; decision: PromotionRecord }
   | { type: 'round-refused-to-start'; reason: string }
-  | { type: 'model-active'; model: ModelVersion; loadedInMs: number }
+  | { type: 'model-active'; model: ModelVersion; loadedInMs: number; lineage: SignedHead | null }
+  /** running: after each look; failed: the former model is being put back in service. */
+  | { type: 'probation'; record: ProbationRecord }
+  | { type: 'mode'; mode: Mode }
   | DriftEvent
   | { type: 'quarantine'; path: string; reason: string }
   | { type: 'broker'; state: 'connected' | 'disconnected'; url: string }

@@ -2,6 +2,7 @@
 import { systemClock } from '../agent/lib/clock.js'
 import { createLogger } from '../agent/lib/logger.js'
 import { Reporter } from '../agent/report/reporter.js'
+import { handlers } from './handlers.js'
 
 const [, , url = '', folder = ''] = process.argv
 await new Reporter({
@@ -9,6 +10,6 @@ await new Reporter({
   connection: { url, username: '', password: '', tls: { ca: '', cert: '', key: '' }, protocol: '3.1.1', longestWaitMs: 2000 },
   base: 'pawl', homeAssistant: '', cameras: [], predictionEveryMs: 0,
   outbox: { folder, maxEvents: 10 },
-  handlers: { train: () => null, status: () => null, reload: () => null }, former: { decision: null, frames: 0, frameBytes: 0 },
+  handlers: handlers(), former: { decision: null, mode: { kind: 'follow' }, frames: 0, frameBytes: 0 },
   emit: () => undefined, clock: systemClock, random: Math.random, logger: createLogger({ level: 'warn' }),
 }).start()

@@ -16,6 +16,7 @@ import { Outbox } from '../agent/report/outbox.js'
 import { Reporter, type Connection, type ReporterOptions } from '../agent/report/reporter.js'
 import { topics, type Topic, type TopicName } from '../agent/report/topics.js'
 import { freePort } from './free-port.js'
+import { handlers } from './handlers.js'
 
 const mosquitto = ['/usr/sbin/mosquitto', '/usr/local/sbin/mosquitto', '/usr/bin/mosquitto'].find(path => existsSync(path))
 if (!mosquitto && process.env.CI) throw new Error('mosquitto is missing; in CI these tests may not be skipped')
@@ -86,8 +87,8 @@ async function reporter(url: string, { connection, ...options }: Partial<Omit<Re
   const made = new Reporter({
     device: 'box-7', version: '1.2.3', connection: { url, ...plainly, ...connection }, base: 'pawl', homeAssistant: '', cameras: ['door'], predictionEveryMs: 3_600_000,
     outbox: { folder: join(folder, 'outbox'), maxEvents: 100 },
-    handlers: { train: ({ reason }) => ({ round: 3, reason }), status: () => ({ fine: true }), reload: () => null },
-    former: { decision: null, frames: 0, frameBytes: 0 }, emit: () => undefined, clock: systemClock, random: () => 0, logger: quiet, ...options,
+    handlers: handlers({ train: ({ reason }) => ({ round: 3, reason }), status: () => ({ fine: true }) }),
+    former: { decision: null, mode: { kind: 'follow' }, frames: 0, frameBytes: 0 }, emit: () => undefined, clock: systemClock, random: () => 0, logger: quiet, ...options,
   })
   await made.start()
   cleanups.push(() => made.stop())
@@ -192,7 +193,7 @@ for (const { name, broker, missing } of brokers) {
       const watcher = await watch(url)
       await watcher.client.publishAsync('pawl/box-7/request/train', '{"transaction":"old"}', { qos: 1, retain: true })
       const train = vi.fn()
-      await reporter(url, { handlers: { train, status: () => 1, reload: () => null } })
+      await reporter(url, { handlers: handlers({ train, status: () => 1 }) })
       await vi.waitFor(() => { expect(watcher.texts('availability')).toEqual(['online']) }, waiting)
       await watcher.client.publishAsync('pawl/box-7/request/status', '', { qos: 1 })
       await vi.waitFor(() => { expect(watcher.texts('response/status')).toHaveLength(1) }, waiting)
@@ -266,7 +267,7 @@ describe('Home Assistant', { timeout: 60_000 }, () => {
     const watcher = await watch(url)
     await watcher.client.subscribeAsync('homeassistant/#', { qos: 1 })
     const train = vi.fn(() => null)
-    const agent = await reporter(url, { homeAssistant: 'homeassistant', handlers: { train, status: () => 1, reload: () => null } })
+    const agent = await reporter(url, { homeAssistant: 'homeassistant', handlers: handlers({ train, status: () => 1 }) })
     const topic = 'homeassistant/device/pawl_box-7/config'
     await vi.waitFor(() => { expect(watcher.texts(topic)).toHaveLength(1) }, waiting)
     expect(watcher.messages.findIndex(message => message.topic === topic)).toBeLessThan(watcher.messages.findIndex(message => message.topic === 'availability'))

@@ -15,6 +15,26 @@ export const commands = {
     description: 'Answers with the state of the agent',
     payload: z.strictObject(common),
   },
+  promote: {
+    description: 'Puts a model in service, whatever was proved of it; it is not on probation',
+    payload: z.strictObject({ ...common, version: z.number().int().positive() }),
+  },
+  rollback: {
+    description: 'Puts the model before the one in service back',
+    payload: z.strictObject(common),
+  },
+  pin: {
+    description: 'Keeps a model in service, whatever passes the gate: the one that serves, unless another is named',
+    payload: z.strictObject({ ...common, version: z.number().int().positive().optional() }),
+  },
+  follow: {
+    description: 'A challenger that passes the gate serves: ends `pin` and `pause`',
+    payload: z.strictObject(common),
+  },
+  pause: {
+    description: 'No round begins, and what passes in one that runs does not serve',
+    payload: z.strictObject(common),
+  },
   reload: {
     description: 'Reads the configuration anew, as SIGHUP does: what is wrong in it is the answer, and then nothing changes',
     payload: z.strictObject(common),
@@ -76,6 +96,16 @@ export class CommandRunner {
         return await handlers.train(check(commands.train.payload, json))
       case 'status':
         return await handlers.status(check(commands.status.payload, json))
+      case 'promote':
+        return await handlers.promote(check(commands.promote.payload, json))
+      case 'rollback':
+        return await handlers.rollback(check(commands.rollback.payload, json))
+      case 'pin':
+        return await handlers.pin(check(commands.pin.payload, json))
+      case 'follow':
+        return await handlers.follow(check(commands.follow.payload, json))
+      case 'pause':
+        return await handlers.pause(check(commands.pause.payload, json))
       case 'reload':
         return await handlers.reload(check(commands.reload.payload, json))
       default:

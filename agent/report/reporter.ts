@@ -10,6 +10,7 @@ import { PawlError } from '../errors.js'
 import type { AgentEvent } from '../events.js'
 import type { Clock } from '../lib/clock.js'
 import { withoutPasswords, type Logger } from '../lib/logger.js'
+import type { Mode } from '../registry/state.js'
 import type { PromotionRecord } from '../rounds/promotion.js'
 import { CommandRunner, type CommandHandlers } from './commands.js'
 import { announcement, birthTopic } from './home-assistant.js'
@@ -36,7 +37,7 @@ export interface ReporterOptions {
   outbox: { folder: string; maxEvents: number }
   handlers: CommandHandlers
   /** What there is from before this start. */
-  former: { decision: PromotionRecord | null; frames: number; frameBytes: number }
+  former: { decision: PromotionRecord | null; mode: Mode; frames: number; frameBytes: number }
   /** Told when the connection comes and goes. */
   emit: (event: AgentEvent) => void
   clock: Clock
@@ -70,6 +71,7 @@ export class Reporter {
       info: { device, version: options.version, node: process.version, platform: `${platform} ${process.arch}`, startedAtMs: clock.nowMs() },
       clock,
       predictionEveryMs: options.predictionEveryMs,
+      mode: options.former.mode,
       frames: options.former.frames,
       frameBytes: options.former.frameBytes,
       outbox: () => ({ waiting: this.outbox.waiting, dropped: this.outbox.dropped }),
@@ -234,6 +236,8 @@ function reportedEvent(event: AgentEvent, head: { id: string; atMs: number }): R
     case 'round-started':
     case 'round-ended':
     case 'round-refused-to-start':
+    case 'probation':
+    case 'mode':
     case 'quarantine':
     case 'collection':
     case 'problem':

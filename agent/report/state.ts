@@ -1,7 +1,8 @@
 /** The retained topics, computed from the agent's events. Pure but for the clock. */
 import type { DriftEvent } from '../drift/alarm.js'
-import type { AgentEvent, ModelVersion } from '../events.js'
+import type { AgentEvent } from '../events.js'
 import type { Clock } from '../lib/clock.js'
+import type { Mode } from '../registry/state.js'
 import { topics, type DriftState, type Health, type Info, type ModelActive, type TopicName, type TrainState } from './topics.js'
 
 const problemMs = 3_600_000
@@ -13,6 +14,7 @@ export interface RetainedStateOptions {
   clock: Clock
   predictionEveryMs: number
   outbox: () => Health['outbox']
+  mode: Mode
   /** Frames on disk at the start, and their bytes. */
   frames: number
   frameBytes: number
@@ -46,6 +48,7 @@ export class RetainedState {
   begin(): void {
     this.set('info', this.options.info)
     this.set('trainState', this.train)
+    this.set('modelMode', this.options.mode)
     this.set('drift', { state: 'off', model: null, alarm: null } satisfies DriftState)
     this.publishHealth()
   }
@@ -79,7 +82,13 @@ export class RetainedState {
         this.setTrain({ ...idle, round: this.train.round, refused: event.reason })
         return
       case 'model-active':
-        this.set('modelActive', activeModel(event.model, event.loadedInMs))
+        this.set('modelActive', activeModel(event))
+        return
+      case 'probation':
+        this.set('modelProbation', event.record)
+        return
+      case 'mode':
+        this.set('modelMode', event.mode)
         return
       case 'drift':
         this.set('drift', driftState(event))
@@ -168,7 +177,7 @@ function driftState(event: DriftEvent): DriftState {
   }
 }
 
-function activeModel({ version, createdAtMs, card, decision }: ModelVersion, loadedInMs: number): ModelActive {
+function activeModel({ model: { version, createdAtMs, card, decision }, loadedInMs, lineage }: Extract<AgentEvent, { type: 'model-active' }>): ModelActive {
   return {
     version,
     createdAtMs,
@@ -180,5 +189,6 @@ function activeModel({ version, createdAtMs, card, decision }: ModelVersion, loa
     accuracy: decision.accuracyChallenger,
     ece: card.validation.ece,
     parent: card.parent?.version ?? null,
+    lineage,
   }
 }
