@@ -1,11 +1,12 @@
 /**
  * The composition root: constructs every part and connects them in the order in which data flows.
  *
- *   camera ─► sampler ─► frame store ─┬─► classifier ─► predictions ─┬─► report
- *                                     │                              └─► drift ─► report; no pseudo-labels while it lasts
- *                                     └─► round ─► promotion gate ─► registry ─► hot swap ─► report
+ *   camera ─► sampler ─► classifier ─┬─► predictions ─┬─► report
+ *                                    │                ├─► drift ─► report; no pseudo-labels while it lasts
+ *                                    │                └─► probation ─► report
+ *                                    └─► selection ─► frame store ─► round ─► promotion gate ─► registry ─► hot swap ─► report
  *
- * The hot swap in `learn` is the one arrow back.
+ * The hot swap in `learn` and the way back in `probed` are the arrows back.
  */
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -17,10 +18,12 @@ import { sideBySide } from './classifier/side-by-side.js'
 import type { Config } from './config.js'
 import { Drift } from './drift/drift.js'
 import { PawlError, type ErrorCode } from './errors.js'
-import type { AgentEvent, Frame, ModelVersion } from './events.js'
+import type { AgentEvent, ModelVersion } from './events.js'
 import { LabelStore } from './frames/label-store.js'
 import { reservoir } from './frames/reservoir.js'
+import { Selection } from './frames/selection.js'
 import { FrameStore } from './frames/store.js'
+import { Intake } from './intake.js'
 import { systemClock } from './lib/clock.js'
 import { EventStream } from './lib/event-stream.js'
 import { holdFolder } from './lib/exclusive.js'
@@ -66,9 +69,11 @@ export class Agent {
   private readonly random = Random.of(randomSeed, Date.now())
   private readonly cameras: Cameras
   private readonly frames: FrameStore
+  private readonly selection: Selection
   private readonly labels: LabelStore
   private readonly classifier: ClassifierPool
   private readonly registry: Registry
+  private readonly intake: Intake
   private readonly serving: Serving
   private readonly learning: Learning
   private readonly probation: ProbationWatch
@@ -76,9 +81,6 @@ export class Agent {
   private readonly report: Report
   private readonly metrics: Metrics
   private schedule: Schedule | null = null
-  /** Newest frame of each camera: judged again when the model changes. */
-  private readonly newest = new Map<string, Frame>()
-  private collecting: string | null = null
   /** What to undo, last first. */
   private readonly started: (() => Promise<void>)[] = []
 
@@ -92,7 +94,7 @@ export class Agent {
       ffmpeg: config.ffmpeg,
       clock,
       random: Math.random,
-      onFrame: frame => this.frame(frame),
+      onFrame: frame => this.intake.accept(frame),
       onStatus: status => { this.publish({ type: 'camera', status }) },
     })
     this.frames = new FrameStore({ folder: join(config.data, 'frames'), config: config.frames, clock })
@@ -113,6 +115,20 @@ export class Agent {
       onProblem: message => { this.problem('DISK_FULL', message) },
     })
     this.registry = new Registry({ data: config.data, clock, onProblem: error => { this.problem(error.code, error.message) } })
+    this.selection = new Selection({ config: config.frames.select, leastFrames: config.rounds.maxFrames, random: () => this.random.float() })
+    this.intake = new Intake({
+      classifier: this.classifier,
+      selection: this.selection,
+      frames: this.frames,
+      publish: event => { this.publish(event) },
+      onAnswer: ({ camera, capturedAtMs, jpeg }, { version: model, ...answer }) => {
+        this.drift.observe({ camera, capturedAtMs, ...answer, model })
+        this.probation.observe({ camera, capturedAtMs, jpeg }, model)
+      },
+      onStored: () => { this.schedule?.frameStored() },
+      onUnanswered: (camera, reason) => { logger.warn({ camera, reason }, 'a frame was not classified') },
+      onUnstored: (camera, reason) => { this.problem('DISK_FULL', `a frame of ${camera} could not be stored: ${reason}`) },
+    })
     this.serving = new Serving({
       classifier: this.classifier,
       registry: this.registry,
@@ -227,6 +243,7 @@ export class Agent {
     await registry.start()
     this.started.push(() => registry.stop())
     await frames.start()
+    this.selection.recall(frames.list())
     const givenUp = await this.learning.start()
     if (givenUp) this.problem('TRAINING_FAILED', `round ${String(givenUp.round)}, which was interrupted, is given up: ${givenUp.reason}; a new one begins in its time`)
     try {
@@ -259,42 +276,6 @@ export class Agent {
     const address = await endpoint.start()
     if (address === null) this.problem('MONITORING_UNAVAILABLE', `no port from monitoring.port (${String(port)}) on is free on 127.0.0.1; choose another`)
     return address
-  }
-
-  // Camera ─► sampler ─► frame store and classifier.
-
-  private async frame(frame: Frame): Promise<void> {
-    this.newest.set(frame.camera, frame)
-    await Promise.all([this.store(frame), this.predict(frame)])
-  }
-
-  private async store(frame: Frame): Promise<void> {
-    const full = await this.frames.full()
-    if (full !== this.collecting) {
-      this.collecting = full
-      this.publish({ type: 'collection', state: full === null ? 'running' : 'stopped', reason: full ?? '' })
-    }
-    if (full !== null) return
-    try {
-      await this.frames.add(frame)
-    } catch (cause) {
-      this.problem('DISK_FULL', `a frame of ${frame.camera} could not be stored: ${cause instanceof Error ? cause.message : String(cause)}`)
-      return
-    }
-    this.publish({ type: 'frame-stored', camera: frame.camera, frames: this.frames.count, bytes: this.frames.totalBytes })
-    this.schedule?.frameStored()
-  }
-
-  private async predict({ camera, capturedAtMs, jpeg }: Frame): Promise<void> {
-    if (this.classifier.version === null) return
-    try {
-      const { version, embedding, ...answer } = await this.classifier.classify(jpeg)
-      this.publish({ type: 'prediction', prediction: { camera, capturedAtMs, ...answer, model: version } })
-      this.drift.observe({ camera, capturedAtMs, ...answer, embedding, model: version })
-      this.probation.observe({ camera, capturedAtMs, jpeg }, version)
-    } catch (cause) {
-      this.logger.warn({ camera, reason: cause instanceof Error ? cause.message : String(cause) }, 'a frame was not classified')
-    }
   }
 
   // Round ─► promotion gate ─► registry ─► hot swap.
@@ -350,7 +331,7 @@ export class Agent {
     this.publish({ type: 'model-active', model, loadedInMs, lineage: this.registry.lineage() })
     this.drift.begin(model.version)
     await this.probation.begin(this.registry.probation())
-    for (const frame of this.newest.values()) await this.predict(frame)
+    await this.intake.answerAgain()
   }
 
   // Probation: the former model answers too, and may come back.

@@ -63,6 +63,15 @@ const Config = z.strictObject({
     maxBytes: z.number().int().positive().default(500_000_000).describe('Bytes of unlabeled frames kept; the oldest go first'),
     maxAgeDays: z.number().positive().default(30).describe('Age at which a frame goes'),
     minFreeBytes: z.number().int().min(0).default(1_000_000_000).describe('Free bytes on the disk below which collection stops'),
+    select: z.strictObject({
+      uncertain: z.tuple([z.number().min(0).max(1), z.number().min(0).max(1)]).default([0, 0.8])
+        .describe('Frames whose confidence lies within are kept'),
+      novelShare: z.number().min(0).max(1).default(0.2).describe('Share of all frames that counts as new to the model, and is kept: those farthest from the frames kept last'),
+      auditShare: z.number().min(0).max(1).default(0.1).describe('Share of the other frames that is kept by chance; all are, as long as there are fewer than rounds.maxFrames'),
+      minIntervalSeconds: z.number().min(0).max(86_400).default(0).describe('Least time between two frames kept of one camera'),
+      perHour: z.number().int().positive().default(2000).describe('Frames kept of one camera in an hour'),
+      perDay: z.number().int().positive().default(10_000).describe('Frames kept of one camera in a day'),
+    }).prefault({}),
   }).prefault({}),
   rounds: z.strictObject({
     schedule: z.string().default('0 */6 * * *').refine(text => validCron(text), 'not a cron expression such as "0 */6 * * *"').describe('When rounds start, as a cron expression'),

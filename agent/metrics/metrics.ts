@@ -47,7 +47,7 @@ export class Metrics {
       case 'frame-stored':
         gauges.frames.set(event.frames)
         gauges.frameBytes.set(event.bytes)
-        counters.stored.inc({ camera: event.camera })
+        counters.stored.inc({ camera: event.camera, reason: event.reason })
         return
       case 'prediction': {
         const { camera, label, latencyMs } = event.prediction
@@ -150,7 +150,7 @@ function countersIn(registers: Registry[]) {
     new Counter<Name>({ name: `pawl_${name}_total`, help, labelNames, registers })
   return {
     restarts: counter('camera_restarts', 'Times that a camera was started again', ['camera']),
-    stored: counter('frames_stored', 'Frames stored', ['camera']),
+    stored: counter('frames_stored', 'Frames stored, by why', ['camera', 'reason']),
     predictions: counter('predictions', 'Frames classified', ['camera', 'label']),
     rounds: counter('rounds', 'Rounds that ended, by what came of them', ['outcome']),
     probations: counter('probations', 'Probations that ended: passed, or why the former model came back', ['outcome']),
