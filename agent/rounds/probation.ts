@@ -47,7 +47,8 @@ export interface ProbationOptions {
 /** Enough for a thousandth part of the smallest alpha that is sensible. */
 const permutations = 4000
 
-export function judgeProbation(site: readonly Pair[], promotion: readonly Pair[], { model, former, of, alpha, random }: ProbationOptions): ProbationRecord {
+export function judgeProbation(site: readonly Pair[], promotion: readonly Pair[], options: ProbationOptions): ProbationRecord {
+  const { model, former, of, alpha, random } = options
   const p = Math.max(
     pairedPermutation(site.map(({ gain }) => -gain), random, permutations),
     stratifiedPermutation(site, promotion, random),
@@ -65,8 +66,8 @@ function explain(state: ProbationRecord['state'], seen: Omit<ProbationRecord, 's
     running: 'is on probation',
     passed: 'has passed its probation',
   }[state]
-  return `model ${String(model)} ${said}: beside model ${String(former)} its confidence has changed by ${points(site)} on ${String(frames)} of ${String(of)} frames of the site, `
-    + `by ${points(promotion)} on the promotion images (p = ${(p ?? 1).toPrecision(2)}, falls back below ${alpha.toPrecision(2)})`
+  return `model ${String(model)} ${said}: beside model ${String(former)} its confidence has changed by ${points(site)} on ${String(frames)} of `
+    + `${String(of)} frames of the site, by ${points(promotion)} on the promotion images (p = ${(p ?? 1).toPrecision(2)}, falls back below ${alpha.toPrecision(2)})`
 }
 
 function summary(pairs: readonly Pair[]): ProbationRecord['site'] {
