@@ -1,17 +1,13 @@
-import { execFileSync, spawn, type ChildProcess } from 'node:child_process'
-import { existsSync } from 'node:fs'
+import { execFileSync } from 'node:child_process'
 import { copyFile, mkdtemp, rm, writeFile } from 'node:fs/promises'
-import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
-import { ended } from '../agent/lib/child.js'
+import { systemClock } from '../agent/lib/clock.js'
 import { createLogger } from '../agent/lib/logger.js'
-import { Link, type LinkOptions } from '../agent/report/link.js'
+import { Link, type LinkOptions, type Message } from '../agent/report/link.js'
 import { freePort } from './free-port.js'
-
-const mosquitto = ['/usr/sbin/mosquitto', '/usr/local/sbin/mosquitto', '/usr/bin/mosquitto'].find(path => existsSync(path))
-if (!mosquitto && process.env.CI) throw new Error('mosquitto is missing; in CI these tests may not be skipped')
+import { mosquitto, startMosquitto } from './mosquitto.js'
 
 const waiting = { timeout: 20_000, interval: 20 }
 const cleanups: (() => Promise<unknown>)[] = []
@@ -44,30 +40,24 @@ async function certificate(name: string, by: string, { days = 2, host = '127.0.0
 }
 
 async function broker(...lines: string[]): Promise<() => Promise<void>> {
-  await writeFile(at('mosquitto.conf'), [`listener ${String(port)} 127.0.0.1`, ...lines, 'user root', ''].join('\n'))
-  const child: ChildProcess = spawn(mosquitto ?? '', ['-c', at('mosquitto.conf')], { stdio: 'ignore' })
-  const stop = async () => {
-    child.kill('SIGKILL')
-    await ended(child)
-  }
+  const { stop } = await startMosquitto({ folder, port, lines })
   cleanups.push(stop)
-  await vi.waitFor(() => new Promise<void>((resolve, reject) => {
-    const socket = connect(port, '127.0.0.1', () => { socket.destroy(); resolve() })
-    socket.on('error', reject)
-  }), waiting)
   return stop
 }
+
+const farewell: Message = { topic: 'will', payload: 'offline', qos: 1, retained: true }
 
 /** A link that says how it fares. */
 function link(url: string, options: Partial<LinkOptions> = {}) {
   const said: string[] = []
   const logger = createLogger({ level: 'warn', write: line => { said.push((JSON.parse(line) as { reason: string }).reason) } })
   const made = new Link({
-    url, username: '', password: '', tls: none, protocol: '3.1.1', longestWaitMs: 500, clientId: 'pawl-box-7', will: { topic: 'will', payload: 'offline' },
-    subscribe: 'request/#', alsoSubscribe: null, onUp: () => { said.push('up') }, onDown: () => { said.push('down') }, onMessage: () => undefined, logger, random: Math.random, ...options,
+    url, username: '', password: '', tls: none, protocol: '3.1.1', longestWaitMs: 500, clientId: 'pawl-box-7', will: () => farewell,
+    subscriptions: () => [{ filter: 'request/#', essential: true }], onUp: () => { said.push('up') }, onDown: () => { said.push('down') },
+    onMessage: () => undefined, logger, clock: systemClock, random: Math.random, ...options,
   })
   made.start()
-  cleanups.push(() => made.stop({ topic: 'will', payload: 'offline', qos: 1, retained: true }))
+  cleanups.push(() => made.stop(farewell))
   return { made, said }
 }
 
