@@ -1,5 +1,6 @@
 import { execFileSync } from 'node:child_process'
 import { copyFile, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { connect, createServer, type AddressInfo, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
@@ -140,5 +141,41 @@ describe.skipIf(!mosquitto)('the connection to the broker', { timeout: 60_000 },
     await vi.waitFor(() => { expect(said.at(-1)).toBe('up') }, waiting)
     // What is away is said once, not with every try.
     expect(said).toHaveLength(2)
+  })
+
+  it('gives up soon on a broker that accepts and says nothing, and is up soon after it speaks', async () => {
+    const sockets: Socket[] = []
+    const mute = createServer(socket => { sockets.push(socket.on('error', () => undefined)) })
+    await new Promise<void>(resolve => { mute.listen(port, '127.0.0.1', resolve) })
+    const { said } = link(`mqtt://127.0.0.1:${String(port)}`)
+    await vi.waitFor(() => { expect(sockets.length).toBeGreaterThan(1) }, { ...waiting, timeout: 8_000 })
+    expect(said.join()).toMatch(/connack timeout/i)
+    for (const socket of sockets) socket.destroy()
+    await new Promise(resolve => { mute.close(resolve) })
+    await broker(anonymous)
+    await vi.waitFor(() => { expect(said.at(-1)).toBe('up') }, waiting)
+  })
+
+  it('gives a slow line its time', async () => {
+    await broker(anonymous)
+    const sockets: Socket[] = []
+    const slow = createServer(from => {
+      const to = connect(port, '127.0.0.1')
+      sockets.push(from.on('error', () => undefined), to.on('error', () => undefined))
+      from.on('data', bytes => { setTimeout(() => to.write(bytes), 1100) }).on('close', () => to.destroy())
+      to.on('data', bytes => { setTimeout(() => from.write(bytes), 1100) }).on('close', () => from.destroy())
+    })
+    await new Promise<void>(resolve => { slow.listen(0, '127.0.0.1', resolve) })
+    cleanups.push(() => {
+      for (const socket of sockets) socket.destroy()
+      return new Promise(resolve => { slow.close(resolve) })
+    })
+    const { said } = link(`mqtt://127.0.0.1:${String((slow.address() as AddressInfo).port)}`)
+    await vi.waitFor(() => { expect(said.at(-1)).toBe('up') }, { ...waiting, timeout: 40_000 })
+    // Known to be slow by now: the next try is given its time at once.
+    for (const socket of sockets.splice(0)) socket.destroy()
+    await vi.waitFor(() => { expect(said).toContain('down') }, waiting)
+    await vi.waitFor(() => { expect(said.at(-1)).toBe('up') }, waiting)
+    expect(sockets).toHaveLength(2)
   })
 })

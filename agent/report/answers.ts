@@ -81,7 +81,8 @@ export class Answers {
       if (known.request !== request) throw new PawlError('COMMAND_INVALID', `transaction "${transaction}" was that of another request; choose a new one`)
       return known.answer
     }
-    const kept: Kept = { request, onDisk: changes, sinceMs: this.options.clock.monotonicMs(), answer: Promise.resolve(interrupted), response: null, bytes: 0 }
+    const sinceMs = this.options.clock.monotonicMs()
+    const kept: Kept = { request, onDisk: changes, sinceMs, answer: Promise.resolve(interrupted), response: null, bytes: 0 }
     this.kept.set(key, kept)
     kept.answer = this.first(kept, carryOut)
     return kept.answer

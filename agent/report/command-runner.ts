@@ -3,7 +3,7 @@ import { z } from 'zod'
 import { PawlError } from '../errors.js'
 import type { Logger } from '../lib/logger.js'
 import type { Answers } from './answers.js'
-import { commands, verbs, type CommandHandlers, type Reply, type Request, type Verb } from './commands.js'
+import { commands, verbs, type CommandHandlers, type Request, type Verb } from './commands.js'
 import type { Response } from './topics.js'
 
 const maxPayloadBytes = 65_536
@@ -29,7 +29,7 @@ export class CommandRunner {
   }
 
   async handle(name: string, bytes: Buffer, retained: boolean): Promise<void> {
-    const { logger, respond } = this.options
+    const { handlers, logger, respond } = this.options
     if (retained || !verbPattern.test(name)) {
       logger.warn({ verb: name.slice(0, 64), retained }, 'a retained request, or one without a proper name, was ignored')
       return
@@ -40,7 +40,8 @@ export class CommandRunner {
       if (this.running > maxRunning) throw invalid(`busy with ${String(maxRunning)} other commands; try again later`)
       const json = parse(bytes)
       transaction = z.object({ transaction: z.string().max(256) }).safeParse(json).data?.transaction
-      return this.answer(this.verb(name), json, transaction)
+      const verb = this.verb(name)
+      return this.answer({ verb, handler: handlers[verb], json, transaction })
     })
     this.running--
     respond(name, transaction === undefined ? response : { ...response, transaction })
@@ -55,14 +56,13 @@ export class CommandRunner {
     throw new PawlError('COMMAND_OFF', `"${verb}" is switched off on this box by the key mqtt.commands; ${others}`)
   }
 
-  private async answer<V extends Verb>(verb: V, json: unknown, transaction: string | undefined): Promise<Response> {
-    const { answers, handlers } = this.options
-    const { payload, changes }: { payload: z.ZodType<Request<V>>; reply: z.ZodType<Reply<V>>; changes: boolean } = rows[verb]
+  private async answer<V extends Verb>({ verb, handler, json, transaction }: Told<V>): Promise<Response> {
+    const { payload, changes } = rows[verb]
     const request = check(payload, json)
-    const carryOut = () => this.attempt(verb, async () => ({ status: 'ok', data: await handlers[verb](request) }))
+    const carryOut = () => this.attempt(verb, async () => ({ status: 'ok', data: await handler(request) }))
     if (transaction === undefined) return carryOut()
     const fingerprint = createHash('sha256').update(JSON.stringify(request)).digest('base64')
-    return answers.once({ verb, transaction, request: fingerprint, changes }, carryOut)
+    return this.options.answers.once({ verb, transaction, request: fingerprint, changes }, carryOut)
   }
 
   /** Errors become answers. */
@@ -79,7 +79,14 @@ export class CommandRunner {
 }
 
 /** The table, in the form that a verb known only when it runs can be looked up in. */
-const rows: { [V in Verb]: { payload: z.ZodType<Request<V>>; reply: z.ZodType<Reply<V>>; changes: boolean } } = commands
+const rows: { [V in Verb]: { payload: z.ZodType<Request<V>>; changes: boolean } } = commands
+
+interface Told<V extends Verb> {
+  verb: V
+  handler: CommandHandlers[V]
+  json: unknown
+  transaction: string | undefined
+}
 
 function parse(bytes: Buffer): unknown {
   if (bytes.length > maxPayloadBytes) throw invalid(`the payload has ${String(bytes.length)} bytes; at most ${String(maxPayloadBytes)} are read`)

@@ -26,10 +26,12 @@ type Component = Record<string, unknown> & { platform: 'sensor' | 'binary_sensor
 /** Where Home Assistant says that it has started, and wants to hear everything again. */
 export const birthTopic = (discoveryPrefix: string) => `${discoveryPrefix}/status`
 
-export function announcement(discoveryPrefix: string, { device, version, prefix, cameras, accepted }: AnnouncedDevice): Announcement {
+export function announcement(discoveryPrefix: string, announced: AnnouncedDevice): Announcement {
+  const { device, version, prefix, cameras, accepted } = announced
   const at = (topic: string) => `${prefix}/${topic}`
   const each = cameras.map(camera => componentsOfCamera(camera, at))
-  const components = Object.fromEntries(Object.entries({ ...componentsOfBox(at, accepted), ...Object.assign({}, ...each) as Record<string, Component> })
+  const named = { ...componentsOfBox(at, accepted), ...Object.assign({}, ...each) as Record<string, Component> }
+  const components = Object.fromEntries(Object.entries(named)
     .map(([id, component]) => [id, { ...component, unique_id: `pawl_${device}_${id}` }]))
   return {
     topic: `${discoveryPrefix}/device/pawl_${device}/config`,

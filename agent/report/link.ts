@@ -192,10 +192,13 @@ export class Link {
   /** Errors: an essential subscription that is refused. */
   private async subscribeAll(client: MqttClient, subscriptions: readonly Subscription[]): Promise<void> {
     await Promise.all(subscriptions.map(async ({ filter, essential }) => {
-      const refused = await client.subscribeAsync(filter, { qos: 1 }).then(() => null, (cause: unknown) => (cause instanceof Error ? cause.message : String(cause)))
-      if (refused === null) return
-      if (essential) throw new Error(`the subscription to ${filter} was refused: ${refused}`)
-      this.options.logger.warn({ topic: filter, reason: refused }, 'a subscription was refused')
+      try {
+        await client.subscribeAsync(filter, { qos: 1 })
+      } catch (cause) {
+        const reason = cause instanceof Error ? cause.message : String(cause)
+        if (essential) throw new Error(`the subscription to ${filter} was refused: ${reason}`, { cause })
+        this.options.logger.warn({ topic: filter, reason }, 'a subscription was refused')
+      }
     }))
   }
 }

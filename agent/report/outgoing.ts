@@ -52,8 +52,8 @@ export class Outgoing {
   up(opening: readonly Message[]): void {
     this.connection = new AbortController()
     this.pace.reset()
+    this.untilWhole = opening.length + this.retained.size
     this.sendWhole(opening)
-    this.untilWhole = this.opening.length + this.dirty.size
     void this.sendEvents()
     void this.sendResponses()
   }

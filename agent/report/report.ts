@@ -52,6 +52,7 @@ export class Report {
       eventsPerSecond: config.eventsPerSecond,
       outbox: { folder: join(data, 'outbox'), maxEvents: config.outboxEvents },
       folder: join(data, 'report'),
+      vacantMs: 60_000,
       onState: () => undefined,
     })
     await this.reporter.start()

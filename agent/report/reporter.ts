@@ -15,6 +15,7 @@ import { Answers } from './answers.js'
 import { CommandRunner } from './command-runner.js'
 import type { CommandHandlers, Verb } from './commands.js'
 import { announcement, announcements, birthTopic, platformsOf, type Announcement } from './home-assistant.js'
+import { FormerNames } from './former-names.js'
 import { Link, type LinkOptions, type Message } from './link.js'
 import { Outbox } from './outbox.js'
 import { Outgoing } from './outgoing.js'
@@ -39,6 +40,8 @@ export interface ReporterOptions {
   predictionEveryMs: number
   eventsPerSecond: number
   outbox: { folder: string; maxEvents: number }
+  /** Time after which a name that this box had, and nobody else took, is cleared. */
+  vacantMs: number
   /** For what it must remember beside the events. */
   folder: string
   handlers: CommandHandlers
@@ -65,6 +68,7 @@ export class Reporter {
   private readonly outgoing: Outgoing
   private readonly state: RetainedState
   private readonly memory: RetainedMemory
+  private readonly names: FormerNames
   private readonly answers: Answers
   private readonly commands: CommandRunner
   private timer: NodeJS.Timeout | null = null
@@ -93,6 +97,7 @@ export class Reporter {
       announcement: this.announced && { topic: this.announced.topic, components: platformsOf(this.announced) },
       logger,
     })
+    this.names = new FormerNames({ memory: this.memory, vacantMs: options.vacantMs, clear: topic => { this.clear(topic) } })
     this.answers = new Answers({ path: join(folder, 'answers.json'), clock, logger })
     this.commands = new CommandRunner({
       handlers: options.handlers, accepted, answers: this.answers, logger, respond: (verb, response) => { this.respond(verb, response) },
@@ -104,7 +109,7 @@ export class Reporter {
       subscriptions: () => [
         { filter: `${this.prefix}/request/#`, essential: true },
         ...homeAssistant === '' ? [] : [{ filter: birthTopic(homeAssistant), essential: false }],
-        ...this.memory.formerPrefixes.map(former => ({ filter: `${former}/${topics.availability.topic}`, essential: false })),
+        ...this.names.subscriptions,
       ],
       onUp: () => { this.onUp() },
       onDown: () => { this.onDown() },
@@ -167,6 +172,7 @@ export class Reporter {
 
   private onDown(): void {
     this.outgoing.down()
+    this.names.stop()
     this.options.emit({ type: 'broker', state: 'disconnected', url: withoutPasswords(this.options.connection.url) })
   }
 
@@ -175,13 +181,7 @@ export class Reporter {
     if (topic.startsWith(requests)) void this.commands.handle(topic.slice(requests.length), payload, isRetained)
     else if (topic === birthTopic(this.options.homeAssistant)) {
       if (payload.toString() === 'online') this.outgoing.sendWhole(this.opening())
-    } else this.onFormer(topic.slice(0, -topics.availability.topic.length - 1), payload.toString())
-  }
-
-  /** Whether anybody lives under a name that this box had. */
-  private onFormer(prefix: string, availability: string): void {
-    if (availability === 'online') this.memory.leave(prefix)
-    if (availability === 'offline') for (const topic of this.memory.staleOf(prefix)) this.clear(topic)
+    } else this.names.heard(topic, payload.toString())
   }
 
   /** What is announced first, then that the box is there. How it stands follows. */

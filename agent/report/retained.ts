@@ -4,7 +4,7 @@
  *
  * INVARIANTS
  * - A topic is on disk before anything is retained in it, and leaves the disk after the broker has cleared it: a kill -9 anywhere forgets none.
- * - What another box may have taken over is left alone: topics of a former name go only while `availability` says `offline` there.
+ * - What another box has taken over is left alone (former-names.ts).
  */
 import { z } from 'zod'
 import { KeptFile } from '../lib/kept-file.js'
@@ -47,7 +47,9 @@ export class RetainedMemory {
     const { topics, announcement } = this.options
     const current = new Set([...topics, ...announcement ? [announcement.topic] : []])
     const rows = await this.file.read() ?? []
-    this.former = rows.filter(({ topic, components }) => !current.has(topic) || (components && Object.keys(this.goneOf(components)).length > 0)).slice(-mostFormer)
+    this.former = rows
+      .filter(({ topic, components = {} }) => !current.has(topic) || Object.keys(this.goneOf(components)).length > 0)
+      .slice(-mostFormer)
     await this.save()
   }
 
