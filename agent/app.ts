@@ -32,6 +32,7 @@ import { packageVersion } from './lib/package-root.js'
 import { Endpoint } from './metrics/endpoint.js'
 import { Metrics } from './metrics/metrics.js'
 import { Registry } from './registry/registry.js'
+import type { Reply } from './report/commands.js'
 import { Report } from './report/report.js'
 import { Learning } from './rounds/learning.js'
 import type { ProbationRecord } from './rounds/probation.js'
@@ -211,7 +212,7 @@ export class Agent {
     return this.schedule?.trigger(trigger) ?? false
   }
 
-  status(): unknown {
+  status(): Reply<'status'> {
     const { config, registry, schedule, frames } = this
     return {
       device: config.device,

@@ -9,6 +9,7 @@ import { z } from 'zod'
 import { PawlError } from './errors.js'
 import { withoutPasswords } from './lib/logger.js'
 import { packageRoot } from './lib/package-root.js'
+import { verbs } from './report/commands.js'
 import { presetNames } from '../trainer/contract.js'
 import { Method } from './schemas.js'
 
@@ -120,6 +121,8 @@ const Config = z.strictObject({
     homeAssistant: z.string().regex(/^[^+#]*$/, 'a topic without wildcards').default('').describe('Discovery prefix of Home Assistant, as a rule homeassistant: the box is announced there; "": it is not'),
     predictionEveryMs: z.number().int().min(0).default(1000).describe('Least time between two messages of an unchanged prediction'),
     outboxEvents: z.number().int().positive().default(10_000).describe('Events kept while the broker is away; the oldest go first'),
+    eventsPerSecond: z.number().min(0.1).max(1000).default(20).describe('Events sent each second at most: those that waited for the broker do not fill a thin line'),
+    commands: z.array(z.enum(verbs)).default([...verbs]).describe('Commands that are carried out; []: none is. Who may ask is for the broker to say'),
   }).prefault({}),
 })
 

@@ -3,7 +3,7 @@ import type { DriftEvent } from '../drift/alarm.js'
 import type { AgentEvent } from '../events.js'
 import type { Clock } from '../lib/clock.js'
 import type { Mode } from '../registry/state.js'
-import { topics, type DriftState, type Health, type Info, type ModelActive, type TopicName, type TrainState } from './topics.js'
+import type { DriftState, Health, Info, ModelActive, TopicName, TrainState } from './topics.js'
 
 const problemMs = 3_600_000
 const keptProblems = 10
@@ -18,8 +18,14 @@ export interface RetainedStateOptions {
   /** Frames on disk at the start, and their bytes. */
   frames: number
   frameBytes: number
-  /** Called with the topic below the device's prefix whenever its value changes. */
-  publish: (topic: string, value: unknown, qos: 0 | 1) => void
+  publish: (change: StateChange) => void
+}
+
+/** The newest value of a retained topic, in the shape of its schema; `camera` is "" where the topic is of the box. */
+export interface StateChange {
+  name: TopicName
+  camera: string
+  value: unknown
 }
 
 const idle: TrainState = {
@@ -162,8 +168,7 @@ export class RetainedState {
   }
 
   private set(name: TopicName, value: unknown, camera = ''): void {
-    const { topic, qos } = topics[name]
-    this.options.publish(topic.replace('{camera}', camera), value, qos)
+    this.options.publish({ name, camera, value })
   }
 }
 

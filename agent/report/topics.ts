@@ -98,12 +98,14 @@ export const ReportedEvent = z.discriminatedUnion('type', [
   z.strictObject({ ...eventBody, type: z.literal('problem'), code: z.string(), message: z.string() }),
 ])
 
-export const Response = z.discriminatedUnion('status', [
-  z.strictObject({ status: z.literal('ok'), data: z.unknown(), transaction: z.string().optional() }),
+/** The answer to a command whose `data` is known. */
+export const responseOf = (data: z.ZodType) => z.discriminatedUnion('status', [
+  z.strictObject({ status: z.literal('ok'), data, transaction: z.string().optional() }),
   z.strictObject({
     status: z.literal('error'), error: z.strictObject({ code: z.string(), message: z.string() }), transaction: z.string().optional(),
   }),
 ])
+export const Response = responseOf(z.unknown())
 
 export type ReportedEvent = z.infer<typeof ReportedEvent>
 export type Health = z.infer<typeof Health>
@@ -169,3 +171,13 @@ export const topics = {
 } as const satisfies Record<string, Topic>
 
 export type TopicName = keyof typeof topics
+
+/** A topic of one camera. */
+export const ofCamera = (topic: string, camera: string) => topic.replace('{camera}', camera)
+
+/** Everything that a box with these cameras may retain, below its prefix. */
+export function retainedTopics(cameras: readonly string[]): string[] {
+  const all: Topic[] = Object.values(topics)
+  return all.filter(({ retained }) => retained)
+    .flatMap(({ topic }) => (topic.includes('{camera}') ? cameras.map(camera => ofCamera(topic, camera)) : [topic]))
+}
