@@ -21,6 +21,7 @@ import { LabelStore } from './frames/label-store.js'
 import { reservoir } from './frames/reservoir.js'
 import { FrameStore } from './frames/store.js'
 import { systemClock } from './lib/clock.js'
+import { removeHalfWritten } from './lib/durable.js'
 import { EventStream } from './lib/event-stream.js'
 import { holdFolder } from './lib/exclusive.js'
 import type { Logger } from './lib/logger.js'
@@ -193,6 +194,8 @@ export class Agent {
     const { config, registry, frames } = this
     await mkdir(config.data, { recursive: true })
     this.started.push(await holdFolder(config.data))
+    await removeHalfWritten(config.data)
+    await removeHalfWritten(join(config.data, 'quarantine'), { recursive: true })
     await registry.start()
     this.started.push(() => registry.stop())
     await frames.start()
