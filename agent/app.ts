@@ -194,8 +194,7 @@ export class Agent {
     const { config, registry, frames } = this
     await mkdir(config.data, { recursive: true })
     this.started.push(await holdFolder(config.data))
-    await removeHalfWritten(config.data)
-    await removeHalfWritten(join(config.data, 'quarantine'), { recursive: true })
+    for (const folder of ['.', 'quarantine', 'report']) await removeHalfWritten(join(config.data, folder), { recursive: folder !== '.' })
     await registry.start()
     this.started.push(() => registry.stop())
     await frames.start()
@@ -216,6 +215,7 @@ export class Agent {
     await this.drift.start()
     this.started.push(() => this.classifier.stop())
     await this.serving.start()
+    await this.report.catchUp(registry.decisions())
     this.started.push(() => this.cameras.stop())
     const cameras = await this.cameras.start()
     this.startSchedule()

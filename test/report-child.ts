@@ -8,7 +8,7 @@ await new Reporter({
   device: 'box-7', version: '0',
   connection: { url, username: '', password: '', tls: { ca: '', cert: '', key: '' }, protocol: '3.1.1', longestWaitMs: 2000 },
   base: 'pawl', homeAssistant: '', cameras: [], predictionEveryMs: 0,
-  outbox: { folder, maxEvents: 10 },
+  outbox: { folder, maxEvents: 10 }, told: `${folder}-told.json`,
   handlers: { train: () => null, status: () => null, reload: () => null }, former: { decision: null, frames: 0, frameBytes: 0 },
   emit: () => undefined, clock: systemClock, random: Math.random, logger: createLogger({ level: 'warn' }),
 }).start()

@@ -86,7 +86,12 @@ export class Outbox {
     }
   }
 
-  /** Waits for the disk. */
+  /** Waits for the disk; says whether it took everything. */
+  async settled(): Promise<boolean> {
+    await this.save()
+    return this.unwritten.size === 0
+  }
+
   async stop(): Promise<void> {
     await this.save()
   }
@@ -109,8 +114,8 @@ export class Outbox {
   }
 
   private save(): Promise<void> {
-    this.saving ??= this.saveAll().finally(() => { this.saving = null })
-    return this.saving
+    if (this.unwritten.size || this.gone.size) this.saving ??= this.saveAll()
+    return this.saving ?? Promise.resolve()
   }
 
   private async saveAll(): Promise<void> {
@@ -130,6 +135,9 @@ export class Outbox {
       }
     } catch (cause) {
       logger.warn({ err: cause }, 'the outbox cannot be written; its events stay in memory until the next try')
+    } finally {
+      // In one breath with the look at what is left: what is added from now on is written by the next one.
+      this.saving = null
     }
   }
 }

@@ -16,6 +16,7 @@ import { announcement, birthTopic } from './home-assistant.js'
 import { Link, type LinkOptions, type Message } from './link.js'
 import { Outbox } from './outbox.js'
 import { RetainedState } from './state.js'
+import { Told } from './told.js'
 import { topics, type Health, type ReportedEvent } from './topics.js'
 
 const healthEveryMs = 60_000
@@ -34,6 +35,8 @@ export interface ReporterOptions {
   cameras: readonly string[]
   predictionEveryMs: number
   outbox: { folder: string; maxEvents: number }
+  /** File that remembers which decisions were told. */
+  told: string
   handlers: CommandHandlers
   /** What there is from before this start. */
   former: { decision: PromotionRecord | null; frames: number; frameBytes: number }
@@ -50,6 +53,7 @@ export class Reporter {
   private readonly bootId: string
   private readonly link: Link
   private readonly outbox: Outbox
+  private readonly told: Told
   private readonly state: RetainedState
   private readonly commands: CommandRunner
   private readonly retained = new Map<string, Message>()
@@ -66,6 +70,7 @@ export class Reporter {
     this.prefix = `${base}/${device}`
     this.bootId = `${clock.nowMs().toString(36)}${Math.floor(random() * 36 ** 4).toString(36)}`
     this.outbox = new Outbox({ ...options.outbox, logger })
+    this.told = new Told({ path: options.told, logger })
     this.state = new RetainedState({
       info: { device, version: options.version, node: process.version, platform: `${platform} ${process.arch}`, startedAtMs: clock.nowMs() },
       clock,
@@ -124,12 +129,19 @@ export class Reporter {
     this.store(event)
   }
 
+  /** Tells of decisions, oldest first, that a power cut kept from being told. */
+  async catchUp(decisions: readonly PromotionRecord[]): Promise<void> {
+    await this.told.start(decisions)
+    for (const decision of this.told.untold(decisions)) this.store({ type: 'round-ended', round: decision.round, decision })
+  }
+
   /** Says `offline` and disconnects; what was not sent waits on disk. */
   async stop(): Promise<void> {
     this.started = false
     if (this.timer) clearInterval(this.timer)
     await this.link.stop({ topic: `${this.prefix}/${topics.availability.topic}`, payload: 'offline', qos: 1, retained: true })
     await this.outbox.stop()
+    await this.told.stop()
   }
 
   private onUp(): void {
@@ -173,10 +185,14 @@ export class Reporter {
   }
 
   private store(event: AgentEvent): void {
+    const decision = decisionOf(event)
     this.outbox.add(sequence => {
-      const reported = reportedEvent(event, { id: `${this.bootId}-${String(sequence)}`, atMs: this.options.clock.nowMs() })
+      const head = decision ? { id: `round-${String(decision.round)}-${decision.decidedAtMs.toString(36)}`, atMs: decision.decidedAtMs }
+        : { id: `${this.bootId}-${String(sequence)}`, atMs: this.options.clock.nowMs() }
+      const reported = reportedEvent(event, head)
       return reported && JSON.stringify(reported)
     })
+    if (decision) void this.outbox.settled().then(settled => { if (settled) this.told.tell(decision.round) })
     void this.sendEvents()
   }
 
@@ -222,6 +238,11 @@ export class Reporter {
       this.busy[lane] = false
     }
   }
+}
+
+/** The decision on a round that is over: told again after a power cut, it is the same event. Null for anything else. */
+function decisionOf(event: AgentEvent): PromotionRecord | null {
+  return event.type === 'round-ended' && event.decision.reason !== 'stopped' ? event.decision : null
 }
 
 /** Null for what has its own topic. */
