@@ -21,7 +21,8 @@ interface Moment {
   comes: (watched: Watched) => Promise<void>
 }
 
-const phases = ['load', 'prepare', 'reconstruct', 'finetune', 'semi-supervised', 'export', 'evidence']
+/** Phases of a round that one may be killed in. */
+const phases = 6
 
 export const moments = {
   starting: {
@@ -38,9 +39,11 @@ export const moments = {
   training: {
     weight: 4,
     comes: async watched => {
-      const phase = phases[watched.random.below(phases.length)] ?? ''
-      await watched.daemon.said(new RegExp(`^round \\d+: ${phase}$`))
-      await within(600, watched)
+      for (let phase = watched.random.below(phases), from = 0; phase >= 0; phase--) {
+        await watched.daemon.said(/^round \d+: [a-z-]+$/, { from })
+        from = watched.daemon.lines.length
+      }
+      await within(1000, watched)
     },
   },
   promotion: {
