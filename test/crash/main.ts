@@ -7,6 +7,8 @@ import { crash } from './crash.js'
 
 const { values } = parseArgs({ options: { kills: { type: 'string', default: '200' }, seed: { type: 'string', default: '1' }, folder: { type: 'string' } } })
 const folder = values.folder ?? await mkdtemp(join(tmpdir(), 'pawl-crash-'))
+// The daemon of the moment ends with it.
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => process.exit(130))
 const say = (line: string) => { process.stdout.write(`${line}\n`) }
 
 const { problems, servingAgainMs, ...counts } = await crash({ kills: Number(values.kills), seed: Number(values.seed), folder, say })
