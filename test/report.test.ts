@@ -312,7 +312,7 @@ describe('reporter', { timeout: 60_000 }, () => {
     await vi.waitFor(() => { expect(rounds()).toEqual([2, 3, 3]) }, waiting)
     await second.stop()
     // And between the event and the record of it.
-    await writeFile(join(folder, 'told.json'), '{"round": 1}')
+    await writeFile(join(folder, 'report', 'told.json'), '{"round": 1}')
     const third = await reporter(url)
     await third.catchUp([1, 2, 3].map(decision))
     await vi.waitFor(() => { expect(rounds()).toEqual([2, 3, 3, 2, 3]) }, waiting)
