@@ -159,6 +159,12 @@ configuration.command('check').description('reports everything that is wrong').a
 configuration.command('schema').description('the JSON schema').action(async () => { (await import('./commands/config.js')).schema() })
 configuration.command('example').description('a complete file: every key, its default, its meaning').action(async () => { (await import('./commands/config.js')).example() })
 
+program.command('mqtt').description('what the agent says over MQTT, and what it can be asked')
+  .command('schema').description('the AsyncAPI document of a box with this configuration; without one, of any box')
+  .option('--config <file>', 'configuration file')
+  .addHelpText('after', example('pawl mqtt schema --config /etc/pawl.yaml > asyncapi.json'))
+  .action(async (options: { config?: string }) => { await (await import('./commands/mqtt.js')).schema(options) })
+
 try {
   await program.parseAsync()
   // Native threads must not keep a finished command alive.
