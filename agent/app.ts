@@ -18,6 +18,7 @@ import { Drift } from './drift/drift.js'
 import { PawlError, type ErrorCode } from './errors.js'
 import type { AgentEvent, Frame, ModelVersion } from './events.js'
 import { LabelStore } from './frames/label-store.js'
+import { LabelWatch } from './frames/label-watch.js'
 import { reservoir } from './frames/reservoir.js'
 import { FrameStore } from './frames/store.js'
 import { systemClock } from './lib/clock.js'
@@ -29,7 +30,8 @@ import { Endpoint } from './metrics/endpoint.js'
 import { Metrics } from './metrics/metrics.js'
 import { Registry } from './registry/registry.js'
 import { Report } from './report/report.js'
-import { Learning } from './rounds/learning.js'
+import { Brake } from './rounds/brake.js'
+import { Learning, type RoundData } from './rounds/learning.js'
 import { Schedule, type Trigger } from './rounds/schedule.js'
 import { Serving } from './serving.js'
 
@@ -62,9 +64,11 @@ export class Agent {
   private readonly cameras: Cameras
   private readonly frames: FrameStore
   private readonly labels: LabelStore
+  private readonly labelWatch: LabelWatch
   private readonly classifier: ClassifierPool
   private readonly registry: Registry
   private readonly serving: Serving
+  private readonly brake: Brake
   private readonly learning: Learning
   private readonly drift: Drift
   private readonly report: Report
@@ -91,6 +95,7 @@ export class Agent {
     })
     this.frames = new FrameStore({ folder: join(config.data, 'frames'), config: config.frames, clock })
     this.labels = new LabelStore({ data: config.data, config: config.labels })
+    this.labelWatch = new LabelWatch({ folder: join(config.data, 'labels'), nowMs: clock.nowMs })
     this.classifier = new ClassifierPool({ threads: 1, loadMs: 60_000, onProblem: message => { this.problem('MODEL_INVALID', message) } })
     this.drift = new Drift({
       config: config.drift,
@@ -106,14 +111,19 @@ export class Agent {
       onActive: (model, loadedInMs) => this.announce(model, loadedInMs),
       onProblem: message => { this.problem('MODEL_INVALID', message) },
     })
+    this.brake = new Brake({ config: config.rounds, clock })
     this.learning = new Learning({
       config: config.rounds,
       folder: join(config.data, 'rounds'),
       engines: join(config.data, 'engines.json'),
       registry: this.registry,
       clock,
+      brake: this.brake,
       onEvent: (round, event) => { this.publish({ type: 'round-event', round, event }) },
       onQuarantine: (path, reason) => this.setAside(path, reason),
+      onGivenUp: (round, reason) => {
+        this.problem('TRAINING_FAILED', `round ${String(round)}, which was interrupted, is given up: ${reason}; a new one begins in its time`)
+      },
     })
     this.report = new Report({
       config: config.mqtt,
@@ -123,7 +133,7 @@ export class Agent {
       version: packageVersion(),
       handlers: {
         train: () => {
-          if (!this.train('command')) throw new PawlError('COMMAND_INVALID', 'a round is running already; nothing was started')
+          if (!this.train()) throw new PawlError('COMMAND_INVALID', 'a round is running already; nothing was started')
           return { started: true }
         },
         status: () => this.status(),
@@ -162,8 +172,8 @@ export class Agent {
   }
 
   /** Starts a round unless one is running; says whether it did. */
-  train(trigger: Trigger): boolean {
-    return this.schedule?.trigger(trigger) ?? false
+  train(): boolean {
+    return this.schedule?.command() ?? false
   }
 
   status(): unknown {
@@ -196,14 +206,15 @@ export class Agent {
     await registry.start()
     this.started.push(() => registry.stop())
     await frames.start()
-    const givenUp = await this.learning.start()
-    if (givenUp) this.problem('TRAINING_FAILED', `round ${String(givenUp.round)}, which was interrupted, is given up: ${givenUp.reason}; a new one begins in its time`)
+    await this.learning.start()
     try {
       await this.labels.start()
     } catch (cause) {
       // Without them no round begins, and says so; frames are collected all the same.
       this.problem('LABELS_INSUFFICIENT', cause instanceof Error ? cause.message : String(cause))
     }
+    this.started.push(() => this.labelWatch.stop())
+    await this.labelWatch.start()
     this.started.push(() => this.report.stop())
     const stored = { frames: frames.count, frameBytes: frames.totalBytes }
     const broker = await this.report.start({ decision: registry.decisions().at(-1) ?? null, ...stored })
@@ -255,58 +266,77 @@ export class Agent {
 
   private async predict({ camera, capturedAtMs, jpeg }: Frame): Promise<void> {
     if (this.classifier.version === null) return
+    const beganMs = systemClock.monotonicMs()
     try {
       const { version, embedding, ...answer } = await this.classifier.classify(jpeg)
       this.publish({ type: 'prediction', prediction: { camera, capturedAtMs, ...answer, model: version } })
       this.drift.observe({ camera, capturedAtMs, ...answer, embedding, model: version })
     } catch (cause) {
       this.logger.warn({ camera, reason: cause instanceof Error ? cause.message : String(cause) }, 'a frame was not classified')
+    } finally {
+      this.brake.observe(systemClock.monotonicMs() - beganMs)
     }
   }
 
   // Round ─► promotion gate ─► registry ─► hot swap.
 
   private startSchedule(): void {
-    const { rounds } = this.config
+    const { registry, learning, drift, labelWatch, frames } = this
+    const lastRoundAtMs = registry.lastRunAtMs(roundJob)
     const schedule = new Schedule({
-      expression: rounds.schedule,
-      newFrames: rounds.newFrames,
+      config: this.config.rounds,
       clock: systemClock,
-      lastRoundAtMs: this.registry.lastRunAtMs(roundJob),
-      run: async trigger => {
+      lastRoundAtMs,
+      framesSince: lastRoundAtMs === null ? 0 : frames.list().filter(({ capturedAtMs }) => capturedAtMs > lastRoundAtMs).length,
+      surroundings: {
+        hasModel: () => registry.active() !== null,
+        interrupted: () => learning.interrupted,
+        driftAlarmAtMs: () => drift.alarm?.raisedAtMs ?? null,
+        labelsSince: ms => labelWatch.since(ms),
+        newestLabelAtMs: () => labelWatch.newestAtMs,
+      },
+      run: async (trigger, closing) => {
         try {
-          await this.learn(trigger)
+          await this.learn(trigger, closing)
         } catch (cause) {
           this.problem('TRAINING_FAILED', cause instanceof Error ? cause.message : String(cause))
         }
       },
     })
     this.schedule = schedule
-    schedule.start({ hasModel: this.registry.active() !== null, interrupted: this.learning.interrupted })
+    schedule.start()
     this.started.push(() => schedule.stop())
   }
 
-  private async learn(trigger: Trigger): Promise<void> {
-    const { config, frames, registry } = this
-    const unlabeled = reservoir(frames.list(), config.rounds.maxFrames, () => this.random.float()).map(({ path }) => path)
-    let labels
+  private async learn(trigger: Trigger, closing: AbortSignal): Promise<void> {
+    let end
     try {
-      labels = await this.labels.read()
+      end = await this.learning.run({
+        gather: () => this.gather(),
+        signal: this.controller.signal,
+        closing,
+        began: begin => { this.publish({ type: 'round-started', trigger, ...begin }) },
+      })
     } catch (cause) {
-      if (!(cause instanceof PawlError)) throw cause
+      if (!(cause instanceof PawlError && cause.code === 'LABELS_INSUFFICIENT')) throw cause
       this.publish({ type: 'round-refused-to-start', reason: cause.message })
       return
     }
-    await registry.setLastRun(roundJob)
-    // The gate split is from before the change: it does not speak for what the camera sees now.
-    const data = { ...labels, unlabeled, switches: this.drift.alarm ? { gate: 'never' } as const : {} }
-    const { decision, challenger } = await this.learning.run(data, this.controller.signal, begin => {
-      this.publish({ type: 'round-started', trigger, ...begin })
-    })
+    const { decision, challenger } = end
     const proven = challenger && decision.promoted ? await this.serving.promote(challenger) : null
     const outcome = proven?.decision ?? decision
     this.publish({ type: 'round-ended', round: outcome.round, decision: outcome })
     if (challenger && outcome.promoted) await this.announce(challenger, proven?.loadedInMs ?? 0)
+  }
+
+  /** What a new round learns from. Errors: LABELS_INSUFFICIENT. */
+  private async gather(): Promise<RoundData> {
+    const { config, frames, labels, drift, random } = this
+    const unlabeled = reservoir(frames.list(), config.rounds.maxFrames, () => random.float()).map(({ path }) => path)
+    const split = await labels.read()
+    await this.registry.setLastRun(roundJob)
+    // The gate split is from before the change: it does not speak for what the camera sees now.
+    return { ...split, unlabeled, switches: drift.alarm ? { gate: 'never' } : {} }
   }
 
   private async announce(model: ModelVersion, loadedInMs: number): Promise<void> {

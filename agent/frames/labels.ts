@@ -9,7 +9,7 @@ import { writeDurably } from '../lib/durable.js'
 import { groupBy } from '../lib/group.js'
 import { capturedAtMsOf } from './store.js'
 
-const imageName = /^[^.].*\.(jpe?g|png)$/i
+export const imageName = /^[^.].*\.(jpe?g|png)$/i
 
 /** Share of the labels kept back for each of the two gates where there is no validation folder. */
 const keptBack = 0.2
