@@ -76,7 +76,7 @@ export class Agent {
   private schedule: Schedule | null = null
   /** Newest frame of each camera: judged again when the model changes. */
   private readonly newest = new Map<string, Frame>()
-  private collecting: string | null = null
+  private collecting = true
   /** What to undo, last first. */
   private readonly started: (() => Promise<void>)[] = []
 
@@ -248,18 +248,13 @@ export class Agent {
   }
 
   private async store(frame: Frame): Promise<void> {
-    const full = await this.frames.full()
-    if (full !== this.collecting) {
-      this.collecting = full
-      this.publish({ type: 'collection', state: full === null ? 'running' : 'stopped', reason: full ?? '' })
+    const { full } = await this.frames.add(frame)
+    const collecting = full === null
+    if (collecting !== this.collecting) {
+      this.collecting = collecting
+      this.publish({ type: 'collection', state: collecting ? 'running' : 'stopped', reason: full ?? '' })
     }
-    if (full !== null) return
-    try {
-      await this.frames.add(frame)
-    } catch (cause) {
-      this.problem('DISK_FULL', `a frame of ${frame.camera} could not be stored: ${cause instanceof Error ? cause.message : String(cause)}`)
-      return
-    }
+    if (!collecting) return
     this.publish({ type: 'frame-stored', camera: frame.camera, frames: this.frames.count, bytes: this.frames.totalBytes })
     this.schedule?.frameStored()
   }

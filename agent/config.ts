@@ -61,9 +61,9 @@ const Config = z.strictObject({
     importValidation: z.string().default('').describe('Class folders that only judge, never teach; "": a part of the labels is kept back for it'),
   }).prefault({}),
   frames: z.strictObject({
-    maxBytes: z.number().int().positive().default(500_000_000).describe('Bytes of unlabeled frames kept; the oldest go first'),
+    maxBytes: z.number().int().positive().default(500_000_000).describe('Bytes of unlabeled frames kept; of the older half the least useful go first'),
     maxAgeDays: z.number().positive().default(30).describe('Age at which a frame goes'),
-    minFreeBytes: z.number().int().min(0).default(1_000_000_000).describe('Free bytes on the disk below which collection stops'),
+    minFreeBytes: z.number().int().min(0).default(1_000_000_000).describe('Free bytes on the disk below which a frame comes in only in the place of others; below a quarter of it, or 100 MB, none does, and frames go'),
   }).prefault({}),
   rounds: z.strictObject({
     schedule: z.string().default('0 */6 * * *').refine(text => validCron(text), 'not a cron expression such as "0 */6 * * *"').describe('When rounds start, as a cron expression'),

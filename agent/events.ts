@@ -10,6 +10,14 @@ export interface Picture {
   jpeg: Uint8Array
 }
 
+/** Why a frame was kept. */
+export interface Kept {
+  /** A word of at most 20 small letters. */
+  reason: string
+  /** How useful it is to learn from, 0 to 1. */
+  worth: number
+}
+
 /** What the sampler cut out of a picture: the unit that is classified, stored and learned from. */
 export interface Frame {
   camera: string
@@ -18,6 +26,8 @@ export interface Frame {
   jpeg: Uint8Array
   width: number
   height: number
+  /** Absent: nobody judged it. */
+  kept?: Kept | undefined
 }
 
 export interface Prediction {
