@@ -1,11 +1,12 @@
 /**
  * The composition root: constructs every part and connects them in the order in which data flows.
  *
- *   camera ─► sampler ─► frame store ─┬─► classifier ─► predictions ─┬─► report
- *                                     │                              └─► drift ─► report; no pseudo-labels while it lasts
- *                                     └─► round ─► promotion gate ─► registry ─► hot swap ─► report
+ *   camera ─► sampler ─► classifier ─┬─► predictions ─┬─► report
+ *                                    │                ├─► drift ─► report; no pseudo-labels while it lasts
+ *                                    │                └─► probation ─► report
+ *                                    └─► selection ─► frame store ─► round ─► promotion gate ─► registry ─► hot swap ─► report
  *
- * The hot swap in `learn` is the one arrow back.
+ * The hot swap in `learn` and the way back in `probed` are the arrows back.
  */
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -13,14 +14,17 @@ import { Random } from '../trainer/index.js'
 import { Cameras } from './camera/cameras.js'
 import type { Simulation } from './camera/simulation.js'
 import { ClassifierPool } from './classifier/pool.js'
+import { sideBySide } from './classifier/side-by-side.js'
 import type { Config } from './config.js'
 import { Drift } from './drift/drift.js'
 import { PawlError, type ErrorCode } from './errors.js'
-import type { AgentEvent, Frame, ModelVersion } from './events.js'
+import type { AgentEvent, ModelVersion } from './events.js'
 import { LabelStore } from './frames/label-store.js'
 import { LabelWatch } from './frames/label-watch.js'
 import { reservoir } from './frames/reservoir.js'
+import { Selection } from './frames/selection.js'
 import { FrameStore } from './frames/store.js'
+import { Intake } from './intake.js'
 import { systemClock } from './lib/clock.js'
 import { EventStream } from './lib/event-stream.js'
 import { holdFolder } from './lib/exclusive.js'
@@ -29,9 +33,12 @@ import { packageVersion } from './lib/package-root.js'
 import { Endpoint } from './metrics/endpoint.js'
 import { Metrics } from './metrics/metrics.js'
 import { Registry } from './registry/registry.js'
+import type { Reply } from './report/commands.js'
 import { Report } from './report/report.js'
 import { Brake } from './rounds/brake.js'
 import { Learning, type RoundData } from './rounds/learning.js'
+import type { ProbationRecord } from './rounds/probation.js'
+import { ProbationWatch } from './rounds/probation-watch.js'
 import { Schedule, type Trigger } from './rounds/schedule.js'
 import { Serving } from './serving.js'
 
@@ -54,6 +61,8 @@ export interface Addresses {
 
 const roundJob = 'round'
 const randomSeed = 0x9a31
+/** Why a model serves that a command put in service. */
+const asked = 'a person asked for it'
 
 export class Agent {
   private readonly config: Config
@@ -63,20 +72,20 @@ export class Agent {
   private readonly random = Random.of(randomSeed, Date.now())
   private readonly cameras: Cameras
   private readonly frames: FrameStore
+  private readonly selection: Selection
   private readonly labels: LabelStore
   private readonly labelWatch: LabelWatch
   private readonly classifier: ClassifierPool
   private readonly registry: Registry
+  private readonly intake: Intake
   private readonly serving: Serving
   private readonly brake: Brake
   private readonly learning: Learning
+  private readonly probation: ProbationWatch
   private readonly drift: Drift
   private readonly report: Report
   private readonly metrics: Metrics
   private schedule: Schedule | null = null
-  /** Newest frame of each camera: judged again when the model changes. */
-  private readonly newest = new Map<string, Frame>()
-  private collecting = true
   /** What to undo, last first. */
   private readonly started: (() => Promise<void>)[] = []
 
@@ -90,13 +99,20 @@ export class Agent {
       ffmpeg: config.ffmpeg,
       clock,
       random: Math.random,
-      onFrame: frame => this.frame(frame),
+      onFrame: frame => this.intake.accept(frame),
       onStatus: status => { this.publish({ type: 'camera', status }) },
     })
     this.frames = new FrameStore({ folder: join(config.data, 'frames'), config: config.frames, clock })
     this.labels = new LabelStore({ data: config.data, config: config.labels })
     this.labelWatch = new LabelWatch({ folder: join(config.data, 'labels'), nowMs: clock.nowMs })
-    this.classifier = new ClassifierPool({ threads: 1, loadMs: 60_000, onProblem: message => { this.problem('MODEL_INVALID', message) } })
+    this.classifier = new ClassifierPool({
+      threads: 1,
+      loadMs: 60_000,
+      onProblem: message => {
+        this.problem('MODEL_INVALID', message)
+        this.probation.crashed()
+      },
+    })
     this.drift = new Drift({
       config: config.drift,
       folder: join(config.data, 'drift'),
@@ -104,11 +120,28 @@ export class Agent {
       onEvent: event => { this.publish(event) },
       onProblem: message => { this.problem('DISK_FULL', message) },
     })
-    this.registry = new Registry({ data: config.data, clock, logger, onProblem: error => { this.problem(error.code, error.message) } })
+    this.registry = new Registry({ data: config.data, clock, onProblem: error => { this.problem(error.code, error.message) } })
+    this.selection = new Selection({ config: config.frames.select, leastFrames: config.rounds.maxFrames, random: () => this.random.float() })
+    this.intake = new Intake({
+      classifier: this.classifier,
+      selection: this.selection,
+      frames: this.frames,
+      publish: event => { this.publish(event) },
+      onAnswer: ({ camera, capturedAtMs, jpeg }, { version: model, ...answer }) => {
+        this.drift.observe({ camera, capturedAtMs, ...answer, model })
+        this.probation.observe({ camera, capturedAtMs, jpeg }, model)
+      },
+      onStored: () => { this.schedule?.frameStored() },
+      onUnanswered: (camera, reason) => { logger.warn({ camera, reason }, 'a frame was not classified') },
+      onLatency: ms => { this.brake.observe(ms) },
+      clock,
+    })
     this.serving = new Serving({
       classifier: this.classifier,
       registry: this.registry,
+      onProbation: config.rounds.probation.frames > 0,
       onActive: (model, loadedInMs) => this.announce(model, loadedInMs),
+      onMode: mode => { this.publish({ type: 'mode', mode }) },
       onProblem: message => { this.problem('MODEL_INVALID', message) },
     })
     this.brake = new Brake({ config: config.rounds, clock })
@@ -125,6 +158,15 @@ export class Agent {
         this.problem('TRAINING_FAILED', `round ${String(round)}, which was interrupted, is given up: ${reason}; a new one begins in its time`)
       },
     })
+    this.probation = new ProbationWatch({
+      config: config.rounds.probation,
+      file: join(config.data, 'probation.json'),
+      compare: ({ former, model }, jpegs) => sideBySide({ former: this.serving.served(former), now: this.serving.served(model) }, jpegs),
+      promotionImages: async () => (await this.labels.read()).promotion.map(({ path }) => path),
+      onRecord: record => this.probed(record),
+      onProblem: message => { this.problem('MODEL_INVALID', message) },
+      random: () => this.random.float(),
+    })
     this.report = new Report({
       config: config.mqtt,
       device: config.device,
@@ -137,6 +179,11 @@ export class Agent {
           return { started: true }
         },
         status: () => this.status(),
+        promote: async ({ version }) => served(await this.serving.put(version, asked)),
+        rollback: async () => served(await this.serving.rollback(asked)),
+        pin: async ({ version }) => ({ mode: await this.serving.pin(version ?? null, asked) }),
+        follow: async () => ({ mode: await this.serving.setMode({ kind: 'follow' }) }),
+        pause: async () => ({ mode: await this.serving.setMode({ kind: 'pause' }) }),
         reload: async () => {
           if (!reload) throw new PawlError('COMMAND_INVALID', 'this agent has no configuration to read anew')
           await reload()
@@ -176,12 +223,14 @@ export class Agent {
     return this.schedule?.command() ?? false
   }
 
-  status(): unknown {
+  status(): Reply<'status'> {
     const { config, registry, schedule, frames } = this
     return {
       device: config.device,
       model: registry.active()?.version ?? null,
       serving: this.classifier.version,
+      mode: registry.mode,
+      probation: registry.probation() !== null,
       training: schedule?.busy ?? false,
       frames: frames.count,
       frameBytes: frames.totalBytes,
@@ -206,6 +255,7 @@ export class Agent {
     await registry.start()
     this.started.push(() => registry.stop())
     await frames.start()
+    this.selection.recall(frames.list())
     await this.learning.start()
     try {
       await this.labels.start()
@@ -216,12 +266,13 @@ export class Agent {
     this.started.push(() => this.labelWatch.stop())
     await this.labelWatch.start()
     this.started.push(() => this.report.stop())
-    const stored = { frames: frames.count, frameBytes: frames.totalBytes }
-    const broker = await this.report.start({ decision: registry.decisions().at(-1) ?? null, ...stored })
-    this.metrics.begin(stored)
+    const former = { frames: frames.count, frameBytes: frames.totalBytes, mode: registry.mode }
+    const broker = await this.report.start({ decision: registry.decisions().at(-1) ?? null, ...former })
+    this.metrics.begin(former)
     const monitoring = await this.startMonitoring()
     this.started.push(() => this.drift.stop())
     await this.drift.start()
+    this.started.push(() => this.probation.stop())
     this.started.push(() => this.classifier.stop())
     await this.serving.start()
     this.started.push(() => this.cameras.stop())
@@ -240,39 +291,6 @@ export class Agent {
     return address
   }
 
-  // Camera ─► sampler ─► frame store and classifier.
-
-  private async frame(frame: Frame): Promise<void> {
-    this.newest.set(frame.camera, frame)
-    await Promise.all([this.store(frame), this.predict(frame)])
-  }
-
-  private async store(frame: Frame): Promise<void> {
-    const { full } = await this.frames.add(frame)
-    const collecting = full === null
-    if (collecting !== this.collecting) {
-      this.collecting = collecting
-      this.publish({ type: 'collection', state: collecting ? 'running' : 'stopped', reason: full ?? '' })
-    }
-    if (!collecting) return
-    this.publish({ type: 'frame-stored', camera: frame.camera, frames: this.frames.count, bytes: this.frames.totalBytes })
-    this.schedule?.frameStored()
-  }
-
-  private async predict({ camera, capturedAtMs, jpeg }: Frame): Promise<void> {
-    if (this.classifier.version === null) return
-    const beganMs = systemClock.monotonicMs()
-    try {
-      const { version, embedding, ...answer } = await this.classifier.classify(jpeg)
-      this.publish({ type: 'prediction', prediction: { camera, capturedAtMs, ...answer, model: version } })
-      this.drift.observe({ camera, capturedAtMs, ...answer, embedding, model: version })
-    } catch (cause) {
-      this.logger.warn({ camera, reason: cause instanceof Error ? cause.message : String(cause) }, 'a frame was not classified')
-    } finally {
-      this.brake.observe(systemClock.monotonicMs() - beganMs)
-    }
-  }
-
   // Round ─► promotion gate ─► registry ─► hot swap.
 
   private startSchedule(): void {
@@ -284,6 +302,7 @@ export class Agent {
       lastRoundAtMs,
       framesSince: lastRoundAtMs === null ? 0 : frames.list().filter(({ capturedAtMs }) => capturedAtMs > lastRoundAtMs).length,
       surroundings: {
+        mayLearn: () => registry.mode.kind !== 'pause',
         hasModel: () => registry.active() !== null,
         interrupted: () => learning.interrupted,
         driftAlarmAtMs: () => drift.alarm?.raisedAtMs ?? null,
@@ -304,6 +323,10 @@ export class Agent {
   }
 
   private async learn(trigger: Trigger, closing: AbortSignal): Promise<void> {
+    if (this.registry.mode.kind === 'pause') {
+      this.publish({ type: 'round-refused-to-start', reason: 'learning is paused; `pawl models follow` goes on' })
+      return
+    }
     let end
     try {
       end = await this.learning.run({
@@ -335,9 +358,18 @@ export class Agent {
   }
 
   private async announce(model: ModelVersion, loadedInMs: number): Promise<void> {
-    this.publish({ type: 'model-active', model, loadedInMs })
+    this.publish({ type: 'model-active', model, loadedInMs, lineage: this.registry.lineage() })
     this.drift.begin(model.version)
-    for (const frame of this.newest.values()) await this.predict(frame)
+    await this.probation.begin(this.registry.probation())
+    await this.intake.answerAgain()
+  }
+
+  // Probation: the former model answers too, and may come back.
+
+  private async probed(record: ProbationRecord): Promise<void> {
+    this.publish({ type: 'probation', record })
+    if (record.state === 'passed') await this.registry.endProbation()
+    if (record.state === 'failed') await this.serving.rollback(record.explanation)
   }
 
   private async setAside(path: string, reason: string): Promise<void> {
@@ -355,4 +387,8 @@ export class Agent {
     this.logger.warn({ code }, message)
     this.publish({ type: 'problem', code, message })
   }
+}
+
+function served({ version }: ModelVersion): { model: number } {
+  return { model: version }
 }

@@ -6,7 +6,6 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { bundled, defaultConfig, type Config } from '../agent/config.js'
 import { quarantine, readLabels } from '../agent/frames/labels.js'
 import { systemClock } from '../agent/lib/clock.js'
-import { createLogger } from '../agent/lib/logger.js'
 import { Registry } from '../agent/registry/registry.js'
 import { Learning, type RoundData, type RunOptions } from '../agent/rounds/learning.js'
 import { beginUnfinished, findUnfinished } from '../agent/rounds/unfinished.js'
@@ -190,7 +189,7 @@ describe('learning', () => {
   async function open(config: Partial<Config['rounds']> = {}): Promise<{ learning: Learning; registry: Registry }> {
     givenUp = null
     const registry = new CountingRegistry({
-      data, clock: systemClock, logger: createLogger({ level: 'silent' }), onProblem: problem => { throw problem },
+      data, clock: systemClock, onProblem: problem => { throw problem },
     })
     await registry.start()
     const learning = new Learning({
@@ -360,7 +359,7 @@ describe('learning', () => {
     expect(await registry.verify()).toMatchObject([{ version: 1, ok: true }])
     expect([await leftovers(), registry.active(), counted]).toEqual([[], null, []])
 
-    await registry.promote(1)
+    await registry.promote(1, { why: 'test' })
     await learn(learning, round, { signal: AbortSignal.abort() })
     expect(counted).toEqual([])
     for (const set of [promotion, promotion, promotion.slice(1)]) await learn(learning, { ...round, promotion: set })

@@ -16,6 +16,7 @@ afterEach(async () => { for (const cleanup of cleanups.splice(0)) await cleanup(
 
 interface World {
   nowMs: number
+  mayLearn: boolean
   hasModel: boolean
   interrupted: boolean
   alarmAtMs: number | null
@@ -25,7 +26,7 @@ interface World {
 
 /** A schedule whose rounds end when told, or when their window closes; what it looks at can be changed. */
 function scheduled(config: Partial<Config['rounds']> = {}, world: Partial<World> = {}, options: Partial<ScheduleOptions> = {}) {
-  const now: World = { nowMs: at(7, 12), hasModel: true, interrupted: false, alarmAtMs: null, labels: [], ...world }
+  const now: World = { nowMs: at(7, 12), mayLearn: true, hasModel: true, interrupted: false, alarmAtMs: null, labels: [], ...world }
   const begun: Trigger[] = []
   let [running, most, closed] = [0, 0, 0]
   let finish: () => void = () => undefined
@@ -33,6 +34,7 @@ function scheduled(config: Partial<Config['rounds']> = {}, world: Partial<World>
     config: { ...defaultConfig().rounds, schedule: seldom, newFrames: 0, newLabels: 0, ...config },
     clock: { nowMs: () => now.nowMs, monotonicMs: () => now.nowMs },
     surroundings: {
+      mayLearn: () => now.mayLearn,
       hasModel: () => now.hasModel,
       interrupted: () => now.interrupted,
       driftAlarmAtMs: () => now.alarmAtMs,
@@ -224,6 +226,18 @@ describe('a round starts', () => {
     await stopping
     schedule.frameStored()
     expect([schedule.command(), schedule.busy, begun]).toEqual([false, false, ['first']])
+  })
+})
+
+describe('while a person has paused learning', () => {
+  it('nothing begins, and what was due begins afterwards', async () => {
+    const { start, begun, now, wait } = scheduled({}, { mayLearn: false, interrupted: true, hasModel: false })
+    start()
+    await wait(hourMs)
+    expect(begun).toEqual([])
+    now.mayLearn = true
+    await wait(1)
+    expect(begun).toEqual(['interrupted'])
   })
 })
 

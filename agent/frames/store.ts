@@ -6,7 +6,7 @@ import type { Config } from '../config.js'
 import type { Frame } from '../events.js'
 import type { Clock } from '../lib/clock.js'
 import { writeDurably } from '../lib/durable.js'
-import { nameFrame, readFrameName, type FrameName } from './frame-name.js'
+import { nameFrame, readFrameName, type FrameName, type KeptFor } from './frame-name.js'
 import { FrameOrder } from './order.js'
 
 export interface StoredFrame extends FrameName {
@@ -15,7 +15,7 @@ export interface StoredFrame extends FrameName {
   bytes: number
 }
 
-/** What became of a frame: it is stored, or nothing can be stored now. */
+/** What became of a frame: it is stored, or could not be, for this reason. */
 export type Added = { stored: StoredFrame; full: null } | { stored: null; full: string }
 
 export interface FrameStoreOptions {
@@ -73,14 +73,31 @@ export class FrameStore {
     return this.order.all()
   }
 
-  /** Never raises: what cannot be written is no frame the fewer, and collection stops for a while. */
-  async add(frame: Frame): Promise<Added> {
-    const { clock } = this.options
-    if (this.hold && clock.monotonicMs() < this.hold.untilMs) return { stored: null, full: this.hold.reason }
+  /** Why nothing can be stored now; null when it can. Where next to nothing is free on the disk, frames go for the sake of models and state. */
+  async full(): Promise<string | null> {
+    const { clock, config: { minFreeBytes } } = this.options
+    if (this.hold && clock.monotonicMs() < this.hold.untilMs) return this.hold.reason
     this.hold = null
     try {
-      const full = await this.makeRoom(frame.jpeg.length)
-      return full === null ? { stored: await this.write(frame), full } : { stored: null, full }
+      await this.evict()
+      const free = await this.freeBytes()
+      const reserve = Math.min(lastReserve.share * minFreeBytes, lastReserve.bytes)
+      if (free >= minFreeBytes || (free >= reserve && this.count > 0)) return null
+      if (free < reserve) await this.free(reserve - free)
+      return `${String(Math.floor(free / 1e6))} MB are free on the disk, less than frames.minFreeBytes (${String(Math.floor(minFreeBytes / 1e6))} MB)`
+    } catch (cause) {
+      return this.standStill(cause)
+    }
+  }
+
+  /**
+   * On a disk that is nearly full it takes the place of others, and the store does not grow. Never raises: what could not be written is no frame the
+   * fewer, and nothing more is stored for a while.
+   */
+  async add(frame: Frame, kept?: KeptFor): Promise<Added> {
+    try {
+      if (await this.freeBytes() < this.options.config.minFreeBytes) await this.free(frame.jpeg.length)
+      return { stored: await this.write(frame, kept), full: null }
     } catch (cause) {
       return { stored: null, full: this.standStill(cause) }
     }
@@ -129,9 +146,9 @@ export class FrameStore {
     return reason
   }
 
-  private async write(frame: Frame): Promise<StoredFrame> {
+  private async write(frame: Frame, kept?: KeptFor): Promise<StoredFrame> {
     const day = new Date(frame.capturedAtMs).toISOString().slice(0, 10)
-    const { name, known } = nameFrame(frame)
+    const { name, known } = nameFrame(frame, kept)
     const path = join(this.options.folder, frame.camera, day, name)
     await writeDurably(path, frame.jpeg)
     const there = this.frames.get(path)
@@ -144,20 +161,8 @@ export class FrameStore {
     return stored
   }
 
-  /** Why a frame of so many bytes has no place, or null: on a disk that is nearly full it takes the place of others, and the store does not grow. */
-  private async makeRoom(bytes: number): Promise<string | null> {
-    const { folder, config: { minFreeBytes }, freeBytes = freeBytesOf } = this.options
-    await this.evict()
-    const free = await freeBytes(folder)
-    if (free >= minFreeBytes) return null
-    const reserve = Math.min(lastReserve.share * minFreeBytes, lastReserve.bytes)
-    if (free >= reserve && await this.free(bytes)) return null
-    if (free < reserve) await this.free(reserve - free)
-    return `${String(Math.floor(free / 1e6))} MB are free on the disk, less than frames.minFreeBytes (${String(Math.floor(minFreeBytes / 1e6))} MB)`
-  }
-
-  /** Takes out frames of so many bytes; says whether there were as many. */
-  private async free(bytes: number): Promise<boolean> {
+  /** Takes out frames of so many bytes, or as many as there are. */
+  private async free(bytes: number): Promise<void> {
     let freed = 0
     for (let count = 0; freed < bytes && count < mostAtOnce; count++) {
       const frame = this.order.next
@@ -165,7 +170,11 @@ export class FrameStore {
       freed += frame.bytes
       await this.drop(frame)
     }
-    return freed >= bytes
+  }
+
+  private freeBytes(): Promise<number> {
+    const { folder, freeBytes = freeBytesOf } = this.options
+    return freeBytes(folder)
   }
 
   private async evict(): Promise<void> {

@@ -109,8 +109,8 @@ export class Outbox {
   }
 
   private save(): Promise<void> {
-    this.saving ??= this.saveAll().finally(() => { this.saving = null })
-    return this.saving
+    if (this.saving === null && this.unwritten.size + this.gone.size > 0) this.saving = this.saveAll()
+    return this.saving ?? Promise.resolve()
   }
 
   private async saveAll(): Promise<void> {
@@ -131,5 +131,7 @@ export class Outbox {
     } catch (cause) {
       logger.warn({ err: cause }, 'the outbox cannot be written; its events stay in memory until the next try')
     }
+    // In the same breath as the last look: what is added from now on begins anew.
+    this.saving = null
   }
 }

@@ -4,7 +4,7 @@
  * INVARIANTS
  * - Never two at a time.
  * - What makes a round due is kept until a round begins: it outlasts a round that is running (but for a time of the schedule, which that round
- *   answers) and the hours outside the windows. A command is answered at once: it starts a round or is refused.
+ *   answers), the hours outside the windows, and a pause of all learning. A command is answered at once: it starts a round or is refused.
  * - Outside the windows no round begins or goes on, but the first, without which nothing serves, and one on command.
  */
 import { parse, schedule as cron, type ScheduledTask } from 'node-cron'
@@ -21,6 +21,8 @@ const lookEveryMs = 1000
 
 /** What is looked at to see whether a round is due. */
 export interface Surroundings {
+  /** False: a person has paused learning. What is due waits. */
+  mayLearn: () => boolean
   hasModel: () => boolean
   /** Whether a round that was begun waits to be taken up again. */
   interrupted: () => boolean
@@ -120,8 +122,10 @@ export class Schedule {
       if (!open && !this.running.exempt) this.running.closing.abort()
       return
     }
-    const trigger = this.stopped ? null : this.next()
-    if (trigger !== null && (open || !this.options.surroundings.hasModel())) this.begin(trigger)
+    const { mayLearn, hasModel } = this.options.surroundings
+    if (this.stopped || !mayLearn() || !(open || !hasModel())) return
+    const trigger = this.next()
+    if (trigger !== null) this.begin(trigger)
   }
 
   private next(): Trigger | null {
