@@ -26,6 +26,7 @@ import { Selection } from './frames/selection.js'
 import { FrameStore } from './frames/store.js'
 import { Intake } from './intake.js'
 import { systemClock } from './lib/clock.js'
+import { removeHalfWritten } from './lib/durable.js'
 import { EventStream } from './lib/event-stream.js'
 import { holdFolder } from './lib/exclusive.js'
 import type { Logger } from './lib/logger.js'
@@ -252,6 +253,7 @@ export class Agent {
     const { config, registry, frames } = this
     await mkdir(config.data, { recursive: true })
     this.started.push(await holdFolder(config.data))
+    for (const folder of ['.', 'quarantine', 'report']) await removeHalfWritten(join(config.data, folder), { recursive: folder !== '.' })
     await registry.start()
     this.started.push(() => registry.stop())
     await frames.start()
@@ -275,6 +277,7 @@ export class Agent {
     this.started.push(() => this.probation.stop())
     this.started.push(() => this.classifier.stop())
     await this.serving.start()
+    await this.report.catchUp(registry.decisions())
     this.started.push(() => this.cameras.stop())
     const cameras = await this.cameras.start()
     this.startSchedule()

@@ -11,6 +11,7 @@ import { EmbeddedBroker } from '../agent/report/broker.js'
 import { commands } from '../agent/report/commands.js'
 import { Outbox } from '../agent/report/outbox.js'
 import type { Reporter } from '../agent/report/reporter.js'
+import type { PromotionRecord } from '../agent/rounds/promotion.js'
 import { topics, type Topic, type TopicName } from '../agent/report/topics.js'
 import { freePort } from './free-port.js'
 import { mosquitto, startMosquitto, type Broker } from './mosquitto.js'
@@ -287,6 +288,37 @@ describe('reporter', { timeout: 60_000 }, () => {
     await agent.stop()
     expect(lines.join('')).not.toContain('hush')
     expect(await readdir(join(folder, 'outbox'))).toHaveLength(1)
+  })
+
+  it('tells of a decision that a power cut kept from being told, and of none twice but as the same event', async () => {
+    const { url, stop } = await aedes(await freePort())
+    cleanups.push(stop)
+    const watcher = await watch(url)
+    const decision = (round: number): PromotionRecord => ({
+      round, decidedAtMs: 1000 + round, promoted: false, reason: 'inconclusive', explanation: 'not proved better', champion: 1, challenger: round + 1,
+      accuracyChampion: 0.5, accuracyChallenger: 0.5, comparison: null,
+    })
+    const rounds = () => watcher.texts('event').map(text => topics.event.payload.parse(JSON.parse(text))).map(event => (event.type === 'round-ended' ? event.round : event.type))
+    // An agent of before kept no record: what it decided was told.
+    const first = await reporter(url)
+    await first.catchUp([decision(1)])
+    first.accept({ type: 'round-ended', round: 2, decision: decision(2) })
+    first.accept({ type: 'round-ended', round: 3, decision: { ...decision(3), reason: 'stopped' } })
+    await vi.waitFor(() => { expect(rounds()).toEqual([2, 3]) }, waiting)
+    await first.stop()
+    // Between the decision on round 3 and its event the power went.
+    const second = await reporter(url)
+    await second.catchUp([1, 2, 3].map(decision))
+    await vi.waitFor(() => { expect(rounds()).toEqual([2, 3, 3]) }, waiting)
+    await second.stop()
+    // And between the event and the record of it.
+    await writeFile(join(folder, 'report', 'told.json'), '{"round": 1}')
+    const third = await reporter(url)
+    await third.catchUp([1, 2, 3].map(decision))
+    await vi.waitFor(() => { expect(rounds()).toEqual([2, 3, 3, 2, 3]) }, waiting)
+    const [two, , three, ...again] = watcher.texts('event')
+    expect(again).toEqual([two, three])
+    await third.stop()
   })
 
   it('takes the next port when its own is taken', async () => {

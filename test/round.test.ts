@@ -1,6 +1,6 @@
 import { execFile } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { cp, mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises'
+import { cp, mkdtemp, readFile, readdir, rm, writeFile, truncate } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
 import { promisify } from 'node:util'
@@ -165,6 +165,18 @@ describe('round', () => {
     expect(card.files['weights.safetensors']).not.toBe(result.card.files['weights.safetensors'])
   })
 
+  it('takes nothing from a champion whose weights a disk has damaged, and compares with it all the same', async () => {
+    const damaged = join(folder, 'damaged')
+    await cp(out, damaged, { recursive: true })
+    await truncate(join(damaged, 'weights.safetensors'), 1000)
+    const champion = { version: 4, folder: damaged }
+    const { evidence } = await round('beside-damaged', { steps: 1, seed: 77, champion })
+    expect(evidence.champion).toEqual(result.evidence.challenger)
+    const [before, after] = [await weightsIn(out), await weightsIn(join(folder, 'beside-damaged'))]
+    const moved = after.get('embedding.weight')?.data.map((value, index) => Math.abs(value - (before.get('embedding.weight')?.data[index] ?? NaN))) ?? []
+    expect(Math.max(...moved)).toBeGreaterThan(0.01)
+  })
+
   it('takes what a champion without a shortcut has', async () => {
     await round('transformer', { steps: 1, seed: 78, method: 'supervised' })
     await round('third', { steps: 1, seed: 79, unlabeled: [], champion: { version: 5, folder: join(folder, 'transformer') } })
@@ -238,6 +250,9 @@ describe('a round without a model', () => {
     const weights = await readFile(join(sick, 'weights.safetensors'))
     weights.writeFloatLE(NaN, 8 + Number(weights.readBigUInt64LE()))
     await writeFile(join(sick, 'weights.safetensors'), weights)
+    // As it would be had the champion itself been made so.
+    const { card } = result
+    await writeFile(join(sick, 'card.json'), JSON.stringify({ ...card, files: { ...card.files, 'weights.safetensors': await sha256(join(sick, 'weights.safetensors')) } }))
     expect(await refused('diverged', { champion: { version: 1, folder: sick } })).toMatchObject({ reason: 'diverged', message: expect.stringContaining('step 0') as string })
   })
 

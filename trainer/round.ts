@@ -182,21 +182,25 @@ interface Champion {
 async function championOf({ champion }: RoundSpec): Promise<Champion | null> {
   if (!champion) return null
   const { version, folder } = champion
-  const file = await readFile(join(folder, 'model.onnx'))
-  const card = await readFile(join(folder, 'card.json'), 'utf8').then(text => JSON.parse(text) as Pick<ModelCard, 'recipe' | 'data'>).catch(() => null)
+  const sha256 = hashOf(await readFile(join(folder, 'model.onnx')))
+  const card = await readFile(join(folder, 'card.json'), 'utf8')
+    .then(text => JSON.parse(text) as Pick<ModelCard, 'recipe' | 'data' | 'files'>).catch(() => null)
+  const weights = await readFile(join(folder, 'weights.safetensors')).catch(() => null)
+  // Weights that a disk has damaged are none: nothing would ever be learned from them again.
+  const intact = weights && card && hashOf(weights) === card.files['weights.safetensors']
   return {
     version,
-    sha256: createHash('sha256').update(file).digest('hex'),
+    sha256,
     recipe: card?.recipe ?? null,
     pictures: card ? card.data.labeled + card.data.unlabeled : 0,
-    tensors: readSafetensors(await readFile(join(folder, 'weights.safetensors'))),
+    tensors: intact ? readSafetensors(weights) : new Map(),
   }
 }
 
 /**
  * Weights [n] to start from: all of the champion's transformer but the head, which is zero, so that neither a former class nor a former error
- * outlives its labels. Null where the champion's model is another one, or its dictionary is of fewer pictures than make a good one and this round
- * has more: the round starts from scratch.
+ * outlives its labels. Null where the champion's model is another one or its weights are damaged, or where its dictionary is of fewer pictures
+ * than make a good one and this round has more: the round starts from scratch.
  */
 function weightsFrom(
   champion: Champion, { recipe, table: { specs, size }, pictures }: { recipe: Recipe; table: ParameterTable; pictures: number },
@@ -246,6 +250,10 @@ async function compare(
   const challenger = await predict(spec.out)
   const champion = spec.champion ? await predict(spec.champion.folder) : null
   return { evidence: { classes, labels, scenes: items.map(({ scene, path }) => scene ?? path), challenger, champion }, unreadable }
+}
+
+function hashOf(bytes: Uint8Array): string {
+  return createHash('sha256').update(bytes).digest('hex')
 }
 
 function dataHash(...groups: readonly (readonly Uint8Array[])[]): string {

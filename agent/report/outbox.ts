@@ -86,7 +86,12 @@ export class Outbox {
     }
   }
 
-  /** Waits for the disk. */
+  /** Waits for the disk; says whether it took everything. */
+  async settled(): Promise<boolean> {
+    await this.save()
+    return this.unwritten.size === 0
+  }
+
   async stop(): Promise<void> {
     await this.save()
   }
@@ -130,8 +135,9 @@ export class Outbox {
       }
     } catch (cause) {
       logger.warn({ err: cause }, 'the outbox cannot be written; its events stay in memory until the next try')
+    } finally {
+      // In one breath with the look at what is left: what is added from now on is written by the next one.
+      this.saving = null
     }
-    // In the same breath as the last look: what is added from now on begins anew.
-    this.saving = null
   }
 }
