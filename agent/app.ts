@@ -21,6 +21,7 @@ import { Drift } from './drift/drift.js'
 import { PawlError, type ErrorCode } from './errors.js'
 import type { AgentEvent, ModelVersion } from './events.js'
 import { LabelStore } from './frames/label-store.js'
+import { LabelWatch } from './frames/label-watch.js'
 import { reservoir } from './frames/reservoir.js'
 import { Selection } from './frames/selection.js'
 import { FrameStore } from './frames/store.js'
@@ -34,10 +35,10 @@ import { packageVersion } from './lib/package-root.js'
 import { Endpoint } from './metrics/endpoint.js'
 import { Metrics } from './metrics/metrics.js'
 import { Registry } from './registry/registry.js'
-import type { Reply } from './report/commands.js'
-import type { CommandHandlers } from './report/commands.js'
+import type { CommandHandlers, Reply } from './report/commands.js'
 import { Report } from './report/report.js'
-import { Learning } from './rounds/learning.js'
+import { Brake } from './rounds/brake.js'
+import { Learning, type RoundData } from './rounds/learning.js'
 import type { ProbationRecord } from './rounds/probation.js'
 import { ProbationWatch } from './rounds/probation-watch.js'
 import { Schedule, type Trigger } from './rounds/schedule.js'
@@ -75,10 +76,12 @@ export class Agent {
   private readonly frames: FrameStore
   private readonly selection: Selection
   private readonly labels: LabelStore
+  private readonly labelWatch: LabelWatch
   private readonly classifier: ClassifierPool
   private readonly registry: Registry
   private readonly intake: Intake
   private readonly serving: Serving
+  private readonly brake: Brake
   private readonly learning: Learning
   private readonly probation: ProbationWatch
   private readonly drift: Drift
@@ -104,6 +107,7 @@ export class Agent {
     })
     this.frames = new FrameStore({ folder: join(config.data, 'frames'), config: config.frames, clock })
     this.labels = new LabelStore({ data: config.data, config: config.labels })
+    this.labelWatch = new LabelWatch({ folder: join(config.data, 'labels'), nowMs: clock.nowMs })
     this.classifier = new ClassifierPool({
       threads: 1,
       loadMs: 60_000,
@@ -132,7 +136,8 @@ export class Agent {
       },
       onStored: () => { this.schedule?.frameStored() },
       onUnanswered: (camera, reason) => { logger.warn({ camera, reason }, 'a frame was not classified') },
-      onUnstored: (camera, reason) => { this.problem('DISK_FULL', `a frame of ${camera} could not be stored: ${reason}`) },
+      onLatency: ms => { this.brake.observe(ms) },
+      clock,
     })
     this.serving = new Serving({
       classifier: this.classifier,
@@ -142,14 +147,19 @@ export class Agent {
       onMode: mode => { this.publish({ type: 'mode', mode }) },
       onProblem: message => { this.problem('MODEL_INVALID', message) },
     })
+    this.brake = new Brake({ config: config.rounds, clock })
     this.learning = new Learning({
       config: config.rounds,
       folder: join(config.data, 'rounds'),
       engines: join(config.data, 'engines.json'),
       registry: this.registry,
       clock,
+      brake: this.brake,
       onEvent: (round, event) => { this.publish({ type: 'round-event', round, event }) },
       onQuarantine: (path, reason) => this.setAside(path, reason),
+      onGivenUp: (round, reason) => {
+        this.problem('TRAINING_FAILED', `round ${String(round)}, which was interrupted, is given up: ${reason}; a new one begins in its time`)
+      },
     })
     this.probation = new ProbationWatch({
       config: config.rounds.probation,
@@ -162,7 +172,7 @@ export class Agent {
     })
     const handlers: CommandHandlers = {
       train: () => {
-        if (!this.train('command')) throw new PawlError('COMMAND_INVALID', 'a round is running already; nothing was started')
+        if (!this.train()) throw new PawlError('COMMAND_INVALID', 'a round is running already; nothing was started')
         return { started: true }
       },
       status: () => this.status(),
@@ -214,8 +224,8 @@ export class Agent {
   }
 
   /** Starts a round unless one is running; says whether it did. */
-  train(trigger: Trigger): boolean {
-    return this.schedule?.trigger(trigger) ?? false
+  train(): boolean {
+    return this.schedule?.command() ?? false
   }
 
   status(): Reply<'status'> {
@@ -252,14 +262,15 @@ export class Agent {
     this.started.push(() => registry.stop())
     await frames.start()
     this.selection.recall(frames.list())
-    const givenUp = await this.learning.start()
-    if (givenUp) this.problem('TRAINING_FAILED', `round ${String(givenUp.round)}, which was interrupted, is given up: ${givenUp.reason}; a new one begins in its time`)
+    await this.learning.start()
     try {
       await this.labels.start()
     } catch (cause) {
       // Without them no round begins, and says so; frames are collected all the same.
       this.problem('LABELS_INSUFFICIENT', cause instanceof Error ? cause.message : String(cause))
     }
+    this.started.push(() => this.labelWatch.stop())
+    await this.labelWatch.start()
     this.started.push(() => this.report.stop())
     const former = { frames: frames.count, frameBytes: frames.totalBytes, mode: registry.mode }
     const broker = await this.report.start({ decision: registry.decisions().at(-1) ?? null, ...former })
@@ -301,50 +312,67 @@ export class Agent {
   // Round ─► promotion gate ─► registry ─► hot swap.
 
   private startSchedule(): void {
-    const { rounds } = this.config
+    const { registry, learning, drift, labelWatch, frames } = this
+    const lastRoundAtMs = registry.lastRunAtMs(roundJob)
     const schedule = new Schedule({
-      expression: rounds.schedule,
-      newFrames: rounds.newFrames,
+      config: this.config.rounds,
       clock: systemClock,
-      lastRoundAtMs: this.registry.lastRunAtMs(roundJob),
-      run: async trigger => {
+      lastRoundAtMs,
+      framesSince: lastRoundAtMs === null ? 0 : frames.list().filter(({ capturedAtMs }) => capturedAtMs > lastRoundAtMs).length,
+      surroundings: {
+        mayLearn: () => registry.mode.kind !== 'pause',
+        hasModel: () => registry.active() !== null,
+        interrupted: () => learning.interrupted,
+        driftAlarmAtMs: () => drift.alarm?.raisedAtMs ?? null,
+        labelsSince: ms => labelWatch.since(ms),
+        newestLabelAtMs: () => labelWatch.newestAtMs,
+      },
+      run: async (trigger, closing) => {
         try {
-          await this.learn(trigger)
+          await this.learn(trigger, closing)
         } catch (cause) {
           this.problem('TRAINING_FAILED', cause instanceof Error ? cause.message : String(cause))
         }
       },
     })
     this.schedule = schedule
-    schedule.start({ hasModel: this.registry.active() !== null, interrupted: this.learning.interrupted })
+    schedule.start()
     this.started.push(() => schedule.stop())
   }
 
-  private async learn(trigger: Trigger): Promise<void> {
-    const { config, frames, registry } = this
-    if (registry.mode.kind === 'pause') {
+  private async learn(trigger: Trigger, closing: AbortSignal): Promise<void> {
+    if (this.registry.mode.kind === 'pause') {
       this.publish({ type: 'round-refused-to-start', reason: 'learning is paused; `pawl models follow` goes on' })
       return
     }
-    const unlabeled = reservoir(frames.list(), config.rounds.maxFrames, () => this.random.float()).map(({ path }) => path)
-    let labels
+    let end
     try {
-      labels = await this.labels.read()
+      end = await this.learning.run({
+        gather: () => this.gather(),
+        signal: this.controller.signal,
+        closing,
+        began: begin => { this.publish({ type: 'round-started', trigger, ...begin }) },
+      })
     } catch (cause) {
-      if (!(cause instanceof PawlError)) throw cause
+      if (!(cause instanceof PawlError && cause.code === 'LABELS_INSUFFICIENT')) throw cause
       this.publish({ type: 'round-refused-to-start', reason: cause.message })
       return
     }
-    await registry.setLastRun(roundJob)
-    // The gate split is from before the change: it does not speak for what the camera sees now.
-    const data = { ...labels, unlabeled, switches: this.drift.alarm ? { gate: 'never' } as const : {} }
-    const { decision, challenger } = await this.learning.run(data, this.controller.signal, begin => {
-      this.publish({ type: 'round-started', trigger, ...begin })
-    })
+    const { decision, challenger } = end
     const proven = challenger && decision.promoted ? await this.serving.promote(challenger) : null
     const outcome = proven?.decision ?? decision
     this.publish({ type: 'round-ended', round: outcome.round, decision: outcome })
     if (challenger && outcome.promoted) await this.announce(challenger, proven?.loadedInMs ?? 0)
+  }
+
+  /** What a new round learns from. Errors: LABELS_INSUFFICIENT. */
+  private async gather(): Promise<RoundData> {
+    const { config, frames, labels, drift, random } = this
+    const unlabeled = reservoir(frames.list(), config.rounds.maxFrames, () => random.float()).map(({ path }) => path)
+    const split = await labels.read()
+    await this.registry.setLastRun(roundJob)
+    // The gate split is from before the change: it does not speak for what the camera sees now.
+    return { ...split, unlabeled, switches: drift.alarm ? { gate: 'never' } : {} }
   }
 
   private async announce(model: ModelVersion, loadedInMs: number): Promise<void> {

@@ -64,6 +64,7 @@ export const TrainState = z.strictObject({
   secondsLeft: z.number().nullable(),
   imagesPerSecond: z.number().nullable(),
   gateOpen: z.boolean().nullable(),
+  paused: z.string().nullable().describe('Why the round stands still; null: it does not'),
   refused: z.string().nullable().describe('Why the last round was not started'),
 })
 
@@ -140,7 +141,7 @@ export const topics = {
   },
   trainState: {
     topic: 'train/state', retained: true, qos: 1, direction: 'out', payload: TrainState,
-    description: 'Idle or running, phase, progress; every 2 s at most',
+    description: 'Idle or running, phase, progress, why it stands still; every 2 s at most',
   },
   cameraStatus: {
     topic: 'camera/{camera}/status', retained: true, qos: 1, direction: 'out', payload: CameraStatusSchema,
