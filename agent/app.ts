@@ -198,8 +198,6 @@ export class Agent {
     await registry.start()
     this.started.push(() => registry.stop())
     await frames.start()
-    const givenUp = await this.learning.start()
-    if (givenUp) this.problem('TRAINING_FAILED', `round ${String(givenUp.round)}, which was interrupted, is given up: ${givenUp.reason}; a new one begins in its time`)
     try {
       await this.labels.start()
     } catch (cause) {
@@ -216,6 +214,9 @@ export class Agent {
     this.started.push(() => this.classifier.stop())
     await this.serving.start()
     await this.report.catchUp(registry.decisions())
+    // A round that was interrupted goes on for the champion that serves.
+    const givenUp = await this.learning.start()
+    if (givenUp) this.problem('TRAINING_FAILED', `round ${String(givenUp.round)}, which was interrupted, is given up: ${givenUp.reason}; a new one begins in its time`)
     this.started.push(() => this.cameras.stop())
     const cameras = await this.cameras.start()
     this.startSchedule()
