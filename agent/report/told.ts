@@ -28,7 +28,7 @@ export class Told {
 
   /** Of those that the registry knows, oldest first. Where nothing is on record, all of before count as told. */
   async start(decisions: readonly PromotionRecord[]): Promise<void> {
-    const stored = await readFile(this.options.path, 'utf8').then(text => Stored.parse(JSON.parse(text)), () => null)
+    const stored = await readFile(this.options.path, 'utf8').then(text => Stored.parse(JSON.parse(text))).catch(() => null)
     if (stored) this.round = stored.round
     else this.tell(Math.max(0, ...decisions.map(({ round }) => round)))
   }
