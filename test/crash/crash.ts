@@ -40,7 +40,9 @@ const [brokerGone, labels] = [0.15, 0.3]
 const longestStopMs = 5000
 
 export async function crash({ kills, seed, folder, killsPerBox = 25, say }: CrashOptions): Promise<CrashReport> {
-  const report: CrashReport = { kills: {}, late: 0, decisions: 0, promotions: 0, resumed: 0, givenUp: 0, events: 0, repeats: 0, servingAgainMs: [], problems: [] }
+  const report: CrashReport = {
+    kills: {}, late: 0, decisions: 0, promotions: 0, resumed: 0, givenUp: 0, events: 0, repeats: 0, servingAgainMs: [], problems: [],
+  }
   const random = Random.of(seed)
   for (let done = 0, count = 1; done < kills; done += killsPerBox, count++) {
     const own = join(folder, `box-${String(count)}`)
@@ -147,8 +149,8 @@ function heard({ lines }: Daemon, { truth, report }: OneRun): void {
   for (const line of lines) {
     const version = /^model (\d+) is in service/.exec(line)?.[1]
     if (version !== undefined) truth.serves(Number(version))
-    if (/it goes on after step/.test(line)) report.resumed++
-    if (/which was interrupted, is given up/.test(line)) report.givenUp++
+    if (line.includes('it goes on after step')) report.resumed++
+    if (line.includes('which was interrupted, is given up')) report.givenUp++
     // A stack is no message for anybody.
     if (/^\s+at .*\(?.*:\d+:\d+\)?$/.test(line)) truth.problems.push(`an unexpected error: ${line.trim()}`)
   }

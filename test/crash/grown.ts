@@ -10,13 +10,16 @@ export interface Grown {
   /** The model in service and the one before, with their folders. */
   newest: { version: number; folder: string }
   former: { version: number; folder: string }
+  /** What its configuration has of its own. */
+  configuration: Record<string, object>
   /** Makes the data folder what it was. */
   restore: () => Promise<void>
 }
 
 /** In an empty folder. */
 export async function grow(folder: string): Promise<Grown> {
-  const box = await Box.in(folder, { rounds: { schedule: seldom } })
+  const configuration = { rounds: { schedule: seldom } }
+  const box = await Box.in(folder, configuration)
   const first = box.start()
   const models = () => [...first.text.matchAll(/^model (\d+) is in service/gm)].map(([, version]) => Number(version))
   for (let tries = 0; models().length < 2; tries++) {
@@ -41,9 +44,10 @@ export async function grow(folder: string): Promise<Grown> {
   await cp(box.data, kept, { recursive: true, filter: path => !path.endsWith('.holder') })
   await box.broker.start()
   return {
-    box, newest: model(newest), former: model(former),
+    box, configuration, newest: model(newest), former: model(former),
     restore: async () => {
-      await rm(box.data, { recursive: true, force: true })
+      // The folder itself may be where a disk is mounted.
+      for (const name of await readdir(box.data).catch(() => [])) await rm(join(box.data, name), { recursive: true, force: true })
       await cp(kept, box.data, { recursive: true })
     },
   }
