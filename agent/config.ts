@@ -9,6 +9,7 @@ import { z } from 'zod'
 import { PawlError } from './errors.js'
 import { withoutPasswords } from './lib/logger.js'
 import { packageRoot } from './lib/package-root.js'
+import { verbs } from './report/commands.js'
 import { presetNames } from '../trainer/contract.js'
 import { Method } from './schemas.js'
 
@@ -63,6 +64,15 @@ const Config = z.strictObject({
     maxBytes: z.number().int().positive().default(500_000_000).describe('Bytes of unlabeled frames kept; the oldest go first'),
     maxAgeDays: z.number().positive().default(30).describe('Age at which a frame goes'),
     minFreeBytes: z.number().int().min(0).default(1_000_000_000).describe('Free bytes on the disk below which collection stops'),
+    select: z.strictObject({
+      uncertain: z.tuple([z.number().min(0).max(1), z.number().min(0).max(1)]).default([0, 0.8])
+        .describe('Frames whose confidence lies within are kept'),
+      novelShare: z.number().min(0).max(1).default(0.2).describe('Share of all frames that counts as new to the model, and is kept: those farthest from the frames kept last'),
+      auditShare: z.number().min(0).max(1).default(0.1).describe('Share of the other frames that is kept by chance; all are, as long as there are fewer than rounds.maxFrames'),
+      minIntervalSeconds: z.number().min(0).max(86_400).default(0).describe('Least time between two frames kept of one camera'),
+      perHour: z.number().int().positive().default(2000).describe('Frames kept of one camera in an hour'),
+      perDay: z.number().int().positive().default(10_000).describe('Frames kept of one camera in a day'),
+    }).prefault({}),
   }).prefault({}),
   rounds: z.strictObject({
     schedule: z.string().default('0 */6 * * *').refine(text => validCron(text), 'not a cron expression such as "0 */6 * * *"').describe('When rounds start, as a cron expression'),
@@ -78,6 +88,11 @@ const Config = z.strictObject({
     alpha: z.number().gt(0).lt(0.5).default(0.05).describe('Chance of promoting a challenger that is not better, over all rounds on one validation set'),
     refreshMargin: z.number().min(0).lt(0.5).default(0).describe('Accuracy, as a share, that a challenger not proved better may cost and still be promoted, so that the model keeps up with its site; 0: none is. Each such promotion may cost that much, and the losses add up'),
     seed: z.number().int().min(0).default(1).describe('Seed of the first round; later rounds count on from it'),
+    probation: z.strictObject({
+      frames: z.number().int().min(0).max(10_000).default(200).describe('Frames that the former model answers too, aside, after a promotion: where the new one is less sure of them, the former comes back; 0: no probation'),
+      everySeconds: z.number().min(0).max(86_400).default(10).describe('Least time between two such frames of one camera'),
+      alpha: z.number().gt(0).lt(0.5).default(0.01).describe('Chance that a model falls back that is no less sure than the one before it'),
+    }).prefault({}),
   }).prefault({}),
   drift: z.strictObject({
     enabled: z.boolean().default(true).describe('Whether it is watched that the pictures stay what they were when the model went into service'),
@@ -106,6 +121,8 @@ const Config = z.strictObject({
     homeAssistant: z.string().regex(/^[^+#]*$/, 'a topic without wildcards').default('').describe('Discovery prefix of Home Assistant, as a rule homeassistant: the box is announced there; "": it is not'),
     predictionEveryMs: z.number().int().min(0).default(1000).describe('Least time between two messages of an unchanged prediction'),
     outboxEvents: z.number().int().positive().default(10_000).describe('Events kept while the broker is away; the oldest go first'),
+    eventsPerSecond: z.number().min(0.1).max(1000).default(20).describe('Events sent each second at most: those that waited for the broker do not fill a thin line'),
+    commands: z.array(z.enum(verbs)).default([...verbs]).describe('Commands that are carried out; []: none is. Who may ask is for the broker to say'),
   }).prefault({}),
 })
 

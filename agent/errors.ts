@@ -16,6 +16,8 @@ export const errorCatalogue = {
   MONITORING_UNAVAILABLE: 'Metrics are served nowhere; the agent goes on.',
   DEMO_FAILED: 'A step of the demonstration did not happen.',
   COMMAND_INVALID: 'A command or its payload is not understood; nothing was done.',
+  COMMAND_OFF: 'A command is switched off in the configuration; nothing was done.',
+  COMMAND_INTERRUPTED: 'The agent ended while it carried out a command; how far it came is not known.',
 } as const
 
 export type ErrorCode = keyof typeof errorCatalogue

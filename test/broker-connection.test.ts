@@ -1,17 +1,14 @@
-import { execFileSync, spawn, type ChildProcess } from 'node:child_process'
-import { existsSync } from 'node:fs'
+import { execFileSync } from 'node:child_process'
 import { copyFile, mkdtemp, rm, writeFile } from 'node:fs/promises'
-import { connect } from 'node:net'
+import { connect, createServer, type AddressInfo, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
-import { ended } from '../agent/lib/child.js'
+import { systemClock } from '../agent/lib/clock.js'
 import { createLogger } from '../agent/lib/logger.js'
-import { Link, type LinkOptions } from '../agent/report/link.js'
+import { Link, type LinkOptions, type Message } from '../agent/report/link.js'
 import { freePort } from './free-port.js'
-
-const mosquitto = ['/usr/sbin/mosquitto', '/usr/local/sbin/mosquitto', '/usr/bin/mosquitto'].find(path => existsSync(path))
-if (!mosquitto && process.env.CI) throw new Error('mosquitto is missing; in CI these tests may not be skipped')
+import { mosquitto, startMosquitto } from './mosquitto.js'
 
 const waiting = { timeout: 20_000, interval: 20 }
 const cleanups: (() => Promise<unknown>)[] = []
@@ -44,30 +41,24 @@ async function certificate(name: string, by: string, { days = 2, host = '127.0.0
 }
 
 async function broker(...lines: string[]): Promise<() => Promise<void>> {
-  await writeFile(at('mosquitto.conf'), [`listener ${String(port)} 127.0.0.1`, ...lines, 'user root', ''].join('\n'))
-  const child: ChildProcess = spawn(mosquitto ?? '', ['-c', at('mosquitto.conf')], { stdio: 'ignore' })
-  const stop = async () => {
-    child.kill('SIGKILL')
-    await ended(child)
-  }
+  const { stop } = await startMosquitto({ folder, port, lines })
   cleanups.push(stop)
-  await vi.waitFor(() => new Promise<void>((resolve, reject) => {
-    const socket = connect(port, '127.0.0.1', () => { socket.destroy(); resolve() })
-    socket.on('error', reject)
-  }), waiting)
   return stop
 }
+
+const farewell: Message = { topic: 'will', payload: 'offline', qos: 1, retained: true }
 
 /** A link that says how it fares. */
 function link(url: string, options: Partial<LinkOptions> = {}) {
   const said: string[] = []
   const logger = createLogger({ level: 'warn', write: line => { said.push((JSON.parse(line) as { reason: string }).reason) } })
   const made = new Link({
-    url, username: '', password: '', tls: none, protocol: '3.1.1', longestWaitMs: 500, clientId: 'pawl-box-7', will: { topic: 'will', payload: 'offline' },
-    subscribe: 'request/#', alsoSubscribe: null, onUp: () => { said.push('up') }, onDown: () => { said.push('down') }, onMessage: () => undefined, logger, random: Math.random, ...options,
+    url, username: '', password: '', tls: none, protocol: '3.1.1', longestWaitMs: 500, clientId: 'pawl-box-7', will: () => farewell,
+    subscriptions: () => [{ filter: 'request/#', essential: true }], onUp: () => { said.push('up') }, onDown: () => { said.push('down') },
+    onMessage: () => undefined, logger, clock: systemClock, random: Math.random, ...options,
   })
   made.start()
-  cleanups.push(() => made.stop({ topic: 'will', payload: 'offline', qos: 1, retained: true }))
+  cleanups.push(() => made.stop(farewell))
   return { made, said }
 }
 
@@ -150,5 +141,41 @@ describe.skipIf(!mosquitto)('the connection to the broker', { timeout: 60_000 },
     await vi.waitFor(() => { expect(said.at(-1)).toBe('up') }, waiting)
     // What is away is said once, not with every try.
     expect(said).toHaveLength(2)
+  })
+
+  it('gives up soon on a broker that accepts and says nothing, and is up soon after it speaks', async () => {
+    const sockets: Socket[] = []
+    const mute = createServer(socket => { sockets.push(socket.on('error', () => undefined)) })
+    await new Promise<void>(resolve => { mute.listen(port, '127.0.0.1', resolve) })
+    const { said } = link(`mqtt://127.0.0.1:${String(port)}`)
+    await vi.waitFor(() => { expect(sockets.length).toBeGreaterThan(1) }, { ...waiting, timeout: 8_000 })
+    expect(said.join()).toMatch(/connack timeout/i)
+    for (const socket of sockets) socket.destroy()
+    await new Promise(resolve => { mute.close(resolve) })
+    await broker(anonymous)
+    await vi.waitFor(() => { expect(said.at(-1)).toBe('up') }, waiting)
+  })
+
+  it('gives a slow line its time', async () => {
+    await broker(anonymous)
+    const sockets: Socket[] = []
+    const slow = createServer(from => {
+      const to = connect(port, '127.0.0.1')
+      sockets.push(from.on('error', () => undefined), to.on('error', () => undefined))
+      from.on('data', bytes => { setTimeout(() => to.write(bytes), 1100) }).on('close', () => to.destroy())
+      to.on('data', bytes => { setTimeout(() => from.write(bytes), 1100) }).on('close', () => from.destroy())
+    })
+    await new Promise<void>(resolve => { slow.listen(0, '127.0.0.1', resolve) })
+    cleanups.push(() => {
+      for (const socket of sockets) socket.destroy()
+      return new Promise(resolve => { slow.close(resolve) })
+    })
+    const { said } = link(`mqtt://127.0.0.1:${String((slow.address() as AddressInfo).port)}`)
+    await vi.waitFor(() => { expect(said.at(-1)).toBe('up') }, { ...waiting, timeout: 40_000 })
+    // Known to be slow by now: the next try is given its time at once.
+    for (const socket of sockets.splice(0)) socket.destroy()
+    await vi.waitFor(() => { expect(said).toContain('down') }, waiting)
+    await vi.waitFor(() => { expect(said.at(-1)).toBe('up') }, waiting)
+    expect(sockets).toHaveLength(2)
   })
 })

@@ -5,7 +5,6 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { bundled } from '../agent/config.js'
 import { systemClock } from '../agent/lib/clock.js'
-import { createLogger } from '../agent/lib/logger.js'
 import { Registry } from '../agent/registry/registry.js'
 import { ModelCardSchema } from '../agent/schemas.js'
 
@@ -181,7 +180,7 @@ describe('data folder', { timeout: 120_000 }, () => {
 
   it('changes models at a word, and finds the one whose file has changed', async () => {
     await trained()
-    const registry = new Registry({ data: at('data'), clock: systemClock, logger: createLogger({ level: 'silent' }), onProblem: error => { throw error } })
+    const registry = new Registry({ data: at('data'), clock: systemClock, onProblem: error => { throw error } })
     await registry.start()
     const card = ModelCardSchema.parse(JSON.parse(await readFile(at('model', 'card.json'), 'utf8')))
     for (const round of [1, 2]) {
@@ -193,7 +192,7 @@ describe('data folder', { timeout: 120_000 }, () => {
           accuracyChampion: null, accuracyChallenger: 0.5, comparison: null,
         }),
       })
-      await registry.promote(round)
+      await registry.promote(round, { why: 'test' })
     }
     await registry.stop()
     const statuses = async () => (await json('models', 'list', ...own) as { models: { status: string }[] }).models.map(({ status }) => status)

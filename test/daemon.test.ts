@@ -99,15 +99,15 @@ describe('another configuration', () => {
     const client = await connectAsync(`mqtt://127.0.0.1:${String(port)}`, { reconnectPeriod: 0 })
     cleanups.push(() => client.endAsync(true))
     await client.subscribeAsync('pawl/box-3/response/reload')
-    const ask = async () => {
+    const ask = async (transaction: string) => {
       const answer = new Promise<string>(resolve => { client.once('message', (_, payload) => { resolve(payload.toString()) }) })
-      await client.publishAsync('pawl/box-3/request/reload', '{"transaction":"7"}', { qos: 1 })
+      await client.publishAsync('pawl/box-3/request/reload', JSON.stringify({ transaction }), { qos: 1 })
       return JSON.parse(await answer) as unknown
     }
     await write('cameras: 5')
-    expect(await ask()).toMatchObject({ status: 'error', transaction: '7', error: { code: 'CONFIG_INVALID', message: expect.stringContaining('cameras is 5') as string } })
+    expect(await ask('7')).toMatchObject({ status: 'error', transaction: '7', error: { code: 'CONFIG_INVALID', message: expect.stringContaining('cameras is 5') as string } })
     await write(configured(cameras('two')))
-    expect(await ask()).toEqual({ status: 'ok', data: { reloading: true }, transaction: '7' })
+    expect(await ask('8')).toEqual({ status: 'ok', data: { reloading: true }, transaction: '8' })
     await vi.waitFor(() => { expect(lines).toContain('camera two is online') }, waiting)
   }, 120_000)
 })
@@ -127,7 +127,7 @@ describe('monitoring', () => {
       return new Map(samples)
     }
     await vi.waitFor(async () => { expect((await values()).get('pawl_camera_online camera="one",device="box-3"')).toBe(1) }, waiting)
-    await vi.waitFor(async () => { expect((await values()).get('pawl_frames_stored_total camera="one",device="box-3"')).toBeGreaterThan(2) }, waiting)
+    await vi.waitFor(async () => { expect((await values()).get('pawl_frames_stored_total camera="one",reason="first",device="box-3"')).toBeGreaterThan(2) }, waiting)
     const now = await values()
     expect(now.get('pawl_frames device="box-3"')).toBeGreaterThan(2)
     expect(now.get('pawl_broker_connected device="box-3"')).toBe(1)

@@ -1,25 +1,21 @@
-import { execFileSync, spawn, type ChildProcess } from 'node:child_process'
-import { existsSync } from 'node:fs'
+import { execFileSync, spawn } from 'node:child_process'
 import { mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { connectAsync, type MqttClient } from 'mqtt'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { z } from 'zod'
 import type { DriftAlarm, DriftEvent } from '../agent/drift/alarm.js'
-import type { AgentEvent, CameraStatus, Prediction } from '../agent/events.js'
-import { systemClock } from '../agent/lib/clock.js'
+import type { AgentEvent } from '../agent/events.js'
 import { createLogger } from '../agent/lib/logger.js'
 import { EmbeddedBroker } from '../agent/report/broker.js'
 import { commands } from '../agent/report/commands.js'
 import { Outbox } from '../agent/report/outbox.js'
-import { Reporter, type Connection, type ReporterOptions } from '../agent/report/reporter.js'
+import type { Reporter } from '../agent/report/reporter.js'
 import type { PromotionRecord } from '../agent/rounds/promotion.js'
 import { topics, type Topic, type TopicName } from '../agent/report/topics.js'
 import { freePort } from './free-port.js'
-
-const mosquitto = ['/usr/sbin/mosquitto', '/usr/local/sbin/mosquitto', '/usr/bin/mosquitto'].find(path => existsSync(path))
-if (!mosquitto && process.env.CI) throw new Error('mosquitto is missing; in CI these tests may not be skipped')
+import { mosquitto, startMosquitto, type Broker } from './mosquitto.js'
+import { cameraStatus, handlers, makeReporter, prediction, problem, status, Watcher, type Given } from './reporting.js'
 
 const quiet = createLogger({ level: 'silent' })
 const waiting = { timeout: 20_000, interval: 20 }
@@ -35,74 +31,28 @@ afterEach(async () => {
   await rm(folder, { recursive: true, force: true })
 })
 
-const plainly: Omit<Connection, 'url'> = { username: '', password: '', tls: { ca: '', cert: '', key: '' }, protocol: '3.1.1', longestWaitMs: 2000 }
+type Started = Pick<Broker, 'url' | 'stop'>
 
-interface Broker { url: string; stop: () => Promise<void> }
-
-async function aedes(port: number): Promise<Broker> {
+async function aedes(port: number): Promise<Started> {
   const broker = new EmbeddedBroker({ port })
   const url = await broker.start()
   return { url, stop: () => broker.stop() }
 }
 
-async function realBroker(port: number): Promise<Broker> {
-  const config = join(folder, 'mosquitto.conf')
-  await writeFile(config, `listener ${String(port)} 127.0.0.1\nallow_anonymous true\n`)
-  const child: ChildProcess = spawn(mosquitto ?? '', ['-c', config], { stdio: 'ignore' })
-  const url = `mqtt://127.0.0.1:${String(port)}`
-  await vi.waitFor(async () => { await (await connectAsync(url, { reconnectPeriod: 0 })).endAsync() }, waiting)
-  const ended = new Promise<void>(resolve => child.once('exit', () => { resolve() }))
-  return { url, stop: () => { child.kill('SIGKILL'); return ended } }
-}
-
-class Watcher {
-  readonly client: MqttClient
-  readonly messages: { topic: string; text: string; retained: boolean }[] = []
-
-  constructor(client: MqttClient) {
-    this.client = client
-    client.on('message', (topic, payload, { retain }) => {
-      this.messages.push({ topic: topic.replace('pawl/box-7/', ''), text: payload.toString(), retained: retain })
-    })
-  }
-
-  texts(topic: string): string[] {
-    return this.messages.filter(message => message.topic === topic).map(({ text }) => text)
-  }
-
-  json(topic: string): unknown {
-    return JSON.parse(this.texts(topic).at(-1) ?? 'null')
-  }
-}
+const realBroker = (port: number): Promise<Started> => startMosquitto({ folder, port })
 
 async function watch(url: string): Promise<Watcher> {
-  const client = await connectAsync(url, { reconnectPeriod: 0 })
-  const watcher = new Watcher(client)
-  await client.subscribeAsync('pawl/#', { qos: 1 })
-  cleanups.push(() => client.endAsync(true))
+  const watcher = await Watcher.open(url)
+  cleanups.push(() => watcher.client.endAsync(true))
   return watcher
 }
 
-async function reporter(url: string, { connection, ...options }: Partial<Omit<ReporterOptions, 'connection'>> & { connection?: Partial<Connection> } = {}): Promise<Reporter> {
-  const made = new Reporter({
-    device: 'box-7', version: '1.2.3', connection: { url, ...plainly, ...connection }, base: 'pawl', homeAssistant: '', cameras: ['door'], predictionEveryMs: 3_600_000,
-    outbox: { folder: join(folder, 'outbox'), maxEvents: 100 }, told: join(folder, 'told.json'),
-    handlers: { train: ({ reason }) => ({ round: 3, reason }), status: () => ({ fine: true }), reload: () => null },
-    former: { decision: null, frames: 0, frameBytes: 0 }, emit: () => undefined, clock: systemClock, random: () => 0, logger: quiet, ...options,
-  })
+async function reporter(url: string, options: Given = {}): Promise<Reporter> {
+  const made = makeReporter(url, folder, options)
   await made.start()
   cleanups.push(() => made.stop())
   return made
 }
-
-const cameraStatus: CameraStatus = {
-  camera: 'door', state: 'online', lastPictureAtMs: 5, picturesPerSecond: 9.5, restarts: 0, reason: null,
-}
-const problem = (message: string): AgentEvent => ({ type: 'problem', code: 'IMAGE_UNREADABLE', message })
-const prediction = (label: string, model = 1): AgentEvent & { prediction: Prediction } => ({
-  type: 'prediction',
-  prediction: { camera: 'door', capturedAtMs: 7, label, confidence: 0.9, probabilities: { [label]: 0.9 }, model, latencyMs: 4 },
-})
 
 const alarm: DriftAlarm = {
   detector: 'two-sample', model: 3, sinceMs: 5, raisedAtMs: 9, p: 1e-9, alpha: 1e-5, message: 'the pictures have changed',
@@ -169,13 +119,13 @@ for (const { name, broker, missing } of brokers) {
       const watcher = await watch(url)
       await reporter(url)
       await vi.waitFor(() => { expect(watcher.texts('availability')).toEqual(['online']) }, waiting)
-      const ask = (verb: string, payload: string) => watcher.client.publishAsync(`pawl/box-7/request/${verb}`, payload, { qos: 1 })
+      const ask = (verb: string, payload: string) => watcher.ask(verb, payload)
       await ask('train', '{"transaction":"a1","reason":"test"}')
       await vi.waitFor(() => {
-        expect(watcher.json('response/train')).toEqual({ status: 'ok', data: { round: 3, reason: 'test' }, transaction: 'a1' })
+        expect(watcher.json('response/train')).toEqual({ status: 'ok', data: { started: true }, transaction: 'a1' })
       }, waiting)
       await ask('status', '')
-      await vi.waitFor(() => { expect(watcher.json('response/status')).toEqual({ status: 'ok', data: { fine: true } }) }, waiting)
+      await vi.waitFor(() => { expect(watcher.json('response/status')).toEqual({ status: 'ok', data: status }) }, waiting)
       for (const bad of ['{"raeson":"x","transaction":"b"}', '{', '[]', '{"reason":5}', 'x'.repeat(70_000)]) {
         const before = watcher.texts('response/train').length
         await ask('train', bad)
@@ -193,7 +143,7 @@ for (const { name, broker, missing } of brokers) {
       const watcher = await watch(url)
       await watcher.client.publishAsync('pawl/box-7/request/train', '{"transaction":"old"}', { qos: 1, retain: true })
       const train = vi.fn()
-      await reporter(url, { handlers: { train, status: () => 1, reload: () => null } })
+      await reporter(url, { handlers: { ...handlers, train } })
       await vi.waitFor(() => { expect(watcher.texts('availability')).toEqual(['online']) }, waiting)
       await watcher.client.publishAsync('pawl/box-7/request/status', '', { qos: 1 })
       await vi.waitFor(() => { expect(watcher.texts('response/status')).toHaveLength(1) }, waiting)
@@ -226,7 +176,7 @@ for (const { name, broker, missing } of brokers) {
       const { url, stop } = await broker(await freePort())
       cleanups.push(stop)
       const watcher = await watch(url)
-      const child = spawn(process.execPath, ['--import', 'tsx', join(import.meta.dirname, 'report-child.ts'), url, join(folder, 'outbox')], { stdio: 'inherit' })
+      const child = spawn(process.execPath, ['--import', 'tsx', join(import.meta.dirname, 'report-child.ts'), url, folder], { stdio: 'inherit' })
       await vi.waitFor(() => { expect(watcher.texts('availability')).toEqual(['online']) }, waiting)
       child.kill('SIGKILL')
       await vi.waitFor(() => { expect(watcher.texts('availability')).toEqual(['online', 'offline']) }, waiting)
@@ -266,8 +216,8 @@ describe('Home Assistant', { timeout: 60_000 }, () => {
     cleanups.push(stop)
     const watcher = await watch(url)
     await watcher.client.subscribeAsync('homeassistant/#', { qos: 1 })
-    const train = vi.fn(() => null)
-    const agent = await reporter(url, { homeAssistant: 'homeassistant', handlers: { train, status: () => 1, reload: () => null } })
+    const train = vi.fn(() => ({ started: true as const }))
+    const agent = await reporter(url, { homeAssistant: 'homeassistant', handlers: { ...handlers, train } })
     const topic = 'homeassistant/device/pawl_box-7/config'
     await vi.waitFor(() => { expect(watcher.texts(topic)).toHaveLength(1) }, waiting)
     expect(watcher.messages.findIndex(message => message.topic === topic)).toBeLessThan(watcher.messages.findIndex(message => message.topic === 'availability'))
@@ -362,7 +312,7 @@ describe('reporter', { timeout: 60_000 }, () => {
     await vi.waitFor(() => { expect(rounds()).toEqual([2, 3, 3]) }, waiting)
     await second.stop()
     // And between the event and the record of it.
-    await writeFile(join(folder, 'told.json'), '{"round": 1}')
+    await writeFile(join(folder, 'report', 'told.json'), '{"round": 1}')
     const third = await reporter(url)
     await third.catchUp([1, 2, 3].map(decision))
     await vi.waitFor(() => { expect(rounds()).toEqual([2, 3, 3, 2, 3]) }, waiting)

@@ -6,7 +6,6 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { bundled, defaultConfig, type Config } from '../agent/config.js'
 import { quarantine, readLabels } from '../agent/frames/labels.js'
 import { systemClock } from '../agent/lib/clock.js'
-import { createLogger } from '../agent/lib/logger.js'
 import { Registry } from '../agent/registry/registry.js'
 import { Learning, type RoundData } from '../agent/rounds/learning.js'
 import { beginUnfinished, findUnfinished } from '../agent/rounds/unfinished.js'
@@ -241,7 +240,7 @@ describe('learning', () => {
 
   async function open(config: Partial<Config['rounds']> = {}): Promise<{ learning: Learning; registry: Registry }> {
     const registry = new CountingRegistry({
-      data, clock: systemClock, logger: createLogger({ level: 'silent' }), onProblem: problem => { throw problem },
+      data, clock: systemClock, onProblem: problem => { throw problem },
     })
     await registry.start()
     const learning = new Learning({
@@ -379,7 +378,7 @@ describe('learning', () => {
     expect(await registry.verify()).toMatchObject([{ version: 1, ok: true }])
     expect([await leftovers(), registry.active(), counted]).toEqual([[], null, []])
 
-    await registry.promote(1)
+    await registry.promote(1, { why: 'test' })
     await learning.run(round, AbortSignal.abort(), () => undefined)
     expect(counted).toEqual([])
     for (const set of [promotion, promotion, promotion.slice(1)]) await learning.run({ ...round, promotion: set }, running(), () => undefined)

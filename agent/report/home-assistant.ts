@@ -2,8 +2,9 @@
  * The box as a device of Home Assistant, announced by MQTT device discovery: one retained message that names everything there is to see and to
  * do, all of it read from the topics that are there anyway (home-assistant.io/integrations/mqtt, "Device discovery payload").
  */
-import type { commands } from './commands.js'
-import { topics } from './topics.js'
+import type { Message } from './link.js'
+import type { Verb } from './commands.js'
+import { ofCamera, topics } from './topics.js'
 
 export interface AnnouncedDevice {
   device: string
@@ -11,6 +12,13 @@ export interface AnnouncedDevice {
   /** Topics of the box begin with it. */
   prefix: string
   cameras: readonly string[]
+  /** Commands that are carried out: those that are off get no button. */
+  accepted: readonly Verb[]
+}
+
+export interface Announcement {
+  topic: string
+  payload: Record<string, unknown> & { components: Record<string, { platform: string }> }
 }
 
 type Component = Record<string, unknown> & { platform: 'sensor' | 'binary_sensor' | 'button'; name: string }
@@ -18,21 +26,38 @@ type Component = Record<string, unknown> & { platform: 'sensor' | 'binary_sensor
 /** Where Home Assistant says that it has started, and wants to hear everything again. */
 export const birthTopic = (discoveryPrefix: string) => `${discoveryPrefix}/status`
 
-export function announcement(discoveryPrefix: string, { device, version, prefix, cameras }: AnnouncedDevice): { topic: string; payload: string } {
+export function announcement(discoveryPrefix: string, announced: AnnouncedDevice): Announcement {
+  const { device, version, prefix, cameras, accepted } = announced
   const at = (topic: string) => `${prefix}/${topic}`
-  const each = cameras.map(camera => ofCamera(camera, topic => at(topic.replace('{camera}', camera))))
-  const components = Object.fromEntries(Object.entries({ ...ofBox(at), ...Object.assign({}, ...each) as Record<string, Component> })
+  const each = cameras.map(camera => componentsOfCamera(camera, at))
+  const named = { ...componentsOfBox(at, accepted), ...Object.assign({}, ...each) as Record<string, Component> }
+  const components = Object.fromEntries(Object.entries(named)
     .map(([id, component]) => [id, { ...component, unique_id: `pawl_${device}_${id}` }]))
   return {
     topic: `${discoveryPrefix}/device/pawl_${device}/config`,
-    payload: JSON.stringify({
+    payload: {
       device: { identifiers: [`pawl_${device}`], name: device, manufacturer: 'pawl', model: 'agent', sw_version: version },
       origin: { name: 'pawl', sw_version: version },
       availability: [{ topic: at(topics.availability.topic) }],
       components,
       qos: 1,
-    }),
+    },
   }
+}
+
+/** Platforms of the components by their names. */
+export function platformsOf({ payload: { components } }: Announcement): Record<string, string> {
+  return Object.fromEntries(Object.entries(components).map(([id, { platform }]) => [id, platform]))
+}
+
+/**
+ * What is sent to announce it. Components that are gone (platforms by name) are first announced with their platform alone, which takes them away
+ * there, then left out.
+ */
+export function announcements({ topic, payload }: Announcement, gone: Readonly<Record<string, string>>): Message[] {
+  const tombstones = Object.fromEntries(Object.entries(gone).map(([id, platform]) => [id, { platform }]))
+  const all = Object.keys(gone).length ? [{ ...payload, components: { ...payload.components, ...tombstones } }, payload] : [payload]
+  return all.map(one => ({ topic, payload: JSON.stringify(one), qos: 1, retained: true }))
 }
 
 const diagnostic = { entity_category: 'diagnostic' } as const
@@ -44,7 +69,7 @@ const percent = (value: string) => ({
   unit_of_measurement: '%', state_class: 'measurement',
 }) as const
 
-function ofBox(at: (topic: string) => string): Record<string, Component> {
+function componentsOfBox(at: (topic: string) => string, accepted: readonly Verb[]): Record<string, Component> {
   const [active, train, health, drift] = [topics.modelActive, topics.trainState, topics.health, topics.drift].map(({ topic }) => at(topic))
   return {
     model: { platform: 'sensor', name: 'Model', state_topic: active, value_template: '{{ value_json.version }}', json_attributes_topic: active },
@@ -54,15 +79,17 @@ function ofBox(at: (topic: string) => string): Record<string, Component> {
     drift: { ...whether('value_json.state == \'alarm\''), name: 'Drift', device_class: 'problem', state_topic: drift, json_attributes_topic: drift },
     health: { ...whether('value_json.state != \'ok\''), ...diagnostic, name: 'Health', device_class: 'problem', state_topic: health, json_attributes_topic: health },
     frames: { platform: 'sensor', ...diagnostic, name: 'Frames', state_topic: health, value_template: '{{ value_json.frames }}', state_class: 'measurement' },
-    train: {
-      platform: 'button', name: 'Train now', command_topic: at(topics.request.topic.replace('{verb}', 'train' satisfies keyof typeof commands)),
-      payload_press: JSON.stringify({ reason: 'Home Assistant' }),
+    ...accepted.includes('train') && {
+      train: {
+        platform: 'button', name: 'Train now', command_topic: at(topics.request.topic.replace('{verb}', 'train')),
+        payload_press: JSON.stringify({ reason: 'Home Assistant' }),
+      },
     },
   }
 }
 
-function ofCamera(camera: string, at: (topic: string) => string): Record<string, Component> {
-  const [status, prediction] = [at(topics.cameraStatus.topic), at(topics.cameraPrediction.topic)]
+function componentsOfCamera(camera: string, at: (topic: string) => string): Record<string, Component> {
+  const [status, prediction] = [topics.cameraStatus, topics.cameraPrediction].map(({ topic }) => at(ofCamera(topic, camera)))
   return {
     [`${camera}_class`]: {
       platform: 'sensor', name: `${camera} class`, state_topic: prediction, value_template: '{{ value_json.label }}', json_attributes_topic: prediction,

@@ -7,7 +7,9 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { connect, type MqttClient } from 'mqtt'
 import { PawlError } from '../errors.js'
 import { Backoff } from '../lib/backoff.js'
+import type { Clock } from '../lib/clock.js'
 import { withoutPasswords, type Logger } from '../lib/logger.js'
+import { Patience } from './patience.js'
 
 /** Files in PEM; "": none. */
 export interface TlsFiles {
@@ -29,36 +31,45 @@ export interface LinkOptions {
   /** Longest wait between two tries, milliseconds. */
   longestWaitMs: number
   clientId: string
-  will: { topic: string; payload: string }
-  /** Topic filter of the subscription that commands come by. */
-  subscribe: string
-  /** Another one, without which all goes on; null: none. */
-  alsoSubscribe: string | null
+  /** What the broker says when the connection is lost; asked for at every try. */
+  will: () => Message | Promise<Message>
+  /** Made with every connection, before it counts as one. */
+  subscriptions: () => readonly Subscription[]
+  /** From now on the broker may know of a try, and say its will. */
+  onTry?: () => void
   onUp: () => void
   onDown: () => void
   onMessage: (topic: string, payload: Buffer, retained: boolean) => void
   logger: Logger
+  clock: Clock
   random: () => number
+}
+
+export interface Subscription {
+  filter: string
+  /** Without it there is no use in the connection. */
+  essential: boolean
 }
 
 export interface Message {
   topic: string
-  payload: string
+  payload: string | Uint8Array
   qos: 0 | 1
   retained: boolean
 }
 
-const connectMs = 10_000
 const publishMs = 20_000
 
 export class Link {
   private readonly options: LinkOptions
   private client: MqttClient | null = null
   private loop: Promise<void> | null = null
+  private readonly patience: Patience
   private readonly ending = new AbortController()
 
   constructor(options: LinkOptions) {
     this.options = options
+    this.patience = new Patience(options)
   }
 
   get up(): boolean {
@@ -88,7 +99,7 @@ export class Link {
         client.off('close', fail)
       }
       client.on('close', fail)
-      client.publish(topic, payload, { qos, retain: retained }, error => {
+      client.publish(topic, bytesOf(payload), { qos, retain: retained }, error => {
         if (error) { fail(error); return }
         done()
         resolve()
@@ -96,25 +107,29 @@ export class Link {
     })
   }
 
-  /** Says `farewell` when connected, and disconnects in an orderly way: no last will. */
-  async stop(farewell: Message): Promise<void> {
+  /** Says `farewell` when connected, and disconnects in an orderly way: no last will. Unless it is stopped, it connects anew. */
+  async leave(farewell: Message | null): Promise<void> {
     const { client } = this
-    if (client?.connected) {
-      await Promise.race([this.publish(farewell).catch(() => undefined), sleep(1000)])
-      await Promise.race([client.endAsync().catch(() => undefined), sleep(1000)])
-    }
+    if (!client?.connected) return
+    if (farewell) await Promise.race([this.publish(farewell).catch(() => undefined), sleep(1000)])
+    await Promise.race([client.endAsync().catch(() => undefined), sleep(1000)])
+  }
+
+  /** Leaves for good. */
+  async stop(farewell: Message | null): Promise<void> {
+    await this.leave(farewell)
     this.ending.abort()
     await this.loop
   }
 
   private async run(): Promise<void> {
     const { signal } = this.ending
-    const { longestWaitMs: longestMs, random } = this.options
+    const { longestWaitMs: longestMs, random, tls, will } = this.options
     const backoff = new Backoff({ firstMs: 500, longestMs, random })
     let told = ''
     while (!signal.aborted) {
-      const reason = await readAll(this.options.tls)
-        .then(tls => this.session(signal, tls, () => { backoff.reset(); told = '' }))
+      const reason = await Promise.all([readAll(tls), will()])
+        .then(([files, message]) => this.session(signal, files, message, () => { backoff.reset(); told = '' }))
         .catch((cause: unknown) => (cause instanceof Error ? cause.message : String(cause)))
       if (signal.aborted) return
       if (reason !== told) this.options.logger.warn({ reason }, 'the broker is away; trying again')
@@ -124,11 +139,12 @@ export class Link {
   }
 
   /** One client from its birth to its end; returns why it ended. */
-  private session(signal: AbortSignal, tls: Partial<Record<keyof TlsFiles, Buffer>>, onConnected: () => void): Promise<string> {
-    const { url, protocol, username, password, clientId, will, subscribe, alsoSubscribe, onUp, onDown, onMessage } = this.options
+  private session(signal: AbortSignal, tls: Partial<Record<keyof TlsFiles, Buffer>>, will: Message, onConnected: () => void): Promise<string> {
+    const { url, protocol, username, password, clientId, subscriptions, onTry, onUp, onDown, onMessage } = this.options
     return new Promise(resolve => {
       let reason = 'the connection was closed'
       let wasUp = false
+      const connected = this.patience.beginTry()
       const client = connect(url, {
         clientId,
         ...(username && { username }),
@@ -137,35 +153,31 @@ export class Link {
         protocolVersion: protocol === '5' ? 5 : 4,
         clean: true,
         reconnectPeriod: 0,
-        connectTimeout: connectMs,
+        connectTimeout: connected.withinMs,
         keepalive: 30,
         queueQoSZero: false,
-        will: { ...will, payload: Buffer.from(will.payload), qos: 1, retain: true },
+        will: { topic: will.topic, payload: bytesOf(will.payload), qos: will.qos, retain: will.retained },
       })
       this.client = client
       const abort = () => { client.end(true) }
       signal.addEventListener('abort', abort, { once: true })
       client.setMaxListeners(0)
+      client.on('packetsend', ({ cmd }) => { if (cmd === 'connect') onTry?.() })
       client.on('error', error => {
         reason = withoutPasswords(error.message || String(error)) + hintFor(error)
         client.end(true)
       })
       client.on('message', (topic, payload, packet) => { onMessage(topic, payload, packet.retain) })
       client.on('connect', () => {
-        client.subscribe(subscribe, { qos: 1 }, error => {
-          if (error) {
-            reason = `the subscription to ${subscribe} was refused: ${error.message}`
-            client.end(true)
-            return
-          }
-          if (alsoSubscribe !== null) {
-            client.subscribe(alsoSubscribe, { qos: 1 }, failure => {
-              if (failure) this.options.logger.warn({ topic: alsoSubscribe, reason: failure.message }, 'a subscription was refused')
-            })
-          }
+        connected.after()
+        this.subscribeAll(client, subscriptions()).then(() => {
+          if (!client.connected) return
           wasUp = true
           onConnected()
           onUp()
+        }, (error: unknown) => {
+          reason = error instanceof Error ? error.message : String(error)
+          client.end(true)
         })
       })
       client.once('close', () => {
@@ -176,6 +188,23 @@ export class Link {
       })
     })
   }
+
+  /** Errors: an essential subscription that is refused. */
+  private async subscribeAll(client: MqttClient, subscriptions: readonly Subscription[]): Promise<void> {
+    await Promise.all(subscriptions.map(async ({ filter, essential }) => {
+      try {
+        await client.subscribeAsync(filter, { qos: 1 })
+      } catch (cause) {
+        const reason = cause instanceof Error ? cause.message : String(cause)
+        if (essential) throw new Error(`the subscription to ${filter} was refused: ${reason}`, { cause })
+        this.options.logger.warn({ topic: filter, reason }, 'a subscription was refused')
+      }
+    }))
+  }
+}
+
+function bytesOf(payload: string | Uint8Array): Buffer {
+  return typeof payload === 'string' ? Buffer.from(payload) : Buffer.from(payload.buffer, payload.byteOffset, payload.byteLength)
 }
 
 /** Read at every try: certificates are replaced while the agent runs. Errors: CONFIG_INVALID, naming the file that cannot be read. */

@@ -114,7 +114,7 @@ export class Outbox {
   }
 
   private save(): Promise<void> {
-    if (this.unwritten.size || this.gone.size) this.saving ??= this.saveAll()
+    if (this.saving === null && this.unwritten.size + this.gone.size > 0) this.saving = this.saveAll()
     return this.saving ?? Promise.resolve()
   }
 

@@ -48,9 +48,13 @@ export class Report {
       },
       base: config.base,
       homeAssistant: config.homeAssistant,
+      accepted: config.commands,
       predictionEveryMs: config.predictionEveryMs,
+      eventsPerSecond: config.eventsPerSecond,
       outbox: { folder: join(data, 'outbox'), maxEvents: config.outboxEvents },
-      told: join(data, 'report', 'told.json'),
+      folder: join(data, 'report'),
+      vacantMs: 60_000,
+      onState: () => undefined,
     })
     await this.reporter.start()
     for (const event of this.early.splice(0)) this.reporter.accept(event)

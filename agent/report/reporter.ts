@@ -5,22 +5,28 @@
  * - The agent never waits for the broker: `start` and `accept` return without a connection.
  * - Memory is bounded: one value for each retained topic (the newest wins), a bounded outbox, one message in flight of each.
  */
+import { join } from 'node:path'
 import { platform } from 'node:process'
-import { PawlError } from '../errors.js'
 import type { AgentEvent } from '../events.js'
 import type { Clock } from '../lib/clock.js'
 import { withoutPasswords, type Logger } from '../lib/logger.js'
+import type { Mode } from '../registry/state.js'
 import type { PromotionRecord } from '../rounds/promotion.js'
-import { CommandRunner, type CommandHandlers } from './commands.js'
-import { announcement, birthTopic } from './home-assistant.js'
+import { Answers } from './answers.js'
+import { CommandRunner } from './command-runner.js'
+import type { CommandHandlers, Verb } from './commands.js'
+import { announcement, announcements, birthTopic, platformsOf, type Announcement } from './home-assistant.js'
+import { FormerNames } from './former-names.js'
 import { Link, type LinkOptions, type Message } from './link.js'
 import { Outbox } from './outbox.js'
-import { RetainedState } from './state.js'
+import { Outgoing } from './outgoing.js'
+import { reportedEvent } from './reported.js'
+import { RetainedMemory } from './retained.js'
+import { RetainedState, type StateChange } from './state.js'
 import { Told } from './told.js'
-import { topics, type Health, type ReportedEvent } from './topics.js'
+import { ofCamera, retainedTopics, topics, type Health, type Response } from './topics.js'
 
 const healthEveryMs = 60_000
-const maxWaitingResponses = 100
 
 /** How to reach the broker. */
 export type Connection = Pick<LinkOptions, 'url' | 'username' | 'password' | 'tls' | 'protocol' | 'longestWaitMs'>
@@ -34,14 +40,21 @@ export interface ReporterOptions {
   homeAssistant: string
   cameras: readonly string[]
   predictionEveryMs: number
+  eventsPerSecond: number
   outbox: { folder: string; maxEvents: number }
-  /** File that remembers which decisions were told. */
-  told: string
+  /** Time after which a name that this box had, and nobody else took, is cleared. */
+  vacantMs: number
+  /** For what it must remember beside the events. */
+  folder: string
   handlers: CommandHandlers
+  /** Commands that are carried out; the others are refused. */
+  accepted: readonly Verb[]
   /** What there is from before this start. */
-  former: { decision: PromotionRecord | null; frames: number; frameBytes: number }
+  former: { decision: PromotionRecord | null; mode: Mode; frames: number; frameBytes: number }
   /** Told when the connection comes and goes. */
   emit: (event: AgentEvent) => void
+  /** Told of every new value of a retained topic. */
+  onState: (change: StateChange) => void
   clock: Clock
   random: () => number
   logger: Logger
@@ -51,68 +64,83 @@ export class Reporter {
   private readonly options: ReporterOptions
   private readonly prefix: string
   private readonly bootId: string
+  private readonly announced: Announcement | null
   private readonly link: Link
   private readonly outbox: Outbox
+  private readonly outgoing: Outgoing
   private readonly told: Told
   private readonly state: RetainedState
+  private readonly memory: RetainedMemory
+  private readonly names: FormerNames
+  private readonly answers: Answers
   private readonly commands: CommandRunner
-  private readonly retained = new Map<string, Message>()
-  private readonly dirty = new Set<string>()
-  private readonly responses: Message[] = []
-  private up = false
-  private readonly busy = { retained: false, events: false, responses: false }
   private timer: NodeJS.Timeout | null = null
   private started = false
 
   constructor(options: ReporterOptions) {
     this.options = options
-    const { device, base, connection, clock, logger, random } = options
+    const { device, version, base, cameras, accepted, homeAssistant, folder, connection, clock, logger, random } = options
     this.prefix = `${base}/${device}`
     this.bootId = `${clock.nowMs().toString(36)}${Math.floor(random() * 36 ** 4).toString(36)}`
+    this.announced = homeAssistant === '' ? null : announcement(homeAssistant, { device, version, cameras, accepted, prefix: this.prefix })
     this.outbox = new Outbox({ ...options.outbox, logger })
-    this.told = new Told({ path: options.told, logger })
+    this.told = new Told({ path: join(folder, 'told.json'), logger })
     this.state = new RetainedState({
-      info: { device, version: options.version, node: process.version, platform: `${platform} ${process.arch}`, startedAtMs: clock.nowMs() },
+      info: { device, version, node: process.version, platform: `${platform} ${process.arch}`, startedAtMs: clock.nowMs() },
       clock,
       predictionEveryMs: options.predictionEveryMs,
+      mode: options.former.mode,
       frames: options.former.frames,
       frameBytes: options.former.frameBytes,
       outbox: () => ({ waiting: this.outbox.waiting, dropped: this.outbox.dropped }),
-      publish: (topic, value, qos) => { this.retain(topic, JSON.stringify(value), qos) },
+      publish: change => { this.retain(change) },
     })
-    this.commands = new CommandRunner({
-      handlers: options.handlers,
+    this.memory = new RetainedMemory({
+      path: join(folder, 'retained.json'),
+      prefix: this.prefix,
+      topics: retainedTopics(cameras).map(topic => `${this.prefix}/${topic}`),
+      announcement: this.announced && { topic: this.announced.topic, components: platformsOf(this.announced) },
       logger,
-      respond: (verb, response) => { this.respond(verb, JSON.stringify(response)) },
+    })
+    this.names = new FormerNames({ memory: this.memory, vacantMs: options.vacantMs, clear: topic => { this.clear(topic) } })
+    this.answers = new Answers({ path: join(folder, 'answers.json'), clock, logger })
+    this.commands = new CommandRunner({
+      handlers: options.handlers, accepted, answers: this.answers, logger, respond: (verb, response) => { this.respond(verb, response) },
     })
     this.link = new Link({
       ...connection,
       clientId: `pawl-${device}`,
-      will: { topic: `${this.prefix}/${topics.availability.topic}`, payload: 'offline' },
-      subscribe: `${this.prefix}/request/#`,
+      will: () => this.availability('offline'),
+      subscriptions: () => [
+        { filter: `${this.prefix}/request/#`, essential: true },
+        ...homeAssistant === '' ? [] : [{ filter: birthTopic(homeAssistant), essential: false }],
+        ...this.names.subscriptions,
+      ],
       onUp: () => { this.onUp() },
       onDown: () => { this.onDown() },
-      alsoSubscribe: options.homeAssistant === '' ? null : birthTopic(options.homeAssistant),
-      onMessage: (topic, payload, isRetained) => {
-        if (topic === birthTopic(options.homeAssistant)) {
-          if (payload.toString() === 'online') this.sendAllRetained()
-          return
-        }
-        const verb = topic.slice(`${this.prefix}/request/`.length)
-        void this.commands.handle(verb, payload, isRetained)
-      },
+      onMessage: (topic, payload, isRetained) => { this.onMessage(topic, payload, isRetained) },
       logger,
+      clock,
       random,
+    })
+    this.outgoing = new Outgoing({
+      publish: message => this.link.publish(message),
+      outbox: this.outbox,
+      eventOf: payload => ({ topic: `${this.prefix}/${topics.event.topic}`, payload, qos: topics.event.qos, retained: false }),
+      eventsPerSecond: options.eventsPerSecond,
+      onRetained: message => { this.onRetained(message) },
+      clock,
+      logger,
     })
   }
 
   /** Resolves without a connection. */
   async start(): Promise<void> {
-    await this.outbox.start()
+    await Promise.all([this.outbox.start(), this.memory.start(), this.answers.start()])
     this.started = true
     this.state.begin()
     const { decision } = this.options.former
-    if (decision) this.retain(topics.modelCandidate.topic, JSON.stringify(decision), topics.modelCandidate.qos)
+    if (decision) this.retain({ name: 'modelCandidate', camera: '', value: decision })
     this.timer = setInterval(() => { this.state.publishHealth() }, healthEveryMs)
     this.timer.unref()
     this.link.start()
@@ -139,49 +167,9 @@ export class Reporter {
   async stop(): Promise<void> {
     this.started = false
     if (this.timer) clearInterval(this.timer)
-    await this.link.stop({ topic: `${this.prefix}/${topics.availability.topic}`, payload: 'offline', qos: 1, retained: true })
+    await this.link.stop(this.availability('offline'))
     await this.outbox.stop()
     await this.told.stop()
-  }
-
-  private onUp(): void {
-    this.up = true
-    this.sendAllRetained()
-    this.options.emit({ type: 'broker', state: 'connected', url: withoutPasswords(this.options.connection.url) })
-    void this.sendEvents()
-    void this.sendResponses()
-  }
-
-  /** What is announced first, then that the box is there, then how it stands. */
-  private sendAllRetained(): void {
-    const { device, version, cameras, homeAssistant } = this.options
-    const availability = { topic: `${this.prefix}/${topics.availability.topic}`, payload: 'online' }
-    const announced = homeAssistant === '' ? [] : [announcement(homeAssistant, { device, version, cameras, prefix: this.prefix })]
-    const first = [...announced, availability].map((message): Message => ({ ...message, qos: 1, retained: true }))
-    for (const message of first) this.retained.set(message.topic, message)
-    this.dirty.clear()
-    for (const topic of [...first.map(message => message.topic), ...this.retained.keys()]) this.dirty.add(topic)
-    void this.sendRetained()
-  }
-
-  private onDown(): void {
-    this.up = false
-    this.responses.length = 0
-    this.options.emit({ type: 'broker', state: 'disconnected', url: withoutPasswords(this.options.connection.url) })
-  }
-
-  private retain(topic: string, payload: string, qos: 0 | 1): void {
-    const message: Message = { topic: `${this.prefix}/${topic}`, payload, qos, retained: true }
-    if (this.retained.get(message.topic)?.payload === payload) return
-    this.retained.set(message.topic, message)
-    this.dirty.add(message.topic)
-    void this.sendRetained()
-  }
-
-  private respond(verb: string, payload: string): void {
-    if (this.responses.length >= maxWaitingResponses) this.responses.shift()
-    this.responses.push({ topic: `${this.prefix}/response/${verb}`, payload, qos: topics.response.qos, retained: false })
-    void this.sendResponses()
   }
 
   private store(event: AgentEvent): void {
@@ -193,77 +181,61 @@ export class Reporter {
       return reported && JSON.stringify(reported)
     })
     if (decision) void this.outbox.settled().then(settled => { if (settled) this.told.tell(decision.round) })
-    void this.sendEvents()
+    this.outgoing.eventAdded()
   }
 
-  private async sendRetained(): Promise<void> {
-    await this.pump('retained', async () => {
-      const [topic] = this.dirty
-      const message = topic === undefined ? undefined : this.retained.get(topic)
-      if (topic === undefined || !message) return false
-      this.dirty.delete(topic)
-      await this.link.publish(message)
-      return true
-    })
+  private onUp(): void {
+    for (const topic of this.memory.stale) this.clear(topic)
+    this.outgoing.up(this.opening())
+    this.options.emit({ type: 'broker', state: 'connected', url: withoutPasswords(this.options.connection.url) })
   }
 
-  private async sendEvents(): Promise<void> {
-    await this.pump('events', async () => {
-      const entry = this.outbox.oldest()
-      if (!entry) return false
-      await this.link.publish({ topic: `${this.prefix}/${topics.event.topic}`, payload: entry.payload, qos: topics.event.qos, retained: false })
-      this.outbox.remove(entry)
-      return true
-    })
+  private onDown(): void {
+    this.outgoing.down()
+    this.names.stop()
+    this.options.emit({ type: 'broker', state: 'disconnected', url: withoutPasswords(this.options.connection.url) })
   }
 
-  private async sendResponses(): Promise<void> {
-    await this.pump('responses', async () => {
-      const message = this.responses.shift()
-      if (message) await this.link.publish(message)
-      return message !== undefined
-    })
+  private onMessage(topic: string, payload: Buffer, isRetained: boolean): void {
+    const requests = `${this.prefix}/request/`
+    if (topic.startsWith(requests)) void this.commands.handle(topic.slice(requests.length), payload, isRetained)
+    else if (topic === birthTopic(this.options.homeAssistant)) {
+      if (payload.toString() === 'online') this.outgoing.sendWhole(this.opening())
+    } else this.names.heard(topic, payload.toString())
   }
 
-  /** Sends one after the other while connected; a failure ends it until the next connection. */
-  private async pump(lane: keyof typeof this.busy, sendOne: () => Promise<boolean>): Promise<void> {
-    if (this.busy[lane]) return
-    this.busy[lane] = true
-    try {
-      while (this.up && await sendOne());
-    } catch (error) {
-      if (!(error instanceof PawlError)) throw error
-      this.options.logger.debug({ message: error.message }, 'not sent; it goes out with the next connection')
-    } finally {
-      this.busy[lane] = false
-    }
+  /** What is announced first, then that the box is there. How it stands follows. */
+  private opening(): Message[] {
+    return [...this.announced ? announcements(this.announced, this.memory.goneComponents) : [], this.availability('online')]
+  }
+
+  private availability(payload: 'online' | 'offline'): Message {
+    const { topic, qos, retained } = topics.availability
+    return { topic: `${this.prefix}/${topic}`, payload, qos, retained }
+  }
+
+  private retain({ name, camera, value }: StateChange): void {
+    const { topic, qos } = topics[name]
+    this.outgoing.retain({ topic: `${this.prefix}/${ofCamera(topic, camera)}`, payload: JSON.stringify(value), qos, retained: true })
+    this.options.onState({ name, camera, value })
+  }
+
+  private clear(topic: string): void {
+    this.outgoing.retain({ topic, payload: '', qos: 1, retained: true })
+  }
+
+  /** The broker has it: what was to be taken away need not be remembered. */
+  private onRetained({ topic, payload }: Message): void {
+    if (payload === '' || (topic === this.announced?.topic && payload === JSON.stringify(this.announced.payload))) this.memory.cleared(topic)
+  }
+
+  private respond(verb: string, response: Response): void {
+    const { topic, qos, retained } = topics.response
+    this.outgoing.respond({ topic: `${this.prefix}/${topic.replace('{verb}', verb)}`, payload: JSON.stringify(response), qos, retained })
   }
 }
 
 /** The decision on a round that is over: told again after a power cut, it is the same event. Null for anything else. */
 function decisionOf(event: AgentEvent): PromotionRecord | null {
   return event.type === 'round-ended' && event.decision.reason !== 'stopped' ? event.decision : null
-}
-
-/** Null for what has its own topic. */
-function reportedEvent(event: AgentEvent, head: { id: string; atMs: number }): ReportedEvent | null {
-  switch (event.type) {
-    case 'model-active':
-      return { ...head, type: event.type, version: event.model.version, loadedInMs: event.loadedInMs }
-    case 'drift':
-      return event.state === 'alarm' || event.state === 'over' ? { ...head, ...event } : null
-    case 'round-started':
-    case 'round-ended':
-    case 'round-refused-to-start':
-    case 'quarantine':
-    case 'collection':
-    case 'problem':
-      return { ...head, ...event }
-    case 'camera':
-    case 'frame-stored':
-    case 'prediction':
-    case 'round-event':
-    case 'broker':
-      return null
-  }
 }

@@ -1,8 +1,9 @@
 /** The retained topics, computed from the agent's events. Pure but for the clock. */
 import type { DriftEvent } from '../drift/alarm.js'
-import type { AgentEvent, ModelVersion } from '../events.js'
+import type { AgentEvent } from '../events.js'
 import type { Clock } from '../lib/clock.js'
-import { topics, type DriftState, type Health, type Info, type ModelActive, type TopicName, type TrainState } from './topics.js'
+import type { Mode } from '../registry/state.js'
+import type { DriftState, Health, Info, ModelActive, TopicName, TrainState } from './topics.js'
 
 const problemMs = 3_600_000
 const keptProblems = 10
@@ -13,11 +14,18 @@ export interface RetainedStateOptions {
   clock: Clock
   predictionEveryMs: number
   outbox: () => Health['outbox']
+  mode: Mode
   /** Frames on disk at the start, and their bytes. */
   frames: number
   frameBytes: number
-  /** Called with the topic below the device's prefix whenever its value changes. */
-  publish: (topic: string, value: unknown, qos: 0 | 1) => void
+  publish: (change: StateChange) => void
+}
+
+/** The newest value of a retained topic, in the shape of its schema; `camera` is "" where the topic is of the box. */
+export interface StateChange {
+  name: TopicName
+  camera: string
+  value: unknown
 }
 
 const idle: TrainState = {
@@ -46,6 +54,7 @@ export class RetainedState {
   begin(): void {
     this.set('info', this.options.info)
     this.set('trainState', this.train)
+    this.set('modelMode', this.options.mode)
     this.set('drift', { state: 'off', model: null, alarm: null } satisfies DriftState)
     this.publishHealth()
   }
@@ -79,7 +88,13 @@ export class RetainedState {
         this.setTrain({ ...idle, round: this.train.round, refused: event.reason })
         return
       case 'model-active':
-        this.set('modelActive', activeModel(event.model, event.loadedInMs))
+        this.set('modelActive', activeModel(event))
+        return
+      case 'probation':
+        this.set('modelProbation', event.record)
+        return
+      case 'mode':
+        this.set('modelMode', event.mode)
         return
       case 'drift':
         this.set('drift', driftState(event))
@@ -153,8 +168,7 @@ export class RetainedState {
   }
 
   private set(name: TopicName, value: unknown, camera = ''): void {
-    const { topic, qos } = topics[name]
-    this.options.publish(topic.replace('{camera}', camera), value, qos)
+    this.options.publish({ name, camera, value })
   }
 }
 
@@ -168,7 +182,7 @@ function driftState(event: DriftEvent): DriftState {
   }
 }
 
-function activeModel({ version, createdAtMs, card, decision }: ModelVersion, loadedInMs: number): ModelActive {
+function activeModel({ model: { version, createdAtMs, card, decision }, loadedInMs, lineage }: Extract<AgentEvent, { type: 'model-active' }>): ModelActive {
   return {
     version,
     createdAtMs,
@@ -180,5 +194,6 @@ function activeModel({ version, createdAtMs, card, decision }: ModelVersion, loa
     accuracy: decision.accuracyChallenger,
     ece: card.validation.ece,
     parent: card.parent?.version ?? null,
+    lineage,
   }
 }

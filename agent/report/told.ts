@@ -3,9 +3,8 @@
  *
  * INVARIANT: the round in the file is not newer than any whose event is on disk or with the broker.
  */
-import { readFile } from 'node:fs/promises'
 import { z } from 'zod'
-import { writeDurably } from '../lib/durable.js'
+import { KeptFile } from '../lib/kept-file.js'
 import type { Logger } from '../lib/logger.js'
 import type { PromotionRecord } from '../rounds/promotion.js'
 
@@ -17,18 +16,18 @@ export interface ToldOptions {
 }
 
 export class Told {
-  private readonly options: ToldOptions
+  private readonly file: KeptFile<z.infer<typeof Stored>>
   /** The newest; null: not known yet. */
   private round: number | null = null
-  private last: Promise<void> = Promise.resolve()
+  private last = Promise.resolve()
 
-  constructor(options: ToldOptions) {
-    this.options = options
+  constructor({ path, logger }: ToldOptions) {
+    this.file = new KeptFile({ path, schema: Stored, onProblem: message => { logger.warn({ message }, 'a decision may be told again') } })
   }
 
   /** Of those that the registry knows, oldest first. Where nothing is on record, all of before count as told. */
   async start(decisions: readonly PromotionRecord[]): Promise<void> {
-    const stored = await readFile(this.options.path, 'utf8').then(text => Stored.parse(JSON.parse(text))).catch(() => null)
+    const stored = await this.file.read()
     if (stored) this.round = stored.round
     else this.tell(Math.max(0, ...decisions.map(({ round }) => round)))
   }
@@ -41,9 +40,7 @@ export class Told {
   tell(round: number): void {
     if (round <= (this.round ?? -1)) return
     this.round = round
-    this.last = this.last.then(() => writeDurably(this.options.path, JSON.stringify({ round }))).catch((cause: unknown) => {
-      this.options.logger.warn({ err: cause }, 'what was told cannot be kept; it will be told again')
-    })
+    this.last = this.file.write({ round })
   }
 
   async stop(): Promise<void> {

@@ -3,7 +3,9 @@
  * alone is plain text. Times are milliseconds since 1970.
  */
 import { z } from 'zod'
-import { CameraStatusSchema, DriftAlarmSchema, PredictionSchema, PromotionRecordSchema } from '../schemas.js'
+import { Mode } from '../registry/state.js'
+import { SignedHeadSchema } from '../registry/lineage.js'
+import { CameraStatusSchema, DriftAlarmSchema, PredictionSchema, ProbationRecordSchema, PromotionRecordSchema } from '../schemas.js'
 
 export interface Topic {
   /** Below `<base>/<device>/`; `{name}` stands for one level. */
@@ -52,6 +54,8 @@ export const ModelActive = z.strictObject({
   /** Expected calibration error on the gate split, 0 to 1. */
   ece: z.number(),
   parent: Count.nullable(),
+  /** The newest entry of the signed history; null: there is none yet. */
+  lineage: SignedHeadSchema.nullable(),
 })
 
 export const TrainState = z.strictObject({
@@ -87,17 +91,21 @@ export const ReportedEvent = z.discriminatedUnion('type', [
     z.strictObject({ ...eventBody, type: z.literal('drift'), state: z.literal('alarm'), alarm: DriftAlarmSchema }),
     z.strictObject({ ...eventBody, type: z.literal('drift'), state: z.literal('over'), alarm: DriftAlarmSchema, reason: z.enum(['new-model', 'fits-again']) }),
   ]),
+  z.strictObject({ ...eventBody, type: z.literal('probation'), record: ProbationRecordSchema }),
+  z.strictObject({ ...eventBody, type: z.literal('mode'), mode: Mode }),
   z.strictObject({ ...eventBody, type: z.literal('quarantine'), path: z.string(), reason: z.string() }),
   z.strictObject({ ...eventBody, type: z.literal('collection'), state: z.enum(['running', 'stopped']), reason: z.string() }),
   z.strictObject({ ...eventBody, type: z.literal('problem'), code: z.string(), message: z.string() }),
 ])
 
-export const Response = z.discriminatedUnion('status', [
-  z.strictObject({ status: z.literal('ok'), data: z.unknown(), transaction: z.string().optional() }),
+/** The answer to a command whose `data` is known. */
+export const responseOf = (data: z.ZodType) => z.discriminatedUnion('status', [
+  z.strictObject({ status: z.literal('ok'), data, transaction: z.string().optional() }),
   z.strictObject({
     status: z.literal('error'), error: z.strictObject({ code: z.string(), message: z.string() }), transaction: z.string().optional(),
   }),
 ])
+export const Response = responseOf(z.unknown())
 
 export type ReportedEvent = z.infer<typeof ReportedEvent>
 export type Health = z.infer<typeof Health>
@@ -123,6 +131,14 @@ export const topics = {
   modelCandidate: {
     topic: 'model/candidate', retained: true, qos: 1, direction: 'out', payload: PromotionRecordSchema,
     description: 'Promotion record of the last round: the whole evidence, also when the answer was no',
+  },
+  modelProbation: {
+    topic: 'model/probation', retained: true, qos: 1, direction: 'out', payload: ProbationRecordSchema,
+    description: 'How the newest promoted model does beside the one before it on the site\'s frames; where it fails, the former one comes back',
+  },
+  modelMode: {
+    topic: 'model/mode', retained: true, qos: 1, direction: 'out', payload: Mode,
+    description: '`follow`: a challenger that passes the gate serves; `pin`: the named model serves whatever passes; `pause`: no round begins either',
   },
   drift: {
     topic: 'drift', retained: true, qos: 1, direction: 'out', payload: DriftState,
@@ -155,3 +171,13 @@ export const topics = {
 } as const satisfies Record<string, Topic>
 
 export type TopicName = keyof typeof topics
+
+/** A topic of one camera. */
+export const ofCamera = (topic: string, camera: string) => topic.replace('{camera}', camera)
+
+/** Everything that a box with these cameras may retain, below its prefix. */
+export function retainedTopics(cameras: readonly string[]): string[] {
+  const all: Topic[] = Object.values(topics)
+  return all.filter(({ retained }) => retained)
+    .flatMap(({ topic }) => (topic.includes('{camera}') ? cameras.map(camera => ofCamera(topic, camera)) : [topic]))
+}

@@ -8,7 +8,6 @@ import { readdir, readFile, stat } from 'node:fs/promises'
 import { basename, dirname, join, relative } from 'node:path'
 import { promisify } from 'node:util'
 import { systemClock } from '../../agent/lib/clock.js'
-import { createLogger } from '../../agent/lib/logger.js'
 import { Registry } from '../../agent/registry/registry.js'
 import type { Box } from './box.js'
 
@@ -54,7 +53,7 @@ export class Truth {
     await this.lookAtLabels()
     await this.lookAtOutbox()
     const registry = new Registry({
-      data: this.box.data, clock: systemClock, logger: createLogger({ level: 'silent' }),
+      data: this.box.data, clock: systemClock,
       onProblem: error => { this.problems.push(`the registry is not what it was: ${error.message}`) },
     })
     await registry.read()
