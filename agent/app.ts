@@ -262,7 +262,6 @@ export class Agent {
     this.started.push(() => registry.stop())
     await frames.start()
     this.selection.recall(frames.list())
-    await this.learning.start()
     try {
       await this.labels.start()
     } catch (cause) {
@@ -284,6 +283,8 @@ export class Agent {
     await this.report.catchUp(registry.decisions())
     this.started.push(() => this.control.stop())
     await this.startControl()
+    // A round that was interrupted goes on for the champion that serves.
+    await this.learning.start()
     this.started.push(() => this.cameras.stop())
     const cameras = await this.cameras.start()
     this.startSchedule()
