@@ -42,10 +42,14 @@ interface Box {
   carriedOut: string[]
 }
 
+interface BoxOptions extends Partial<CommandHandlers> {
+  path?: string
+  accepted?: readonly Verb[]
+  clock?: SetClock
+}
+
 /** The part of an agent that takes commands; with the same path it is the same agent after a restart. */
-async function box({ path = join(folder, 'answers.json'), accepted = verbs, clock = new SetClock(), ...own }: {
-  path?: string; accepted?: readonly Verb[]; clock?: SetClock
-} & Partial<CommandHandlers> = {}): Promise<Box> {
+async function box({ path = join(folder, 'answers.json'), accepted = verbs, clock = new SetClock(), ...own }: BoxOptions = {}): Promise<Box> {
   const answers = new Answers({ path, clock, logger })
   await answers.start()
   const carriedOut: string[] = []
