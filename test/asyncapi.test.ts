@@ -11,6 +11,7 @@ import { verbs } from '../agent/report/commands.js'
 import { topics, type Topic } from '../agent/report/topics.js'
 import { freePort } from './free-port.js'
 import { mosquitto, startMosquitto } from './mosquitto.js'
+import { SparkplugHost } from './sparkplug-host.js'
 
 const waiting = { timeout: 150_000, interval: 50 }
 const main = join(import.meta.dirname, '..', 'dist', 'agent', 'main.js')
@@ -99,24 +100,26 @@ describe('the AsyncAPI document', () => {
     expect(Object.keys(document.operations).filter(name => name.startsWith('take-'))).toEqual(['take-status'])
   })
 
-  // Trains a first model: some of a minute on two cores.
+  // Trains a first model: some of a minute on two cores. Sparkplug is listened to beside it.
   it.skipIf(!mosquitto)('describes every message of a real agent, from its start over a first model to its end', async () => {
     const { url, stop } = await startMosquitto({ folder, port: await freePort() })
     cleanups.push(stop)
     const document = await documentOf(`{device: box-3, data: data, monitoring: {port: 0}, rounds: {firstMinutes: 0.25, minutes: 0.25},
-      mqtt: {broker: '${url}', predictionEveryMs: 200, commands: [train, status]}}`)
+      mqtt: {broker: '${url}', predictionEveryMs: 200, commands: [train, status], sparkplug: {group: plant}}}`)
     const verdict = judge(document)
     const client = await connectAsync(url, { reconnectPeriod: 0 })
     cleanups.push(() => client.endAsync(true))
     const seen = new Map<string, number>()
     const wrong: string[] = []
+    const host = new SparkplugHost({ group: 'plant', edgeNode: 'box-3' })
     client.on('message', (topic, payload, { qos, retain }) => {
+      if (topic.startsWith('spBv1.0/')) { host.take({ topic, payload, qos, retain }); return }
       if (topic.includes('/request/')) return
       const { channel, problem } = verdict(topic, payload.toString(), qos)
       seen.set(channel, (seen.get(channel) ?? 0) + 1)
       if (problem !== null || retain) wrong.push(`${topic}: ${problem ?? 'retained'}: ${payload.toString().slice(0, 300)}`)
     })
-    await client.subscribeAsync('pawl/#', { qos: 1 })
+    await client.subscribeAsync(['pawl/#', 'spBv1.0/#'], { qos: 1 })
     const agent = spawn(process.execPath, [main, 'run', '--config', join(folder, 'pawl.yaml')], { stdio: ['ignore', 'ignore', 'inherit'] })
     cleanups.push(async () => {
       agent.kill('SIGKILL')
@@ -130,8 +133,13 @@ describe('the AsyncAPI document', () => {
     await ask('train', '{"nonsense":true}')
     await vi.waitFor(() => { expect([seen.get('response-status'), seen.get('response-train')]).toEqual([1, 3]) }, waiting)
     await vi.waitFor(() => { expect(seen.get('modelCandidate')).toBe(2) }, waiting)
+    await vi.waitFor(() => { expect(host.device('belt').values.get('Prediction/Class')).toBeTypeOf('string') }, waiting)
+    expect(host.node.values.get('Decision/Round')).toBe(2)
+    expect(host.node.values.get('Model/Accuracy')).toBeGreaterThan(0)
     agent.kill('SIGTERM')
     await ended(agent)
+    await vi.waitFor(() => { expect(host.node.online).toBe(false) }, waiting)
+    expect(host.violations).toEqual([])
     await vi.waitFor(() => { expect(seen.get('availability')).toBe(2) }, waiting)
     expect(wrong).toEqual([])
     // A first model has no predecessor that it is compared with.
