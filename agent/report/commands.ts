@@ -1,7 +1,6 @@
 /** What can be asked for over MQTT. A new command is a row here and a handler in app.ts. */
 import { z } from 'zod'
-import { Mode } from '../registry/state.js'
-import { DriftAlarmSchema, PromotionRecordSchema } from '../schemas.js'
+import { DriftAlarmSchema, ModeSchema, PromotionRecordSchema } from '../schemas.js'
 
 interface Command {
   description: string
@@ -18,7 +17,7 @@ const common = {
 }
 const Count = z.number().int().min(0)
 const served = z.strictObject({ model: Count })
-const moded = z.strictObject({ mode: Mode })
+const moded = z.strictObject({ mode: ModeSchema })
 
 export const commands = {
   train: {
@@ -35,7 +34,7 @@ export const commands = {
       device: z.string(),
       model: Count.nullable().describe('The one that the registry has in service'),
       serving: Count.nullable().describe('The one that answers: another one while a model is loaded'),
-      mode: Mode,
+      mode: ModeSchema,
       probation: z.boolean().describe('Whether the model in service may still fall back by itself'),
       training: z.boolean(),
       frames: Count,

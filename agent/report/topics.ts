@@ -3,9 +3,7 @@
  * alone is plain text. Times are milliseconds since 1970.
  */
 import { z } from 'zod'
-import { Mode } from '../registry/state.js'
-import { SignedHeadSchema } from '../registry/lineage.js'
-import { CameraStatusSchema, DriftAlarmSchema, PredictionSchema, ProbationRecordSchema, PromotionRecordSchema } from '../schemas.js'
+import { CameraStatusSchema, DriftAlarmSchema, ModeSchema, PredictionSchema, ProbationRecordSchema, PromotionRecordSchema, SignedHeadSchema } from '../schemas.js'
 
 export interface Topic {
   /** Below `<base>/<device>/`; `{name}` stands for one level. */
@@ -87,7 +85,7 @@ export const ReportedEvent = z.discriminatedUnion('type', [
     z.strictObject({ ...eventBody, type: z.literal('drift'), state: z.literal('over'), alarm: DriftAlarmSchema, reason: z.enum(['new-model', 'fits-again']) }),
   ]),
   z.strictObject({ ...eventBody, type: z.literal('probation'), record: ProbationRecordSchema }),
-  z.strictObject({ ...eventBody, type: z.literal('mode'), mode: Mode }),
+  z.strictObject({ ...eventBody, type: z.literal('mode'), mode: ModeSchema }),
   z.strictObject({ ...eventBody, type: z.literal('quarantine'), path: z.string(), reason: z.string() }),
   z.strictObject({ ...eventBody, type: z.literal('collection'), state: z.enum(['running', 'stopped']), reason: z.string() }),
   z.strictObject({ ...eventBody, type: z.literal('problem'), code: z.string(), message: z.string() }),
@@ -132,7 +130,7 @@ export const topics = {
     description: 'How the newest promoted model does beside the one before it on the site\'s frames; where it fails, the former one comes back',
   },
   modelMode: {
-    topic: 'model/mode', retained: true, qos: 1, direction: 'out', payload: Mode,
+    topic: 'model/mode', retained: true, qos: 1, direction: 'out', payload: ModeSchema,
     description: '`follow`: a challenger that passes the gate serves; `pin`: the named model serves whatever passes; `pause`: no round begins either',
   },
   drift: {
