@@ -126,7 +126,7 @@ const Config = z.strictObject({
       cert: z.string().default('').describe('File (PEM) of the certificate that the broker knows this box by; "": none'),
       key: z.string().default('').describe('File (PEM) of its key'),
     }).refine(({ cert, key }) => (cert === '') === (key === ''), 'a certificate needs its key, and a key its certificate').prefault({}),
-    longestWaitSeconds: z.number().min(0.1).max(3600).default(2).describe('Longest wait between two tries to reach a broker that is away: longer where thousands of boxes would come back at once'),
+    longestWaitSeconds: z.number().min(0.1).max(3600).default(1.5).describe('Longest wait between two tries to reach a broker that is away: longer where thousands of boxes would come back at once'),
     base: z.string().regex(/^[^+#/]+(\/[^+#/]+)*$/, 'a topic without wildcards and without a slash at its ends').default('pawl').describe('First level of every topic'),
     homeAssistant: z.string().regex(/^[^+#]*$/, 'a topic without wildcards').default('').describe('Discovery prefix of Home Assistant, as a rule homeassistant: the box is announced there; "": it is not'),
     predictionEveryMs: z.number().int().min(0).default(1000).describe('Least time between two messages of an unchanged prediction'),

@@ -35,19 +35,14 @@ if (!(seconds > 0)) stop(`--seconds is "${values.seconds}", expected a number ab
 
 const folder = await mkdtemp(join(tmpdir(), 'pawl-bench-agent-'))
 const say = (line: string) => { process.stderr.write(`${line}\n`) }
-const trained = new Map<string, Promise<string[]>>()
-const modelsOf = (preset: string) => {
-  const there = trained.get(preset) ?? trainModels(values.models ?? join(folder, 'models'), preset)
-  trained.set(preset, there)
-  return there
-}
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => process.exit(130))
 
 const figures: Figure[] = []
 try {
+  const models = await trainModels(values.models ?? join(folder, 'models'))
+  const site = () => Site.in(join(folder, 'site'), models)
   for (const name of wanted) {
     const loadBefore = loadavg()[0]
-    const site = async (preset = 'nano') => Site.in(join(folder, 'site'), await modelsOf(preset))
     const result = await parts[name]!({ site, seconds, say })
     figures.push(...result.figures)
     const machine = { cpu: cpus()[0]?.model, cores: cpus().length, loadBefore, loadAfter: loadavg()[0] }

@@ -11,16 +11,15 @@ const [turns, perTurn, everyMs] = [3, 64, 60]
 
 export const latency: Part = async options => {
   const rows = [
-    await measured(options, 'nano', { width: 112, height: 112 }),
-    await measured(options, 'nano', { width: 640, height: 480 }),
-    await measured(options, 'tiny', { width: 640, height: 480 }),
+    await measured(options, { width: 112, height: 112 }),
+    await measured(options, { width: 640, height: 480 }),
   ]
   return { figures: rows.flatMap(({ figures }) => figures), details: rows.map(({ details }) => details) }
 }
 
-async function measured({ site: newSite, say }: PartOptions, preset: 'nano' | 'tiny', size: PictureSize): Promise<PartResult> {
+async function measured({ site: newSite, say }: PartOptions, size: PictureSize): Promise<PartResult> {
   const jpegs = await pictures(32, size)
-  const site = await newSite(preset)
+  const site = await newSite()
   const camera = new MjpegCamera(jpegs)
   await camera.appear()
   const model = await openModel(site.models[0]!)
@@ -30,7 +29,7 @@ async function measured({ site: newSite, say }: PartOptions, preset: 'nano' | 't
     await site.start()
     await camera.watched()
     await sleep(2000)
-    const name = `${preset}, ${String(size.width)} × ${String(size.height)} px`
+    const name = `${String(size.width)} × ${String(size.height)} px`
     say(`latency: ${name}`)
     const [whole, alone, paced, inside, fromPicture]: number[][] = [[], [], [], [], []]
     for (let turn = 0; turn < turns; turn++) {
@@ -64,7 +63,7 @@ async function measured({ site: newSite, say }: PartOptions, preset: 'nano' | 't
         { what: `${name}: p50 against decode and session run in the daemon`, measured: p50 / median(inside!), unit: '×', asked: null },
       ],
       details: {
-        preset, size, pictures: whole!.length, p50Ms: p50, p99Ms: quantile(whole!, 0.99), aloneP50Ms: reference, pacedP50Ms: median(paced!),
+        size, pictures: whole!.length, p50Ms: p50, p99Ms: quantile(whole!, 0.99), aloneP50Ms: reference, pacedP50Ms: median(paced!),
         insideP50Ms: median(inside!), capturedToArrivalP50Ms: median(fromPicture!),
       },
     }

@@ -18,8 +18,8 @@ export interface PartResult {
 }
 
 export interface PartOptions {
-  /** A box of its own, with models 1 and 2 of a preset. */
-  site: (preset?: 'nano' | 'tiny') => Promise<Site>
+  /** A box of its own, with the models 1, which serves, and 2. */
+  site: () => Promise<Site>
   /** Length of what is measured over time. */
   seconds: number
   say: (line: string) => void

@@ -23,13 +23,13 @@ const run = promisify(execFile)
 export type CameraRow = { id: string; source: 'mjpeg' | 'rtsp'; url: string } & Record<string, unknown>
 
 /** Models of few steps: what they say is not what is measured. Those that are there are taken. */
-export async function trainModels(folder: string, preset: string): Promise<string[]> {
-  const folders = [1, 2].map(seed => join(folder, `${preset}-${String(seed)}`))
+export async function trainModels(folder: string): Promise<string[]> {
+  const folders = [1, 2].map(seed => join(folder, `model-${String(seed)}`))
   for (const [index, out] of folders.entries()) {
     if (existsSync(join(out, 'card.json'))) continue
     await run(process.execPath, [
       program, 'train', '--labeled', bundled('labeled'), '--validation', bundled('validation'), '--out', out,
-      '--preset', preset, '--method', 'supervised', '--steps', '2', '--seed', String(index + 1), '--json',
+      '--preset', 'nano', '--method', 'supervised', '--steps', '2', '--seed', String(index + 1), '--json',
     ])
   }
   return folders

@@ -4,7 +4,7 @@ import { MjpegCamera } from './mjpeg-camera.js'
 import type { Part } from './part.js'
 import { pictures } from './pictures.js'
 
-const perSecond = 20
+const perSecond = 10
 
 export const swap: Part = async ({ site: newSite, say }) => {
   const site = await newSite()
