@@ -9,7 +9,7 @@ import { basename, dirname, join, relative } from 'node:path'
 import { promisify } from 'node:util'
 import { systemClock } from '../../agent/lib/clock.js'
 import { Registry } from '../../agent/registry/registry.js'
-import type { Box } from './box.js'
+import type { Box } from '../site/box.js'
 
 const main = join(import.meta.dirname, '..', '..', 'dist', 'agent', 'main.js')
 
