@@ -59,6 +59,8 @@ export interface Message {
 }
 
 const publishMs = 20_000
+/** For the farewell, however the broker is. */
+const leaveMs = 700
 
 export class Link {
   private readonly options: LinkOptions
@@ -111,8 +113,13 @@ export class Link {
   async leave(farewell: Message | null): Promise<void> {
     const { client } = this
     if (!client?.connected) return
-    if (farewell) await Promise.race([this.publish(farewell).catch(() => undefined), sleep(1000)])
-    await Promise.race([client.endAsync().catch(() => undefined), sleep(1000)])
+    const said = async () => {
+      if (farewell) await this.publish(farewell)
+      await client.endAsync()
+    }
+    // A broker that says nothing more is not waited for: it will hear of the end from the connection.
+    await Promise.race([said().catch(() => undefined), sleep(leaveMs)])
+    client.stream.destroy()
   }
 
   /** Leaves for good. */
@@ -159,7 +166,11 @@ export class Link {
         will: { topic: will.topic, payload: bytesOf(will.payload), qos: will.qos, retain: will.retained },
       })
       this.client = client
-      const abort = () => { client.end(true) }
+      const abort = () => {
+        client.end(true)
+        // A client that is saying good-bye already would wait for its broker.
+        client.stream.destroy()
+      }
       signal.addEventListener('abort', abort, { once: true })
       client.setMaxListeners(0)
       client.on('packetsend', ({ cmd }) => { if (cmd === 'connect') onTry?.() })
