@@ -1,11 +1,12 @@
 /**
  * The composition root: constructs every part and connects them in the order in which data flows.
  *
- *   camera ─► sampler ─► frame store ─┬─► classifier ─► predictions ─┬─► report
- *                                     │                              └─► drift ─► report; no pseudo-labels while it lasts
- *                                     └─► round ─► promotion gate ─► registry ─► hot swap ─► report
+ *   camera ─► sampler ─► classifier ─┬─► predictions ─┬─► report
+ *                                    │                ├─► drift ─► report; no pseudo-labels while it lasts
+ *                                    │                └─► probation ─► report
+ *                                    └─► selection ─► frame store ─► round ─► promotion gate ─► registry ─► hot swap ─► report
  *
- * The hot swap in `learn` is the one arrow back.
+ * The hot swap in `learn` and the way back in `probed` are the arrows back.
  */
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -13,14 +14,20 @@ import { Random } from '../trainer/index.js'
 import { Cameras } from './camera/cameras.js'
 import type { Simulation } from './camera/simulation.js'
 import { ClassifierPool } from './classifier/pool.js'
+import { sideBySide } from './classifier/side-by-side.js'
 import type { Config } from './config.js'
+import { Control } from './control.js'
 import { Drift } from './drift/drift.js'
 import { PawlError, type ErrorCode } from './errors.js'
-import type { AgentEvent, Frame, ModelVersion } from './events.js'
+import type { AgentEvent, ModelVersion } from './events.js'
 import { LabelStore } from './frames/label-store.js'
+import { LabelWatch } from './frames/label-watch.js'
 import { reservoir } from './frames/reservoir.js'
+import { Selection } from './frames/selection.js'
 import { FrameStore } from './frames/store.js'
+import { Intake } from './intake.js'
 import { systemClock } from './lib/clock.js'
+import { removeHalfWritten } from './lib/durable.js'
 import { EventStream } from './lib/event-stream.js'
 import { holdFolder } from './lib/exclusive.js'
 import type { Logger } from './lib/logger.js'
@@ -28,9 +35,12 @@ import { packageVersion } from './lib/package-root.js'
 import { Endpoint } from './metrics/endpoint.js'
 import { Metrics } from './metrics/metrics.js'
 import { Registry } from './registry/registry.js'
-import type { Reply } from './report/commands.js'
+import type { CommandHandlers, Reply } from './report/commands.js'
 import { Report } from './report/report.js'
-import { Learning } from './rounds/learning.js'
+import { Brake } from './rounds/brake.js'
+import { Learning, type RoundData } from './rounds/learning.js'
+import type { ProbationRecord } from './rounds/probation.js'
+import { ProbationWatch } from './rounds/probation-watch.js'
 import { Schedule, type Trigger } from './rounds/schedule.js'
 import { Serving } from './serving.js'
 
@@ -53,6 +63,8 @@ export interface Addresses {
 
 const roundJob = 'round'
 const randomSeed = 0x9a31
+/** Why a model serves that a command put in service. */
+const asked = 'a person asked for it'
 
 export class Agent {
   private readonly config: Config
@@ -62,18 +74,21 @@ export class Agent {
   private readonly random = Random.of(randomSeed, Date.now())
   private readonly cameras: Cameras
   private readonly frames: FrameStore
+  private readonly selection: Selection
   private readonly labels: LabelStore
+  private readonly labelWatch: LabelWatch
   private readonly classifier: ClassifierPool
   private readonly registry: Registry
+  private readonly intake: Intake
   private readonly serving: Serving
+  private readonly brake: Brake
   private readonly learning: Learning
+  private readonly probation: ProbationWatch
   private readonly drift: Drift
+  private readonly control: Control
   private readonly report: Report
   private readonly metrics: Metrics
   private schedule: Schedule | null = null
-  /** Newest frame of each camera: judged again when the model changes. */
-  private readonly newest = new Map<string, Frame>()
-  private collecting: string | null = null
   /** What to undo, last first. */
   private readonly started: (() => Promise<void>)[] = []
 
@@ -87,12 +102,20 @@ export class Agent {
       ffmpeg: config.ffmpeg,
       clock,
       random: Math.random,
-      onFrame: frame => this.frame(frame),
+      onFrame: frame => this.intake.accept(frame),
       onStatus: status => { this.publish({ type: 'camera', status }) },
     })
     this.frames = new FrameStore({ folder: join(config.data, 'frames'), config: config.frames, clock })
     this.labels = new LabelStore({ data: config.data, config: config.labels })
-    this.classifier = new ClassifierPool({ threads: 1, loadMs: 60_000, onProblem: message => { this.problem('MODEL_INVALID', message) } })
+    this.labelWatch = new LabelWatch({ folder: join(config.data, 'labels'), nowMs: clock.nowMs })
+    this.classifier = new ClassifierPool({
+      threads: 1,
+      loadMs: 60_000,
+      onProblem: message => {
+        this.problem('MODEL_INVALID', message)
+        this.probation.crashed()
+      },
+    })
     this.drift = new Drift({
       config: config.drift,
       folder: join(config.data, 'drift'),
@@ -100,40 +123,78 @@ export class Agent {
       onEvent: event => { this.publish(event) },
       onProblem: message => { this.problem('DISK_FULL', message) },
     })
-    this.registry = new Registry({ data: config.data, clock, logger, onProblem: error => { this.problem(error.code, error.message) } })
+    this.registry = new Registry({ data: config.data, clock, onProblem: error => { this.problem(error.code, error.message) } })
+    this.selection = new Selection({ config: config.frames.select, leastFrames: config.rounds.maxFrames, random: () => this.random.float() })
+    this.intake = new Intake({
+      classifier: this.classifier,
+      selection: this.selection,
+      frames: this.frames,
+      publish: event => { this.publish(event) },
+      onAnswer: ({ camera, capturedAtMs, jpeg }, { version: model, ...answer }) => {
+        this.drift.observe({ camera, capturedAtMs, ...answer, model })
+        this.probation.observe({ camera, capturedAtMs, jpeg }, model)
+      },
+      onStored: () => { this.schedule?.frameStored() },
+      onUnanswered: (camera, reason) => { logger.warn({ camera, reason }, 'a frame was not classified') },
+      onLatency: ms => { this.brake.observe(ms) },
+      clock,
+    })
     this.serving = new Serving({
       classifier: this.classifier,
       registry: this.registry,
+      onProbation: config.rounds.probation.frames > 0,
       onActive: (model, loadedInMs) => this.announce(model, loadedInMs),
+      onMode: mode => { this.publish({ type: 'mode', mode }) },
       onProblem: message => { this.problem('MODEL_INVALID', message) },
     })
+    this.brake = new Brake({ config: config.rounds, clock })
     this.learning = new Learning({
       config: config.rounds,
       folder: join(config.data, 'rounds'),
       engines: join(config.data, 'engines.json'),
       registry: this.registry,
       clock,
+      brake: this.brake,
       onEvent: (round, event) => { this.publish({ type: 'round-event', round, event }) },
       onQuarantine: (path, reason) => this.setAside(path, reason),
+      onGivenUp: (round, reason) => {
+        this.problem('TRAINING_FAILED', `round ${String(round)}, which was interrupted, is given up: ${reason}; a new one begins in its time`)
+      },
     })
+    this.probation = new ProbationWatch({
+      config: config.rounds.probation,
+      file: join(config.data, 'probation.json'),
+      compare: ({ former, model }, jpegs) => sideBySide({ former: this.serving.served(former), now: this.serving.served(model) }, jpegs),
+      promotionImages: async () => (await this.labels.read()).promotion.map(({ path }) => path),
+      onRecord: record => this.probed(record),
+      onProblem: message => { this.problem('MODEL_INVALID', message) },
+      random: () => this.random.float(),
+    })
+    const handlers: CommandHandlers = {
+      train: () => {
+        if (!this.train()) throw new PawlError('COMMAND_INVALID', 'a round is running already; nothing was started')
+        return { started: true }
+      },
+      status: () => this.status(),
+      promote: async ({ version }) => served(await this.serving.put(version, asked)),
+      rollback: async () => served(await this.serving.rollback(asked)),
+      pin: async ({ version }) => ({ mode: await this.serving.pin(version ?? null, asked) }),
+      follow: async () => ({ mode: await this.serving.setMode({ kind: 'follow' }) }),
+      pause: async () => ({ mode: await this.serving.setMode({ kind: 'pause' }) }),
+      reload: async () => {
+        if (!reload) throw new PawlError('COMMAND_INVALID', 'this agent has no configuration to read anew')
+        await reload()
+        return { reloading: true }
+      },
+    }
+    this.control = new Control({ data: config.data, handlers })
     this.report = new Report({
       config: config.mqtt,
       device: config.device,
       cameras: config.cameras.map(({ id }) => id),
       data: config.data,
       version: packageVersion(),
-      handlers: {
-        train: () => {
-          if (!this.train('command')) throw new PawlError('COMMAND_INVALID', 'a round is running already; nothing was started')
-          return { started: true }
-        },
-        status: () => this.status(),
-        reload: async () => {
-          if (!reload) throw new PawlError('COMMAND_INVALID', 'this agent has no configuration to read anew')
-          await reload()
-          return { reloading: true }
-        },
-      },
+      handlers,
       emit: event => { this.publish(event) },
       clock,
       random: Math.random,
@@ -163,8 +224,8 @@ export class Agent {
   }
 
   /** Starts a round unless one is running; says whether it did. */
-  train(trigger: Trigger): boolean {
-    return this.schedule?.trigger(trigger) ?? false
+  train(): boolean {
+    return this.schedule?.command() ?? false
   }
 
   status(): Reply<'status'> {
@@ -173,6 +234,8 @@ export class Agent {
       device: config.device,
       model: registry.active()?.version ?? null,
       serving: this.classifier.version,
+      mode: registry.mode,
+      probation: registry.probation() !== null,
       training: schedule?.busy ?? false,
       frames: frames.count,
       frameBytes: frames.totalBytes,
@@ -194,30 +257,47 @@ export class Agent {
     const { config, registry, frames } = this
     await mkdir(config.data, { recursive: true })
     this.started.push(await holdFolder(config.data))
+    for (const folder of ['.', 'quarantine', 'report']) await removeHalfWritten(join(config.data, folder), { recursive: folder !== '.' })
     await registry.start()
     this.started.push(() => registry.stop())
     await frames.start()
-    const givenUp = await this.learning.start()
-    if (givenUp) this.problem('TRAINING_FAILED', `round ${String(givenUp.round)}, which was interrupted, is given up: ${givenUp.reason}; a new one begins in its time`)
+    this.selection.recall(frames.list())
     try {
       await this.labels.start()
     } catch (cause) {
       // Without them no round begins, and says so; frames are collected all the same.
       this.problem('LABELS_INSUFFICIENT', cause instanceof Error ? cause.message : String(cause))
     }
+    this.started.push(() => this.labelWatch.stop())
+    await this.labelWatch.start()
     this.started.push(() => this.report.stop())
-    const stored = { frames: frames.count, frameBytes: frames.totalBytes }
-    const broker = await this.report.start({ decision: registry.decisions().at(-1) ?? null, ...stored })
-    this.metrics.begin(stored)
+    const former = { frames: frames.count, frameBytes: frames.totalBytes, mode: registry.mode }
+    const broker = await this.report.start({ decision: registry.decisions().at(-1) ?? null, ...former })
+    this.metrics.begin(former)
     const monitoring = await this.startMonitoring()
     this.started.push(() => this.drift.stop())
     await this.drift.start()
+    this.started.push(() => this.probation.stop())
     this.started.push(() => this.classifier.stop())
     await this.serving.start()
+    await this.report.catchUp(registry.decisions())
+    this.started.push(() => this.control.stop())
+    await this.startControl()
+    // A round that was interrupted goes on for the champion that serves.
+    await this.learning.start()
     this.started.push(() => this.cameras.stop())
     const cameras = await this.cameras.start()
     this.startSchedule()
     return { broker, cameras, monitoring }
+  }
+
+  private async startControl(): Promise<void> {
+    try {
+      await this.control.start()
+    } catch (cause) {
+      const why = cause instanceof Error ? cause.message : String(cause)
+      this.problem('CONTROL_UNAVAILABLE', `commands at the box do not reach this agent (${why}); over MQTT they do`)
+    }
   }
 
   private async startMonitoring(): Promise<string | null> {
@@ -230,90 +310,85 @@ export class Agent {
     return address
   }
 
-  // Camera ─► sampler ─► frame store and classifier.
-
-  private async frame(frame: Frame): Promise<void> {
-    this.newest.set(frame.camera, frame)
-    await Promise.all([this.store(frame), this.predict(frame)])
-  }
-
-  private async store(frame: Frame): Promise<void> {
-    const full = await this.frames.full()
-    if (full !== this.collecting) {
-      this.collecting = full
-      this.publish({ type: 'collection', state: full === null ? 'running' : 'stopped', reason: full ?? '' })
-    }
-    if (full !== null) return
-    try {
-      await this.frames.add(frame)
-    } catch (cause) {
-      this.problem('DISK_FULL', `a frame of ${frame.camera} could not be stored: ${cause instanceof Error ? cause.message : String(cause)}`)
-      return
-    }
-    this.publish({ type: 'frame-stored', camera: frame.camera, frames: this.frames.count, bytes: this.frames.totalBytes })
-    this.schedule?.frameStored()
-  }
-
-  private async predict({ camera, capturedAtMs, jpeg }: Frame): Promise<void> {
-    if (this.classifier.version === null) return
-    try {
-      const { version, embedding, ...answer } = await this.classifier.classify(jpeg)
-      this.publish({ type: 'prediction', prediction: { camera, capturedAtMs, ...answer, model: version } })
-      this.drift.observe({ camera, capturedAtMs, ...answer, embedding, model: version })
-    } catch (cause) {
-      this.logger.warn({ camera, reason: cause instanceof Error ? cause.message : String(cause) }, 'a frame was not classified')
-    }
-  }
-
   // Round ─► promotion gate ─► registry ─► hot swap.
 
   private startSchedule(): void {
-    const { rounds } = this.config
+    const { registry, learning, drift, labelWatch, frames } = this
+    const lastRoundAtMs = registry.lastRunAtMs(roundJob)
     const schedule = new Schedule({
-      expression: rounds.schedule,
-      newFrames: rounds.newFrames,
+      config: this.config.rounds,
       clock: systemClock,
-      lastRoundAtMs: this.registry.lastRunAtMs(roundJob),
-      run: async trigger => {
+      lastRoundAtMs,
+      framesSince: lastRoundAtMs === null ? 0 : frames.list().filter(({ capturedAtMs }) => capturedAtMs > lastRoundAtMs).length,
+      surroundings: {
+        mayLearn: () => registry.mode.kind !== 'pause',
+        hasModel: () => registry.active() !== null,
+        interrupted: () => learning.interrupted,
+        driftAlarmAtMs: () => drift.alarm?.raisedAtMs ?? null,
+        labelsSince: ms => labelWatch.since(ms),
+        newestLabelAtMs: () => labelWatch.newestAtMs,
+      },
+      run: async (trigger, closing) => {
         try {
-          await this.learn(trigger)
+          await this.learn(trigger, closing)
         } catch (cause) {
           this.problem('TRAINING_FAILED', cause instanceof Error ? cause.message : String(cause))
         }
       },
     })
     this.schedule = schedule
-    schedule.start({ hasModel: this.registry.active() !== null, interrupted: this.learning.interrupted })
+    schedule.start()
     this.started.push(() => schedule.stop())
   }
 
-  private async learn(trigger: Trigger): Promise<void> {
-    const { config, frames, registry } = this
-    const unlabeled = reservoir(frames.list(), config.rounds.maxFrames, () => this.random.float()).map(({ path }) => path)
-    let labels
+  private async learn(trigger: Trigger, closing: AbortSignal): Promise<void> {
+    if (this.registry.mode.kind === 'pause') {
+      this.publish({ type: 'round-refused-to-start', reason: 'learning is paused; `pawl models follow` goes on' })
+      return
+    }
+    let end
     try {
-      labels = await this.labels.read()
+      end = await this.learning.run({
+        gather: () => this.gather(),
+        signal: this.controller.signal,
+        closing,
+        began: begin => { this.publish({ type: 'round-started', trigger, ...begin }) },
+      })
     } catch (cause) {
-      if (!(cause instanceof PawlError)) throw cause
+      if (!(cause instanceof PawlError && cause.code === 'LABELS_INSUFFICIENT')) throw cause
       this.publish({ type: 'round-refused-to-start', reason: cause.message })
       return
     }
-    await registry.setLastRun(roundJob)
-    // The gate split is from before the change: it does not speak for what the camera sees now.
-    const data = { ...labels, unlabeled, switches: this.drift.alarm ? { gate: 'never' } as const : {} }
-    const { decision, challenger } = await this.learning.run(data, this.controller.signal, begin => {
-      this.publish({ type: 'round-started', trigger, ...begin })
-    })
+    const { decision, challenger } = end
     const proven = challenger && decision.promoted ? await this.serving.promote(challenger) : null
     const outcome = proven?.decision ?? decision
     this.publish({ type: 'round-ended', round: outcome.round, decision: outcome })
     if (challenger && outcome.promoted) await this.announce(challenger, proven?.loadedInMs ?? 0)
   }
 
+  /** What a new round learns from. Errors: LABELS_INSUFFICIENT. */
+  private async gather(): Promise<RoundData> {
+    const { config, frames, labels, drift, random } = this
+    const unlabeled = reservoir(frames.list(), config.rounds.maxFrames, () => random.float()).map(({ path }) => path)
+    const split = await labels.read()
+    await this.registry.setLastRun(roundJob)
+    // The gate split is from before the change: it does not speak for what the camera sees now.
+    return { ...split, unlabeled, switches: drift.alarm ? { gate: 'never' } : {} }
+  }
+
   private async announce(model: ModelVersion, loadedInMs: number): Promise<void> {
-    this.publish({ type: 'model-active', model, loadedInMs })
+    this.publish({ type: 'model-active', model, loadedInMs, lineage: this.registry.lineage() })
     this.drift.begin(model.version)
-    for (const frame of this.newest.values()) await this.predict(frame)
+    await this.probation.begin(this.registry.probation())
+    await this.intake.answerAgain()
+  }
+
+  // Probation: the former model answers too, and may come back.
+
+  private async probed(record: ProbationRecord): Promise<void> {
+    this.publish({ type: 'probation', record })
+    if (record.state === 'passed') await this.registry.endProbation()
+    if (record.state === 'failed') await this.serving.rollback(record.explanation)
   }
 
   private async setAside(path: string, reason: string): Promise<void> {
@@ -331,4 +406,8 @@ export class Agent {
     this.logger.warn({ code }, message)
     this.publish({ type: 'problem', code, message })
   }
+}
+
+function served({ version }: ModelVersion): { model: number } {
+  return { model: version }
 }

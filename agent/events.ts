@@ -1,6 +1,10 @@
 /** What flows through the agent, as plain data. Times are milliseconds since 1970 unless named otherwise. */
 import type { ModelCard, RoundEvent } from '../trainer/contract.js'
 import type { DriftEvent } from './drift/alarm.js'
+import type { KeptReason } from './frames/selection.js'
+import type { SignedHead } from './registry/lineage.js'
+import type { Mode } from './registry/state.js'
+import type { ProbationRecord } from './rounds/probation.js'
 import type { PromotionRecord } from './rounds/promotion.js'
 
 /** A whole picture as a camera delivered it. */
@@ -60,13 +64,16 @@ export interface ModelVersion {
 /** Everything that anyone outside may want to hear of: the terminal and MQTT both listen to this one stream. */
 export type AgentEvent =
   | { type: 'camera'; status: CameraStatus }
-  | { type: 'frame-stored'; camera: string; frames: number; bytes: number }
+  | { type: 'frame-stored'; camera: string; reason: KeptReason; frames: number; bytes: number }
   | { type: 'prediction'; prediction: Prediction }
   | { type: 'round-started'; round: number; trigger: string; labeled: number; unlabeled: number; pseudoLabels: boolean }
   | { type: 'round-event'; round: number; event: RoundEvent }
   | { type: 'round-ended'; round: number; decision: PromotionRecord }
   | { type: 'round-refused-to-start'; reason: string }
-  | { type: 'model-active'; model: ModelVersion; loadedInMs: number }
+  | { type: 'model-active'; model: ModelVersion; loadedInMs: number; lineage: SignedHead | null }
+  /** running: after each look; failed: the former model is being put back in service. */
+  | { type: 'probation'; record: ProbationRecord }
+  | { type: 'mode'; mode: Mode }
   | DriftEvent
   | { type: 'quarantine'; path: string; reason: string }
   | { type: 'broker'; state: 'connected' | 'disconnected'; url: string }

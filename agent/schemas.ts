@@ -4,6 +4,7 @@ import { methodAliases, methods, presetNames, type MethodName, type ModelCard } 
 import type { DriftAlarm } from './drift/alarm.js'
 import type { Dimension } from './drift/reference.js'
 import type { CameraStatus, Prediction } from './events.js'
+import type { ProbationRecord } from './rounds/probation.js'
 import type { PromotionRecord } from './rounds/promotion.js'
 
 const Count = z.number().int().min(0)
@@ -38,7 +39,7 @@ export const PromotionRecordSchema: z.ZodType<PromotionRecord> = z.looseObject({
   decidedAtMs: TimeMs,
   promoted: z.boolean(),
   reason: z.enum([
-    'first-model', 'better', 'refreshed', 'inconclusive', 'regressed', 'class-regressed', 'likelihood-worse', 'below-chance', 'no-evidence',
+    'first-model', 'better', 'refreshed', 'inconclusive', 'regressed', 'class-regressed', 'likelihood-worse', 'below-chance', 'no-evidence', 'held',
     'labels', 'diverged', 'export-mismatch', 'out-of-memory', 'out-of-time', 'stopped', 'crashed',
   ]),
   explanation: z.string(),
@@ -47,6 +48,22 @@ export const PromotionRecordSchema: z.ZodType<PromotionRecord> = z.looseObject({
   accuracyChampion: Share.nullable(),
   accuracyChallenger: Share.nullable(),
   comparison: ComparisonSchema.nullable(),
+})
+
+const Compared = z.strictObject({ differ: Share, gain: z.number() }).nullable()
+
+export const ProbationRecordSchema: z.ZodType<ProbationRecord> = z.strictObject({
+  model: Count,
+  former: Count,
+  state: z.enum(['running', 'passed', 'failed']),
+  reason: z.enum(['less-sure', 'crashes']).nullable(),
+  frames: Count,
+  of: Count,
+  site: Compared,
+  promotion: Compared,
+  p: Share.nullable(),
+  alpha: Share,
+  explanation: z.string(),
 })
 
 const GateLookSchema = z.looseObject({

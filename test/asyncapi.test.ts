@@ -142,7 +142,8 @@ describe('the AsyncAPI document', () => {
     expect(host.violations).toEqual([])
     await vi.waitFor(() => { expect(seen.get('availability')).toBe(2) }, waiting)
     expect(wrong).toEqual([])
-    expect([...seen.keys()].sort()).toEqual(Object.keys(document.channels).filter(name => !name.startsWith('request-')).sort())
+    // A first model has no predecessor that it is compared with.
+    expect([...seen.keys(), 'modelProbation'].sort()).toEqual(Object.keys(document.channels).filter(name => !name.startsWith('request-')).sort())
   }, 300_000)
 })
 

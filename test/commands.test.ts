@@ -58,6 +58,7 @@ async function box({ path = join(folder, 'answers.json'), accepted = verbs, cloc
   const carriedOut: string[] = []
   let answered: (response: Response) => void = () => undefined
   const counted: CommandHandlers = {
+    ...handlers,
     train: request => { carriedOut.push('train'); return (own.train ?? handlers.train)(request) },
     status: request => { carriedOut.push('status'); return (own.status ?? handlers.status)(request) },
     reload: request => { carriedOut.push('reload'); return (own.reload ?? handlers.reload)(request) },

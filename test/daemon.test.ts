@@ -127,7 +127,7 @@ describe('monitoring', () => {
       return new Map(samples)
     }
     await vi.waitFor(async () => { expect((await values()).get('pawl_camera_online camera="one",device="box-3"')).toBe(1) }, waiting)
-    await vi.waitFor(async () => { expect((await values()).get('pawl_frames_stored_total camera="one",device="box-3"')).toBeGreaterThan(2) }, waiting)
+    await vi.waitFor(async () => { expect((await values()).get('pawl_frames_stored_total camera="one",reason="first",device="box-3"')).toBeGreaterThan(2) }, waiting)
     const now = await values()
     expect(now.get('pawl_frames device="box-3"')).toBeGreaterThan(2)
     expect(now.get('pawl_broker_connected device="box-3"')).toBe(1)

@@ -1,13 +1,11 @@
 import { spawn } from 'node:child_process'
-import { createHash } from 'node:crypto'
 import { mkdir, mkdtemp, readFile, readdir, rm, truncate, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { systemClock } from '../agent/lib/clock.js'
-import { createLogger } from '../agent/lib/logger.js'
-import { Registry, type Challenger } from '../agent/registry/registry.js'
-import type { PromotionRecord } from '../agent/rounds/promotion.js'
+import { Registry } from '../agent/registry/registry.js'
+import { challenger, record } from './challenger.js'
 
 let data = ''
 let problems: string[] = []
@@ -23,37 +21,10 @@ afterEach(async () => {
 
 async function open(keepModels = 8): Promise<Registry> {
   const registry = new Registry({
-    data, keepModels, clock: systemClock, logger: createLogger({ level: 'silent' }), onProblem: error => { problems.push(error.message) },
+    data, keepModels, clock: systemClock, onProblem: error => { problems.push(error.message) },
   })
   await registry.start()
   return registry
-}
-
-function record(round: number, challenger: number | null = null): PromotionRecord {
-  return {
-    round, decidedAtMs: 1, promoted: true, reason: 'better', explanation: 'test', champion: null, challenger,
-    accuracyChampion: null, accuracyChallenger: 0.5, comparison: null,
-  }
-}
-
-/** A challenger with real files and a card that is true to them. */
-async function challenger(text: string): Promise<Challenger> {
-  const folder = join(data, `round-${text}`)
-  await mkdir(folder, { recursive: true })
-  for (const name of ['model.onnx', 'weights.safetensors']) await writeFile(join(folder, name), `${name} ${text}`)
-  const sha256 = (name: string) => createHash('sha256').update(`${name} ${text}`).digest('hex')
-  return {
-    folder,
-    decision: version => record(1, version),
-    card: {
-      format: 'pawl-model-card/1', createdAt: '2026-01-01T00:00:00Z', method: 'pawl', preset: 'nano', recipe: { lr: 1 }, seed: 1,
-      classes: ['a', 'b'], parameters: 1, steps: 1, seconds: 1, imagesPerSecond: 1, backend: 'onnxruntime', device: 'cpu',
-      data: { labeled: 1, unlabeled: 1, gate: 1, promotion: 1, quarantined: 0, sha256: '' },
-      validation: { images: 1, correct: 1, accuracy: 1, interval: [0, 1], nll: 0, ece: 0 }, temperature: 1,
-      pseudoLabels: { used: 0, gateOpenings: 0, lastThreshold: null, precisionLowerBound: 0 }, gate: [], parent: null,
-      files: { 'model.onnx': sha256('model.onnx'), 'weights.safetensors': sha256('weights.safetensors') },
-    },
-  }
 }
 
 const statePath = () => join(data, 'state.json')
@@ -61,8 +32,8 @@ const statePath = () => join(data, 'state.json')
 describe('registry', () => {
   it('remembers models, decisions, attempts and runs over a restart', async () => {
     const registry = await open()
-    const one = await registry.register(await challenger('one'))
-    await registry.promote(one.version)
+    const one = await registry.register(await challenger(data, 'one'))
+    await registry.promote(one.version, { why: 'test' })
     expect(await registry.beginRound()).toBe(1)
     expect(await registry.countAttempt('set')).toBe(1)
     expect(await registry.countAttempt('set')).toBe(2)
@@ -80,30 +51,30 @@ describe('registry', () => {
 
   it('puts the model before back in service, and refuses where there is none', async () => {
     const registry = await open()
-    for (const name of ['one', 'two']) await registry.promote((await registry.register(await challenger(name))).version)
+    for (const name of ['one', 'two']) await registry.promote((await registry.register(await challenger(data, name))).version, { why: 'test' })
     expect(registry.list().map(({ status }) => status)).toEqual(['former', 'champion'])
-    expect((await registry.rollback()).version).toBe(1)
+    expect((await registry.rollback({ why: 'test' })).version).toBe(1)
     expect(registry.list().map(({ status }) => status)).toEqual(['champion', 'refused'])
-    await expect(registry.rollback()).rejects.toMatchObject({ code: 'MODEL_INVALID' })
+    await expect(registry.rollback({ why: 'test' })).rejects.toMatchObject({ code: 'MODEL_INVALID' })
     expect(registry.active()?.version).toBe(1)
   })
 
   it('refuses a model whose file differs from its card, at registration and at promotion', async () => {
     const registry = await open()
-    const bad = await challenger('bad')
+    const bad = await challenger(data, 'bad')
     await writeFile(join(bad.folder, 'model.onnx'), 'changed')
     await expect(registry.register(bad)).rejects.toMatchObject({ code: 'MODEL_INVALID' })
-    const good = await registry.register(await challenger('good'))
+    const good = await registry.register(await challenger(data, 'good'))
     await writeFile(join(registry.folderOf(good), 'model.onnx'), 'rotten')
-    await expect(registry.promote(good.version)).rejects.toMatchObject({ code: 'MODEL_INVALID' })
+    await expect(registry.promote(good.version, { why: 'test' })).rejects.toMatchObject({ code: 'MODEL_INVALID' })
     expect(registry.active()).toBeNull()
     expect(await registry.verify()).toMatchObject([{ version: 1, ok: false }])
   })
 
   it('keeps a bounded number of models, the one in service and the one before it among them', async () => {
     const registry = await open(1)
-    for (const name of ['one', 'two']) await registry.promote((await registry.register(await challenger(name))).version)
-    for (const name of ['three', 'four', 'five']) await registry.register(await challenger(name))
+    for (const name of ['one', 'two']) await registry.promote((await registry.register(await challenger(data, name))).version, { why: 'test' })
+    for (const name of ['three', 'four', 'five']) await registry.register(await challenger(data, name))
     expect(registry.list().map(({ version }) => version)).toEqual([1, 2, 4, 5])
     expect(await readdir(join(data, 'models'))).toHaveLength(4)
   })
@@ -132,7 +103,7 @@ describe('registry file', () => {
   for (const [name, damage] of Object.entries(damages)) {
     it(`is restored from the newest good backup when it is ${name}, and says so`, async () => {
       const registry = await open()
-      await registry.promote((await registry.register(await challenger('one'))).version)
+      await registry.promote((await registry.register(await challenger(data, 'one'))).version, { why: 'test' })
       await registry.beginRound()
       await registry.beginRound()
       await damage()
@@ -148,7 +119,7 @@ describe('registry file', () => {
 
   it('is refused when it is gone, backups too, while models exist', async () => {
     const registry = await open()
-    for (const name of ['one', 'two']) await registry.promote((await registry.register(await challenger(name))).version)
+    for (const name of ['one', 'two']) await registry.promote((await registry.register(await challenger(data, name))).version, { why: 'test' })
     for (const name of await readdir(data)) if (name.startsWith('state.json')) await rm(join(data, name))
     await expect(open()).rejects.toMatchObject({ code: 'REGISTRY_CORRUPT' })
   })
@@ -167,7 +138,7 @@ describe('registry file', () => {
     await mkdir(join(data, 'models', '1-0123abcd'), { recursive: true })
     const registry = await open()
     expect(problems).toEqual([expect.stringContaining('1-0123abcd')])
-    expect((await registry.register(await challenger('one'))).version).toBe(2)
+    expect((await registry.register(await challenger(data, 'one'))).version).toBe(2)
   })
 
   it('refuses to begin anew where a model shows that its file is lost', async () => {
@@ -177,9 +148,9 @@ describe('registry file', () => {
 
   it('remembers a proven model that a power cut kept from service, until it serves or a person goes back', async () => {
     const registry = await open()
-    const first = await registry.register(await challenger('one'))
+    const first = await registry.register(await challenger(data, 'one'))
     expect((await open()).unserved()?.version ?? null).toBe(first.decision.promoted ? 1 : null)
-    await registry.promote(1)
+    await registry.promote(1, { why: 'test' })
     expect((await open()).unserved()).toBeNull()
     await registry.retire()
     const later = await open()

@@ -12,6 +12,7 @@ import { commands } from '../agent/report/commands.js'
 import { Outbox } from '../agent/report/outbox.js'
 import type { Reporter } from '../agent/report/reporter.js'
 import { boxMetrics, cameraMetrics } from '../agent/report/sparkplug/metrics.js'
+import type { PromotionRecord } from '../agent/rounds/promotion.js'
 import { topics, type Topic, type TopicName } from '../agent/report/topics.js'
 import { freePort } from './free-port.js'
 import { mosquitto, startMosquitto, type Broker } from './mosquitto.js'
@@ -290,6 +291,37 @@ describe('reporter', { timeout: 60_000 }, () => {
     expect(await readdir(join(folder, 'outbox'))).toHaveLength(1)
   })
 
+  it('tells of a decision that a power cut kept from being told, and of none twice but as the same event', async () => {
+    const { url, stop } = await aedes(await freePort())
+    cleanups.push(stop)
+    const watcher = await watch(url)
+    const decision = (round: number): PromotionRecord => ({
+      round, decidedAtMs: 1000 + round, promoted: false, reason: 'inconclusive', explanation: 'not proved better', champion: 1, challenger: round + 1,
+      accuracyChampion: 0.5, accuracyChallenger: 0.5, comparison: null,
+    })
+    const rounds = () => watcher.texts('event').map(text => topics.event.payload.parse(JSON.parse(text))).map(event => (event.type === 'round-ended' ? event.round : event.type))
+    // An agent of before kept no record: what it decided was told.
+    const first = await reporter(url)
+    await first.catchUp([decision(1)])
+    first.accept({ type: 'round-ended', round: 2, decision: decision(2) })
+    first.accept({ type: 'round-ended', round: 3, decision: { ...decision(3), reason: 'stopped' } })
+    await vi.waitFor(() => { expect(rounds()).toEqual([2, 3]) }, waiting)
+    await first.stop()
+    // Between the decision on round 3 and its event the power went.
+    const second = await reporter(url)
+    await second.catchUp([1, 2, 3].map(decision))
+    await vi.waitFor(() => { expect(rounds()).toEqual([2, 3, 3]) }, waiting)
+    await second.stop()
+    // And between the event and the record of it.
+    await writeFile(join(folder, 'report', 'told.json'), '{"round": 1}')
+    const third = await reporter(url)
+    await third.catchUp([1, 2, 3].map(decision))
+    await vi.waitFor(() => { expect(rounds()).toEqual([2, 3, 3, 2, 3]) }, waiting)
+    const [two, , three, ...again] = watcher.texts('event')
+    expect(again).toEqual([two, three])
+    await third.stop()
+  })
+
   it('takes the next port when its own is taken', async () => {
     const port = await freePort()
     const first = await aedes(port)
@@ -317,12 +349,12 @@ describe('outbox', () => {
 
   it('keeps order over a restart, and drops the oldest beyond its bound', async () => {
     const outbox = await open()
-    for (const text of ['a', 'b', 'c', 'd']) outbox.add(() => text)
+    for (const text of ['1', '2', '3', '4']) outbox.add(() => text)
     await outbox.stop()
     expect(outbox.dropped).toBe(1)
     const again = await open()
-    again.add(() => 'e')
-    expect(drain(again)).toEqual(['c', 'd', 'e'])
+    again.add(() => '5')
+    expect(drain(again)).toEqual(['3', '4', '5'])
     await again.stop()
     expect(await readdir(folder)).toEqual([])
   })
@@ -330,9 +362,11 @@ describe('outbox', () => {
   it('removes what it cannot read', async () => {
     await writeFile(join(folder, '000000000004.json'), '')
     await writeFile(join(folder, '000000000005.json.ab.tmp'), 'half')
-    await writeFile(join(folder, '000000000006.json'), 'whole')
+    await writeFile(join(folder, '000000000006.json'), '{"id":"who')
+    await writeFile(join(folder, '000000000007.json'), Buffer.alloc(20))
+    await writeFile(join(folder, '000000000008.json'), '{"id":"whole"}')
     const outbox = await open()
-    expect(drain(outbox)).toEqual(['whole'])
+    expect(drain(outbox)).toEqual(['{"id":"whole"}'])
     await outbox.stop()
     expect(await readdir(folder)).toEqual([])
   })

@@ -11,8 +11,14 @@ import type { AgentEvent, CameraStatus, Prediction } from '../agent/events.js'
 
 export const plainly: Omit<Connection, 'url'> = { username: '', password: '', tls: { ca: '', cert: '', key: '' }, protocol: '3.1.1', longestWaitMs: 2000 }
 
-export const status: Reply<'status'> = { device: 'box-7', model: 3, serving: 3, training: false, frames: 12, frameBytes: 3400, drift: null, decisions: [] }
-export const handlers: CommandHandlers = { train: () => ({ started: true }), status: () => status, reload: () => ({ reloading: true }) }
+export const status: Reply<'status'> = {
+  device: 'box-7', model: 3, serving: 3, mode: { kind: 'follow' }, probation: false, training: false, frames: 12, frameBytes: 3400, drift: null, decisions: [],
+}
+export const handlers: CommandHandlers = {
+  train: () => ({ started: true }), status: () => status, reload: () => ({ reloading: true }),
+  promote: ({ version }) => ({ model: version }), rollback: () => ({ model: 2 }),
+  pin: ({ version = 3 }) => ({ mode: { kind: 'pin', version } }), follow: () => ({ mode: { kind: 'follow' } }), pause: () => ({ mode: { kind: 'pause' } }),
+}
 
 export type Given = Partial<Omit<ReporterOptions, 'connection'>> & { connection?: Partial<Connection> }
 
@@ -34,7 +40,7 @@ export function makeReport(config: string, data: string): Report {
   })
 }
 
-export const nothingBefore = { decision: null, frames: 0, frameBytes: 0 }
+export const nothingBefore: ReporterOptions['former'] = { decision: null, mode: { kind: 'follow' }, frames: 0, frameBytes: 0 }
 
 export class Watcher {
   readonly client: MqttClient

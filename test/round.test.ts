@@ -1,6 +1,6 @@
 import { execFile } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { cp, mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises'
+import { cp, mkdtemp, readFile, readdir, rm, writeFile, truncate } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
 import { promisify } from 'node:util'
@@ -15,7 +15,7 @@ import { readSafetensors } from '../trainer/export/safetensors.js'
 import { modelTable } from '../trainer/model/parameters.js'
 import { recipes } from '../trainer/recipe.js'
 import type { RoundOptions } from '../trainer/round.js'
-import { ordinary } from './ordinary.js'
+import { ordinary, undisturbed } from './ordinary.js'
 
 const execute = promisify(execFile)
 const python = '/usr/bin/python3'
@@ -165,6 +165,18 @@ describe('round', () => {
     expect(card.files['weights.safetensors']).not.toBe(result.card.files['weights.safetensors'])
   })
 
+  it('takes nothing from a champion whose weights a disk has damaged, and compares with it all the same', async () => {
+    const damaged = join(folder, 'damaged')
+    await cp(out, damaged, { recursive: true })
+    await truncate(join(damaged, 'weights.safetensors'), 1000)
+    const champion = { version: 4, folder: damaged }
+    const { evidence } = await round('beside-damaged', { steps: 1, seed: 77, champion })
+    expect(evidence.champion).toEqual(result.evidence.challenger)
+    const [before, after] = [await weightsIn(out), await weightsIn(join(folder, 'beside-damaged'))]
+    const moved = after.get('embedding.weight')?.data.map((value, index) => Math.abs(value - (before.get('embedding.weight')?.data[index] ?? NaN))) ?? []
+    expect(Math.max(...moved)).toBeGreaterThan(0.01)
+  })
+
   it('takes what a champion without a shortcut has', async () => {
     await round('transformer', { steps: 1, seed: 78, method: 'supervised' })
     await round('third', { steps: 1, seed: 79, unlabeled: [], champion: { version: 5, folder: join(folder, 'transformer') } })
@@ -182,7 +194,7 @@ describe('round', () => {
   it('trains beside the words that were learned, and leaves them as they are', async () => {
     await round('words', { seed: 80, method: 'supervised' })
     const images = await Promise.all(data.labeled.map(({ path }) => decodeImage(path, 28)))
-    const learned = await learnDictionary({ images, preset: presets.nano, seed: 80, signal: new AbortController().signal })
+    const learned = await learnDictionary({ images, preset: presets.nano, seed: 80, turns: undisturbed })
     const weights = await weightsIn(join(folder, 'words'))
     expect(new Float32Array(['dictionary.weight', 'dictionary.bias'].flatMap(name => [...weights.get(name)?.data ?? []]))).toEqual(learned)
   })
@@ -238,6 +250,9 @@ describe('a round without a model', () => {
     const weights = await readFile(join(sick, 'weights.safetensors'))
     weights.writeFloatLE(NaN, 8 + Number(weights.readBigUInt64LE()))
     await writeFile(join(sick, 'weights.safetensors'), weights)
+    // As it would be had the champion itself been made so.
+    const { card } = result
+    await writeFile(join(sick, 'card.json'), JSON.stringify({ ...card, files: { ...card.files, 'weights.safetensors': await sha256(join(sick, 'weights.safetensors')) } }))
     expect(await refused('diverged', { champion: { version: 1, folder: sick } })).toMatchObject({ reason: 'diverged', message: expect.stringContaining('step 0') as string })
   })
 

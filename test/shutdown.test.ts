@@ -1,3 +1,5 @@
+import { spawn, type ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
 import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
 import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -5,9 +7,12 @@ import { basename, dirname, join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { Simulation } from '../agent/camera/simulation.js'
 import { bundled } from '../agent/config.js'
+import { ended } from '../agent/lib/child.js'
 import { holdFolder } from '../agent/lib/exclusive.js'
 import { EmbeddedBroker } from '../agent/report/broker.js'
 import { freePort } from './free-port.js'
+
+const exclusive = join(import.meta.dirname, '..', 'dist', 'agent', 'lib', 'exclusive.js')
 
 /** A connection that is open and says nothing, as browsers keep some. */
 async function silentConnection(port: number): Promise<void> {
@@ -32,15 +37,57 @@ describe('the end of the agent', () => {
 
 describe('the lock of a data folder', () => {
   let folder = ''
+  const children: ChildProcess[] = []
   beforeEach(async () => { folder = await mkdtemp(join(tmpdir(), 'pawl-lock-')) })
-  afterEach(async () => { await rm(folder, { recursive: true, force: true }) })
+  afterEach(async () => {
+    for (const child of children.splice(0)) child.kill('SIGKILL')
+    await rm(folder, { recursive: true, force: true })
+  })
+
+  /** A process that holds it, as a daemon does. */
+  async function holder(): Promise<ChildProcess> {
+    const program = `import { holdFolder } from ${JSON.stringify(exclusive)}; await holdFolder(${JSON.stringify(folder)}); setInterval(() => {}, 1000); console.log('held')`
+    const child = spawn(process.execPath, ['--input-type=module', '-e', program], { stdio: ['ignore', 'pipe', 'inherit'] })
+    children.push(child)
+    await once(child.stdout, 'data')
+    return child
+  }
 
   it('lies inside the folder, the only place that a service may write to', async () => {
     const release = await holdFolder(folder)
-    expect(await readdir(folder)).toEqual(['.lock'])
+    expect(await readdir(folder)).toEqual(['.holder'])
     expect((await readdir(dirname(folder))).filter(name => name.startsWith(`${basename(folder)}.`))).toEqual([])
     await release()
     expect(await readdir(folder)).toEqual([])
+  })
+
+  it('is free as soon as its holder was killed, and no sooner', async () => {
+    const child = await holder()
+    child.kill('SIGSTOP')
+    await expect(holdFolder(folder, 500)).rejects.toMatchObject({ code: 'DATA_LOCKED', message: expect.stringContaining(folder) as string })
+    child.kill('SIGKILL')
+    await ended(child)
+    const beganAtMs = performance.now()
+    const release = await holdFolder(folder)
+    expect(performance.now() - beganAtMs).toBeLessThan(5000)
+    await release()
+  })
+
+  it('is one\'s alone, however many come at once, also after a power cut', async () => {
+    const child = await holder()
+    child.kill('SIGKILL')
+    await ended(child)
+    const results = await Promise.allSettled(Array.from({ length: 8 }, () => holdFolder(folder, 1000)))
+    const held = results.filter(result => result.status === 'fulfilled')
+    expect(held).toHaveLength(1)
+    await held[0]?.value()
+    expect(await readdir(folder)).toEqual([])
+  })
+
+  it('takes a folder whose path is longer than a socket\'s may be', async () => {
+    const long = join(folder, 'x'.repeat(120), 'y'.repeat(120))
+    await (await holdFolder(long))()
+    expect(await readdir(long)).toEqual([])
   })
 
   it('says what is wrong when the folder cannot be written to, and does not blame another pawl', async () => {

@@ -4,7 +4,6 @@ import { join } from 'node:path'
 import { defaultConfig, loadConfig, type Config } from '../config.js'
 import { systemClock } from '../lib/clock.js'
 import { holdFolder } from '../lib/exclusive.js'
-import { createLogger } from '../lib/logger.js'
 import { Registry } from '../registry/registry.js'
 
 export async function configOf(options: { config?: string | undefined }): Promise<Config> {
@@ -34,7 +33,7 @@ export async function changeRegistry<T>(config: Config, change: (registry: Regis
 
 function registryOf(config: Config): Registry {
   return new Registry({
-    data: config.data, clock: systemClock, logger: createLogger({ level: 'error' }),
+    data: config.data, clock: systemClock,
     onProblem: error => { process.stderr.write(`pawl: ${error.code}: ${error.message}\n`) },
   })
 }

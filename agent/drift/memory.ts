@@ -5,7 +5,7 @@
 import { mkdir, readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { z } from 'zod'
-import { writeDurably } from '../lib/durable.js'
+import { removeHalfWritten, writeDurably } from '../lib/durable.js'
 import { DriftAlarmSchema, DimensionSchema } from '../schemas.js'
 import type { DriftAlarm } from './alarm.js'
 import type { DriftPast } from './monitor.js'
@@ -36,6 +36,7 @@ export class DriftMemory {
 
   /** What cannot be read is as if it were not there: it is gathered anew. */
   async read(): Promise<DriftPast> {
+    await removeHalfWritten(this.options.folder)
     const gathered = await this.parsed(this.referencePath, value => gatheredOf(Stored.parse(value)))
     return { gathered, alarm: await this.parsed(this.alarmPath, value => DriftAlarmSchema.parse(value)) }
   }

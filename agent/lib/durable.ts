@@ -1,7 +1,10 @@
 /** Files that survive a power cut: bytes first, then the name. */
 import { randomBytes } from 'node:crypto'
-import { mkdir, open, rename, rm } from 'node:fs/promises'
-import { dirname } from 'node:path'
+import { mkdir, open, readdir, rename, rm } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+
+/** Of files that are being written. */
+const temporaryName = /\.[0-9a-f]{8}\.tmp$/
 
 /** Writes `data` under a temporary name, syncs, renames, syncs the folder. A reader sees the old file or the new one, whole. */
 export async function writeDurably(path: string, data: string | Uint8Array): Promise<void> {
@@ -21,6 +24,12 @@ export async function writeDurably(path: string, data: string | Uint8Array): Pro
     throw cause
   }
   await syncFolder(dirname(path))
+}
+
+/** Removes what a power cut left half-written in a folder, or also below it. Nobody may be writing there. */
+export async function removeHalfWritten(folder: string, { recursive = false } = {}): Promise<void> {
+  const names = await readdir(folder, { recursive }).catch(() => [])
+  for (const name of names) if (temporaryName.test(name)) await rm(join(folder, name), { force: true })
 }
 
 /** Makes renames inside the folder durable. */

@@ -18,6 +18,7 @@ export class ServiceManager {
   private readonly options: ServiceManagerOptions
   private watchdog: NodeJS.Timeout | null = null
   private status = ''
+  private ending = false
   /** One after the other: what is said last must be heard last. */
   private telling = Promise.resolve()
 
@@ -34,7 +35,7 @@ export class ServiceManager {
 
   /** One line for `systemctl status`. */
   say(status: string): Promise<void> {
-    if (status === this.status) return this.telling
+    if (status === this.status || this.ending) return this.telling
     this.status = status
     return this.tell(`STATUS=${status}`)
   }
@@ -43,9 +44,10 @@ export class ServiceManager {
     return this.tell('RELOADING=1', `MONOTONIC_USEC=${monotonicUs()}`)
   }
 
+  /** The last that is told. */
   stopping(): Promise<void> {
     if (this.watchdog) clearInterval(this.watchdog)
-    this.watchdog = null
+    this.ending = true
     return this.tell('STOPPING=1')
   }
 

@@ -1,6 +1,7 @@
 /** The agent's events as numbers for Prometheus. Names and units as its conventions have them: base units, `_total` for what only grows. */
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client'
 import type { CameraStatus, AgentEvent } from '../events.js'
+import type { Mode } from '../registry/state.js'
 
 export class Metrics {
   private readonly registry = new Registry()
@@ -23,11 +24,12 @@ export class Metrics {
     this.all.setDefaultLabels({ device })
   }
 
-  /** What is on disk at the start. */
-  begin({ frames, frameBytes }: { frames: number; frameBytes: number }): void {
+  /** What there is from before this start. */
+  begin({ frames, frameBytes, mode }: { frames: number; frameBytes: number; mode: Mode }): void {
     this.gauges.frames.set(frames)
     this.gauges.frameBytes.set(frameBytes)
     this.gauges.collecting.set(1)
+    this.gauges.follows.set(mode.kind === 'follow' ? 1 : 0)
   }
 
   get contentType(): string {
@@ -45,7 +47,7 @@ export class Metrics {
       case 'frame-stored':
         gauges.frames.set(event.frames)
         gauges.frameBytes.set(event.bytes)
-        counters.stored.inc({ camera: event.camera })
+        counters.stored.inc({ camera: event.camera, reason: event.reason })
         return
       case 'prediction': {
         const { camera, label, latencyMs } = event.prediction
@@ -56,13 +58,16 @@ export class Metrics {
       case 'round-started':
         gauges.training.set(1)
         gauges.progress.set(0)
+        gauges.paused.set(0)
         return
       case 'round-event':
         if (event.event.type === 'progress') gauges.progress.set(event.event.fraction)
+        if (event.event.type === 'pause') gauges.paused.set(event.event.reason === null ? 0 : 1)
         return
       case 'round-ended': {
         const { decision: { promoted, reason, accuracyChampion, accuracyChallenger } } = event
         gauges.training.set(0)
+        gauges.paused.set(0)
         counters.rounds.inc({ outcome: promoted ? 'promoted' : reason })
         if (accuracyChampion !== null) gauges.lastAccuracy.set({ of: 'champion' }, accuracyChampion)
         if (accuracyChallenger !== null) gauges.lastAccuracy.set({ of: 'challenger' }, accuracyChallenger)
@@ -78,6 +83,13 @@ export class Metrics {
         gauges.modelEce.set(card.validation.ece)
         return
       }
+      case 'probation':
+        gauges.probation.set(event.record.state === 'running' ? 1 : 0)
+        if (event.record.state !== 'running') counters.probations.inc({ outcome: event.record.reason ?? 'passed' })
+        return
+      case 'mode':
+        gauges.follows.set(event.mode.kind === 'follow' ? 1 : 0)
+        return
       case 'drift':
         gauges.drift.set(event.state === 'alarm' || event.state === 'still' ? 1 : 0)
         return
@@ -124,11 +136,14 @@ function gaugesIn(registers: Registry[]) {
     frameBytes: gauge('frame_bytes', 'Bytes of unlabeled frames on disk'),
     collecting: gauge('collecting', 'Whether frames are stored; 0: the disk is nearly full'),
     training: gauge('round_running', 'Whether a round runs'),
+    paused: gauge('round_paused', 'Whether the round stands still because the box is hot or predictions come late'),
     progress: gauge('round_progress_ratio', 'Part of the newest round that is done'),
     lastAccuracy: gauge('round_accuracy_ratio', 'On the promotion images, of the newest round that was decided', ['of']),
     model: gauge('model_version', 'Version of the model in service; 0: none'),
     modelCreated: gauge('model_created_timestamp_seconds', 'When the model in service was made'),
     modelEce: gauge('model_calibration_error_ratio', 'Expected calibration error of the model in service, on the gate images'),
+    probation: gauge('probation_running', 'Whether the model in service is compared with the one before it'),
+    follows: gauge('promotes', 'Whether a challenger that passes the gate is put in service; 0: one model is pinned, or learning is paused'),
     drift: gauge('drift_alarm', 'Whether the pictures are no longer what the model in service began with'),
     broker: gauge('broker_connected', 'Whether the MQTT broker is connected'),
   }
@@ -139,9 +154,10 @@ function countersIn(registers: Registry[]) {
     new Counter<Name>({ name: `pawl_${name}_total`, help, labelNames, registers })
   return {
     restarts: counter('camera_restarts', 'Times that a camera was started again', ['camera']),
-    stored: counter('frames_stored', 'Frames stored', ['camera']),
+    stored: counter('frames_stored', 'Frames stored, by why', ['camera', 'reason']),
     predictions: counter('predictions', 'Frames classified', ['camera', 'label']),
     rounds: counter('rounds', 'Rounds that ended, by what came of them', ['outcome']),
+    probations: counter('probations', 'Probations that ended: passed, or why the former model came back', ['outcome']),
     quarantined: counter('quarantined', 'Images put aside because they could not be read'),
     problems: counter('problems', 'Things that went wrong, by their code', ['code']),
   }

@@ -3,23 +3,21 @@
  *
  * INVARIANTS
  * - Bytes, then pointer: a model's folder is in place and synced before state.json names it, and is deleted only after.
- * - Only `write` changes the state: one change at a time, on disk before it is seen in memory.
  * - A version number is never used twice.
  */
-import { existsSync } from 'node:fs'
 import { mkdir, readdir, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { Low } from 'lowdb'
 import { PawlError } from '../errors.js'
 import type { ModelVersion } from '../events.js'
 import type { Clock } from '../lib/clock.js'
 import { syncFolder } from '../lib/durable.js'
-import type { Logger } from '../lib/logger.js'
 import type { ModelCard } from '../../trainer/contract.js'
 import type { PromotionRecord } from '../rounds/promotion.js'
 import { problemOf, syncFiles } from './model-files.js'
-import { DurableAdapter } from './durable-adapter.js'
-import { emptyState, RegistryState, stateSchemaVersion } from './state.js'
+import { Ledger } from './ledger.js'
+import { hashOfJson, type SignedHead } from './lineage.js'
+import type { Mode, RegistryState } from './state.js'
+import { verifyLineage, type LineageVerification } from './verification.js'
 
 const keptDecisions = 200
 const keptPromotionSets = 20
@@ -28,7 +26,6 @@ export interface RegistryOptions {
   /** The data folder; whoever calls anything but `read` holds its lock. */
   data: string
   clock: Clock
-  logger: Logger
   /** Models kept on disk besides the one in service and the one before it. */
   keepModels?: number
   /** Told what was repaired or found odd at the start. */
@@ -53,54 +50,45 @@ export interface Verification {
 export class Registry {
   private readonly options: RegistryOptions
   private readonly modelsFolder: string
-  private readonly db: Low<RegistryState>
-  private last: Promise<unknown> = Promise.resolve()
-  private restored: PawlError | null = null
+  private readonly ledger: Ledger
 
   constructor(options: RegistryOptions) {
     this.options = options
     this.modelsFolder = join(options.data, 'models')
-    const path = join(options.data, 'state.json')
-    this.db = new Low(new DurableAdapter<RegistryState>({
-      path,
-      schema: RegistryState,
-      schemaVersion: stateSchemaVersion,
-      onRestored: (problem, backup) => {
-        this.restored = new PawlError('REGISTRY_CORRUPT', `${path}: ${problem}; restored from ${backup}`)
-      },
-    }), emptyState)
+    this.ledger = new Ledger(options)
   }
 
   /** Reads the state and changes nothing: safe beside a running daemon. Errors: REGISTRY_CORRUPT when it is unusable. */
   async read(): Promise<void> {
-    await this.db.read()
-    if (this.restored) this.options.onProblem(this.restored)
+    await this.ledger.read()
   }
 
   /** Reads the state and puts in order what a power cut left behind. Errors: those of `read`; REGISTRY_CORRUPT when it is gone while models exist. */
   async start(): Promise<void> {
     await mkdir(this.modelsFolder, { recursive: true })
-    const absent = !existsSync(join(this.options.data, 'state.json'))
+    const absent = !this.ledger.exists
     await this.read()
+    const { restored } = this.ledger
     const unknown = await this.unknownFolders()
     // The first round writes the state before it can make a model.
-    if (absent && !this.restored && unknown.length) {
+    if (absent && !restored && unknown.length) {
       throw new PawlError('REGISTRY_CORRUPT', `${this.options.data}: state.json knows no model, but models/ holds ${unknown.join(', ')}; put state.json or one of its backups back, or move models/ away to begin anew`)
     }
-    if (this.restored) await this.write(() => undefined)
-    const { nextVersion } = this.db.data
+    await this.ledger.openHistory()
+    if (restored) await this.ledger.write(() => undefined)
+    const { nextVersion } = this.ledger.state
     for (const folder of unknown) {
       // A lower number was registered once and then dropped: a power cut came between. A higher one was never registered.
-      if (versionOf(folder) < nextVersion && !this.restored) await rm(join(this.modelsFolder, folder), { recursive: true })
+      if (versionOf(folder) < nextVersion && !restored) await rm(join(this.modelsFolder, folder), { recursive: true })
       else this.options.onProblem(new PawlError('REGISTRY_CORRUPT', `models/${folder} is not in the registry; it is left alone and not used`))
     }
     const highest = Math.max(0, ...unknown.map(versionOf))
-    if (highest >= nextVersion) await this.write(state => { state.nextVersion = highest + 1 })
+    if (highest >= nextVersion) await this.ledger.write(state => { state.nextVersion = highest + 1 })
   }
 
   /** Oldest first. */
   list(): ModelVersion[] {
-    const { versions, active, served } = this.db.data
+    const { versions, active, served } = this.ledger.state
     return versions.map(record => ({
       ...record,
       status: record.version === active ? 'champion' : served.includes(record.version) ? 'former' : 'refused',
@@ -111,6 +99,14 @@ export class Registry {
     return this.list().find(({ status }) => status === 'champion') ?? null
   }
 
+  /** Errors: MODEL_INVALID, naming those there are. */
+  find(version: number): ModelVersion {
+    const found = this.list().find(model => model.version === version)
+    if (found) return found
+    const known = this.list().map(model => String(model.version)).join(', ') || 'none'
+    throw new PawlError('MODEL_INVALID', `model ${String(version)} is not in the registry; known: ${known}`)
+  }
+
   /** Absolute path of a version's folder. */
   folderOf({ folder }: Pick<ModelVersion, 'folder'>): string {
     return join(this.modelsFolder, folder)
@@ -118,30 +114,30 @@ export class Registry {
 
   /** Newest last. */
   decisions(): PromotionRecord[] {
-    return [...this.db.data.decisions]
+    return [...this.ledger.state.decisions]
   }
 
   /** Challengers judged so far on a promotion set. */
   attempts(promotionSet: string): number {
-    return this.db.data.attempts[promotionSet] ?? 0
+    return this.ledger.state.attempts[promotionSet] ?? 0
   }
 
   lastRunAtMs(job: string): number | null {
-    return this.db.data.lastRunAtMs[job] ?? null
+    return this.ledger.state.lastRunAtMs[job] ?? null
   }
 
   async setLastRun(job: string): Promise<void> {
-    await this.write(state => { state.lastRunAtMs[job] = this.options.clock.nowMs() })
+    await this.ledger.write(state => { state.lastRunAtMs[job] = this.options.clock.nowMs() })
   }
 
   /** Number of a new round, counted on disk before the round begins. */
   async beginRound(): Promise<number> {
-    return await this.write(state => state.nextRound++)
+    return await this.ledger.write(state => state.nextRound++)
   }
 
   /** Counts before the set is opened, so that a crash cannot give a free look. Returns which attempt this is, from 1. */
   async countAttempt(promotionSet: string): Promise<number> {
-    return await this.write(state => {
+    return await this.ledger.write(state => {
       const attempt = (state.attempts[promotionSet] ?? 0) + 1
       const others = Object.entries(state.attempts).filter(([set]) => set !== promotionSet)
       state.attempts = Object.fromEntries([...others, [promotionSet, attempt] as const].slice(-keptPromotionSets))
@@ -151,86 +147,129 @@ export class Registry {
 
   /** Keeps the record of a round that ended without a model. */
   async recordDecision(decision: PromotionRecord): Promise<void> {
-    await this.write(state => { remember(state, decision) })
+    await this.ledger.write(state => { remember(state, decision) })
   }
 
   /** Takes a finished challenger in, not yet in service. Errors: MODEL_INVALID when its files differ from its card. */
   async register({ folder, card, decision }: Challenger): Promise<ModelVersion> {
     const problem = await problemOf(folder, card)
     if (problem) throw new PawlError('MODEL_INVALID', `${folder}: ${problem}; it is not registered`)
-    const version = this.db.data.nextVersion
+    const version = this.ledger.state.nextVersion
     const name = `${String(version)}-${card.files['model.onnx'].slice(0, 8)}`
     await syncFiles(folder)
     await rename(folder, join(this.modelsFolder, name))
     await syncFolder(this.modelsFolder)
     try {
-      await this.write(state => {
+      await this.ledger.write(state => {
         const record = decision(version)
         state.nextVersion = version + 1
         state.pending = record.promoted ? version : null
         state.versions.push({ version, folder: name, createdAtMs: this.options.clock.nowMs(), card, decision: record })
         remember(state, record)
-      })
+        return record
+      }, record => ({
+        change: 'registered', version, why: record.explanation, model: card.files['model.onnx'], card: hashOfJson(card), decision: hashOfJson(record),
+      }))
     } catch (cause) {
       await rm(join(this.modelsFolder, name), { recursive: true, force: true })
       throw cause
     }
     await this.prune()
-    return this.require(version)
+    return this.find(version)
   }
 
-  /** Puts a version in service. Errors: MODEL_INVALID when it is unknown or its files differ from its card. */
-  async promote(version: number): Promise<ModelVersion> {
-    const { ok, problem } = await this.verifyOne(this.require(version))
+  /**
+   * Puts a version in service; `onProbation`: so that it may fall back to the one before it. Where one was pinned, this one is from now on.
+   * Errors: MODEL_INVALID when it is unknown or its files differ from its card.
+   */
+  async promote(version: number, { why, onProbation = false }: { why: string; onProbation?: boolean }): Promise<ModelVersion> {
+    const { ok, problem } = await this.verifyOne(this.find(version))
     if (!ok) throw new PawlError('MODEL_INVALID', `model ${String(version)}: ${problem ?? ''}; the model in service stays`)
-    await this.write(state => {
-      state.active = version
-      state.pending = null
+    await this.ledger.write(state => {
+      const former = state.active
+      state.probation = onProbation && former !== null && former !== version ? { version, former } : null
       state.served = [...state.served.filter(other => other !== version), version]
-    })
-    return this.require(version)
+      serve(state, version)
+    }, () => ({ change: 'promoted', version, why }))
+    return this.find(version)
   }
 
   /** A challenger that passed the gate but was never put in service: a power cut came between. */
   unserved(): ModelVersion | null {
-    return this.list().find(({ version }) => version === this.db.data.pending) ?? null
+    return this.list().find(({ version }) => version === this.ledger.state.pending) ?? null
   }
 
   /** Replaces the decision on a version by what came of it. */
   async revise(decision: PromotionRecord): Promise<void> {
-    await this.write(state => {
+    await this.ledger.write(state => {
       state.pending = null
       state.decisions = state.decisions.map(former => (former.round === decision.round ? { ...decision } : former))
       state.versions = state.versions.map(model => (model.version === decision.challenger ? { ...model, decision: { ...decision } } : model))
-    })
+    }, () => ({ change: 'decided', version: decision.challenger, why: decision.explanation, decision: hashOfJson(decision) }))
   }
 
   /** Takes the model in service out of it, when there is none to go back to: the next round makes a first one. */
   async retire(): Promise<void> {
-    await this.write(state => {
+    await this.ledger.write(state => {
       state.served = []
       state.active = null
       state.pending = null
-    })
+      state.probation = null
+      if (state.mode.kind === 'pin') state.mode = { kind: 'follow' }
+    }, () => ({ change: 'retired', version: null, why: 'the model in service is damaged, and there is none to go back to' }))
+  }
+
+  /** What becomes of a challenger that passes the gate. */
+  get mode(): Mode {
+    return this.ledger.state.mode
+  }
+
+  /** Errors: MODEL_INVALID for pinning what does not serve. */
+  async setMode(mode: Mode): Promise<void> {
+    if (mode.kind === 'pin' && mode.version !== this.ledger.state.active) throw new PawlError('MODEL_INVALID', `model ${String(mode.version)} is not in service; it cannot be pinned`)
+    await this.ledger.write(state => { state.mode = mode }, () => ({ change: 'mode', version: mode.kind === 'pin' ? mode.version : null, why: mode.kind }))
+  }
+
+  /** The model in service that may still fall back, and what it would fall back to; null: it may not. */
+  probation(): { model: ModelVersion; former: ModelVersion } | null {
+    const { probation } = this.ledger.state
+    if (!probation) return null
+    const [model, former] = [probation.version, probation.former].map(wanted => this.list().find(({ version }) => version === wanted))
+    return model?.status === 'champion' && former ? { model, former } : null
+  }
+
+  async endProbation(): Promise<void> {
+    await this.ledger.write(state => { state.probation = null })
+  }
+
+  /** The newest entry of the history; null: there is none yet. */
+  lineage(): SignedHead | null {
+    return this.ledger.head()
   }
 
   /** Whether a model's files are as its card says. */
   async intact(version: number): Promise<boolean> {
-    return (await this.verifyOne(this.require(version))).ok
+    return (await this.verifyOne(this.find(version))).ok
   }
 
-  /** Puts the model before this one back in service. Errors: MODEL_INVALID when there is none. */
-  async rollback(): Promise<ModelVersion> {
-    const former = this.db.data.served.at(-2)
+  /** The model that was in service before this one. Errors: MODEL_INVALID when there is none, or it is damaged. */
+  async former(): Promise<ModelVersion> {
+    const former = this.ledger.state.served.at(-2)
     if (former === undefined) throw new PawlError('MODEL_INVALID', 'no model was in service before this one; it stays')
-    const { ok, problem } = await this.verifyOne(this.require(former))
+    const { ok, problem } = await this.verifyOne(this.find(former))
     if (!ok) throw new PawlError('MODEL_INVALID', `model ${String(former)}: ${problem ?? ''}; the model in service stays`)
-    await this.write(state => {
+    return this.find(former)
+  }
+
+  /** Puts the model before this one back in service. Errors: those of `former`. */
+  async rollback({ why }: { why: string }): Promise<ModelVersion> {
+    const { version } = await this.former()
+    await this.ledger.write(state => {
       state.served.pop()
-      state.pending = null
-      state.active = former
-    })
-    return this.require(former)
+      state.probation = null
+      serve(state, version)
+    }, () => ({ change: 'rolled-back', version, why }))
+    return this.find(version)
   }
 
   /** Compares the files of every model with the hashes on its card. */
@@ -238,8 +277,13 @@ export class Registry {
     return await Promise.all(this.list().map(model => this.verifyOne(model)))
   }
 
+  /** Checks the history, and that it says of the models what the registry says. */
+  async verifyLineage(): Promise<LineageVerification> {
+    return verifyLineage(await this.ledger.readHistory(), this.ledger.state)
+  }
+
   async stop(): Promise<void> {
-    await this.last
+    await this.ledger.stop()
   }
 
   private async verifyOne(model: ModelVersion): Promise<Verification> {
@@ -247,38 +291,9 @@ export class Registry {
     return { version: model.version, ok: problem === null, problem }
   }
 
-  private require(version: number): ModelVersion {
-    const found = this.list().find(model => model.version === version)
-    if (found) return found
-    const known = this.list().map(model => String(model.version)).join(', ') || 'none'
-    throw new PawlError('MODEL_INVALID', `model ${String(version)} is not in the registry; known: ${known}`)
-  }
-
-  /** One change after the other; a change that cannot be written is not made. */
-  private write<R>(change: (state: RegistryState) => R): Promise<R> {
-    const turn = this.last.then(async () => {
-      const former = this.db.data
-      const next = structuredClone(former)
-      const result = change(next)
-      this.db.data = next
-      try {
-        await this.db.write()
-      } catch (cause) {
-        this.db.data = former
-        if (cause instanceof Error && 'code' in cause && cause.code === 'ENOSPC') {
-          throw new PawlError('DISK_FULL', `${this.options.data}: the registry cannot be written; nothing was changed; free some space`, { cause })
-        }
-        throw cause
-      }
-      return result
-    })
-    this.last = turn.catch(() => undefined)
-    return turn
-  }
-
   /** The oldest models beyond the limit go; never the one in service, nor the one before it. */
   private async prune(): Promise<void> {
-    const dropped = await this.write(state => {
+    const dropped = await this.ledger.write(state => {
       const needed = new Set([...state.served.slice(-2), state.versions.at(-1)?.version])
       const others = state.versions.filter(({ version }) => !needed.has(version))
       const old = new Set(others.slice(0, Math.max(0, others.length - (this.options.keepModels ?? 8))))
@@ -291,9 +306,15 @@ export class Registry {
   }
 
   private async unknownFolders(): Promise<string[]> {
-    const known = new Set(this.db.data.versions.map(({ folder }) => folder))
+    const known = new Set(this.ledger.state.versions.map(({ folder }) => folder))
     return (await readdir(this.modelsFolder)).filter(name => /^\d+-[0-9a-f]{8}$/.test(name) && !known.has(name))
   }
+}
+
+function serve(state: RegistryState, version: number): void {
+  state.active = version
+  state.pending = null
+  if (state.mode.kind === 'pin') state.mode = { kind: 'pin', version }
 }
 
 function remember(state: RegistryState, decision: PromotionRecord): void {

@@ -1,8 +1,10 @@
 /** What the registry remembers. Times are milliseconds since 1970. */
 import { z } from 'zod'
 import { ModelCardSchema, PromotionRecordSchema } from '../schemas.js'
+import { HeadSchema } from './lineage.js'
 
-export const stateSchemaVersion = 1
+/** 2: with mode, probation and the place in the history. */
+export const stateSchemaVersion = 2
 
 const VersionRecord = z.strictObject({
   version: z.number().int().positive(),
@@ -12,6 +14,14 @@ const VersionRecord = z.strictObject({
   decision: PromotionRecordSchema,
 })
 
+/** follow: a challenger that passes the gate serves; pin: one model serves whatever passes; pause: no round begins either. */
+export const Mode = z.discriminatedUnion('kind', [
+  z.strictObject({ kind: z.literal('follow') }),
+  z.strictObject({ kind: z.literal('pin'), version: z.number().int().positive() }),
+  z.strictObject({ kind: z.literal('pause') }),
+])
+export type Mode = z.infer<typeof Mode>
+
 export const RegistryState = z.strictObject({
   /** Version of the next model; never used twice. */
   nextVersion: z.number().int().positive(),
@@ -19,6 +29,11 @@ export const RegistryState = z.strictObject({
   active: z.number().int().positive().nullable(),
   /** Proved, but not in service yet: a power cut in between is made up for at the next start. */
   pending: z.number().int().positive().nullable().default(null),
+  mode: Mode.default({ kind: 'follow' }),
+  /** The active model is on probation: so long it can fall back to the former one by itself. */
+  probation: z.strictObject({ version: z.number().int().positive(), former: z.number().int().positive() }).nullable().default(null),
+  /** Where the history (`lineage.jsonl`) stands; null: there is none yet. */
+  lineage: HeadSchema.nullable().default(null),
   /** Versions that were in service, oldest first; the last one is the active one. */
   served: z.array(z.number().int().positive()),
   versions: z.array(VersionRecord),
@@ -34,5 +49,5 @@ export type RegistryState = z.infer<typeof RegistryState>
 export type VersionRecord = z.infer<typeof VersionRecord>
 
 export const emptyState: RegistryState = {
-  nextVersion: 1, nextRound: 1, active: null, pending: null, served: [], versions: [], decisions: [], attempts: {}, lastRunAtMs: {},
+  nextVersion: 1, nextRound: 1, active: null, pending: null, mode: { kind: 'follow' }, probation: null, lineage: null, served: [], versions: [], decisions: [], attempts: {}, lastRunAtMs: {},
 }

@@ -1,5 +1,6 @@
 /** What can be asked for over MQTT. A new command is a row here and a handler in app.ts. */
 import { z } from 'zod'
+import { Mode } from '../registry/state.js'
 import { DriftAlarmSchema, PromotionRecordSchema } from '../schemas.js'
 
 interface Command {
@@ -16,6 +17,8 @@ const common = {
   transaction: z.string().max(256).optional().describe('Chosen by who asks, new for each request: one that comes again is answered again, not carried out twice'),
 }
 const Count = z.number().int().min(0)
+const served = z.strictObject({ model: Count })
+const moded = z.strictObject({ mode: Mode })
 
 export const commands = {
   train: {
@@ -32,12 +35,44 @@ export const commands = {
       device: z.string(),
       model: Count.nullable().describe('The one that the registry has in service'),
       serving: Count.nullable().describe('The one that answers: another one while a model is loaded'),
+      mode: Mode,
+      probation: z.boolean().describe('Whether the model in service may still fall back by itself'),
       training: z.boolean(),
       frames: Count,
       frameBytes: Count,
       drift: DriftAlarmSchema.nullable(),
       decisions: z.array(PromotionRecordSchema).describe('The newest ones'),
     }),
+  },
+  promote: {
+    description: 'Puts a model in service, whatever was proved of it; it is not on probation',
+    changes: true,
+    payload: z.strictObject({ ...common, version: z.number().int().positive() }),
+    reply: served,
+  },
+  rollback: {
+    description: 'Puts the model before the one in service back',
+    changes: true,
+    payload: z.strictObject(common),
+    reply: served,
+  },
+  pin: {
+    description: 'Keeps a model in service, whatever passes the gate: the one that serves, unless another is named',
+    changes: true,
+    payload: z.strictObject({ ...common, version: z.number().int().positive().optional() }),
+    reply: moded,
+  },
+  follow: {
+    description: 'A challenger that passes the gate serves: ends `pin` and `pause`',
+    changes: true,
+    payload: z.strictObject(common),
+    reply: moded,
+  },
+  pause: {
+    description: 'No round begins, and what passes in one that runs does not serve',
+    changes: true,
+    payload: z.strictObject(common),
+    reply: moded,
   },
   reload: {
     description: 'Reads the configuration anew, as SIGHUP does: what is wrong in it is the answer, and then nothing changes',

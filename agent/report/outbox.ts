@@ -43,8 +43,8 @@ export class Outbox {
     await mkdir(folder, { recursive: true })
     for (const name of (await readdir(folder)).sort()) {
       const sequence = /^\d{12}\.json$/.test(name) ? Number.parseInt(name, 10) : null
-      const payload = sequence === null ? null : await readFile(join(folder, name), 'utf8').catch(() => null)
-      if (sequence === null || !payload) {
+      const payload = sequence === null ? null : await readFile(join(folder, name), 'utf8').then(whole).catch(() => null)
+      if (sequence === null || payload === null) {
         logger.warn({ file: join(folder, name) }, 'unreadable file in the outbox; removed')
         await rm(join(folder, name), { force: true, recursive: true })
         continue
@@ -86,7 +86,12 @@ export class Outbox {
     }
   }
 
-  /** Waits for the disk. */
+  /** Waits for the disk; says whether it took everything. */
+  async settled(): Promise<boolean> {
+    await this.save()
+    return this.unwritten.size === 0
+  }
+
   async stop(): Promise<void> {
     await this.save()
   }
@@ -130,8 +135,15 @@ export class Outbox {
       }
     } catch (cause) {
       logger.warn({ err: cause }, 'the outbox cannot be written; its events stay in memory until the next try')
+    } finally {
+      // In one breath with the look at what is left: what is added from now on is written by the next one.
+      this.saving = null
     }
-    // In the same breath as the last look: what is added from now on begins anew.
-    this.saving = null
   }
+}
+
+/** Errors: what a damaged disk made of an event is none. */
+function whole(payload: string): string {
+  JSON.parse(payload)
+  return payload
 }

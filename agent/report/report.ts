@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import type { Config } from '../config.js'
 import type { AgentEvent } from '../events.js'
 import { secretOf } from '../lib/secret.js'
+import type { PromotionRecord } from '../rounds/promotion.js'
 import { EmbeddedBroker } from './broker.js'
 import { Reporter, type ReporterOptions } from './reporter.js'
 import { Sparkplug } from './sparkplug/sparkplug.js'
@@ -70,6 +71,11 @@ export class Report {
   accept(event: AgentEvent): void {
     if (this.reporter) this.reporter.accept(event)
     else this.early = [...this.early, event].slice(-mostEarly)
+  }
+
+  /** Once it is known what serves: tells of decisions, oldest first, that a power cut kept from being told. */
+  async catchUp(decisions: readonly PromotionRecord[]): Promise<void> {
+    await this.reporter?.catchUp(decisions)
   }
 
   get health(): Health | null {

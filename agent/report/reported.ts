@@ -11,6 +11,8 @@ export function reportedEvent(event: AgentEvent, head: { id: string; atMs: numbe
     case 'round-started':
     case 'round-ended':
     case 'round-refused-to-start':
+    case 'probation':
+    case 'mode':
     case 'quarantine':
     case 'collection':
     case 'problem':

@@ -10,6 +10,7 @@ import { platform } from 'node:process'
 import type { AgentEvent } from '../events.js'
 import type { Clock } from '../lib/clock.js'
 import { withoutPasswords, type Logger } from '../lib/logger.js'
+import type { Mode } from '../registry/state.js'
 import type { PromotionRecord } from '../rounds/promotion.js'
 import { Answers } from './answers.js'
 import { CommandRunner } from './command-runner.js'
@@ -22,6 +23,7 @@ import { Outgoing } from './outgoing.js'
 import { reportedEvent } from './reported.js'
 import { RetainedMemory } from './retained.js'
 import { RetainedState, type StateChange } from './state.js'
+import { Told } from './told.js'
 import { clientIdOf, ofCamera, retainedTopics, topics, type Health, type Response } from './topics.js'
 
 const healthEveryMs = 60_000
@@ -48,7 +50,7 @@ export interface ReporterOptions {
   /** Commands that are carried out; the others are refused. */
   accepted: readonly Verb[]
   /** What there is from before this start. */
-  former: { decision: PromotionRecord | null; frames: number; frameBytes: number }
+  former: { decision: PromotionRecord | null; mode: Mode; frames: number; frameBytes: number }
   /** Told when the connection comes and goes. */
   emit: (event: AgentEvent) => void
   /** Told of every new value of a retained topic. */
@@ -66,6 +68,7 @@ export class Reporter {
   private readonly link: Link
   private readonly outbox: Outbox
   private readonly outgoing: Outgoing
+  private readonly told: Told
   private readonly state: RetainedState
   private readonly memory: RetainedMemory
   private readonly names: FormerNames
@@ -81,10 +84,12 @@ export class Reporter {
     this.bootId = `${clock.nowMs().toString(36)}${Math.floor(random() * 36 ** 4).toString(36)}`
     this.announced = homeAssistant === '' ? null : announcement(homeAssistant, { device, version, cameras, accepted, prefix: this.prefix })
     this.outbox = new Outbox({ ...options.outbox, logger })
+    this.told = new Told({ path: join(folder, 'told.json'), logger })
     this.state = new RetainedState({
       info: { device, version, node: process.version, platform: `${platform} ${process.arch}`, startedAtMs: clock.nowMs() },
       clock,
       predictionEveryMs: options.predictionEveryMs,
+      mode: options.former.mode,
       frames: options.former.frames,
       frameBytes: options.former.frameBytes,
       outbox: () => ({ waiting: this.outbox.waiting, dropped: this.outbox.dropped }),
@@ -149,11 +154,13 @@ export class Reporter {
   accept(event: AgentEvent): void {
     if (!this.started) return
     this.state.accept(event)
-    this.outbox.add(sequence => {
-      const reported = reportedEvent(event, { id: `${this.bootId}-${String(sequence)}`, atMs: this.options.clock.nowMs() })
-      return reported && JSON.stringify(reported)
-    })
-    this.outgoing.eventAdded()
+    this.store(event)
+  }
+
+  /** Tells of decisions, oldest first, that a power cut kept from being told. */
+  async catchUp(decisions: readonly PromotionRecord[]): Promise<void> {
+    await this.told.start(decisions)
+    for (const decision of this.told.untold(decisions)) this.store({ type: 'round-ended', round: decision.round, decision })
   }
 
   /** Says `offline` and disconnects; what was not sent waits on disk. */
@@ -162,6 +169,19 @@ export class Reporter {
     if (this.timer) clearInterval(this.timer)
     await this.link.stop(this.availability('offline'))
     await this.outbox.stop()
+    await this.told.stop()
+  }
+
+  private store(event: AgentEvent): void {
+    const decision = decisionOf(event)
+    this.outbox.add(sequence => {
+      const head = decision ? { id: `round-${String(decision.round)}-${decision.decidedAtMs.toString(36)}`, atMs: decision.decidedAtMs }
+        : { id: `${this.bootId}-${String(sequence)}`, atMs: this.options.clock.nowMs() }
+      const reported = reportedEvent(event, head)
+      return reported && JSON.stringify(reported)
+    })
+    if (decision) void this.outbox.settled().then(settled => { if (settled) this.told.tell(decision.round) })
+    this.outgoing.eventAdded()
   }
 
   private onUp(): void {
@@ -213,4 +233,9 @@ export class Reporter {
     const { topic, qos, retained } = topics.response
     this.outgoing.respond({ topic: `${this.prefix}/${topic.replace('{verb}', verb)}`, payload: JSON.stringify(response), qos, retained })
   }
+}
+
+/** The decision on a round that is over: told again after a power cut, it is the same event. Null for anything else. */
+function decisionOf(event: AgentEvent): PromotionRecord | null {
+  return event.type === 'round-ended' && event.decision.reason !== 'stopped' ? event.decision : null
 }

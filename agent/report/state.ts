@@ -1,7 +1,8 @@
 /** The retained topics, computed from the agent's events. Pure but for the clock. */
 import type { DriftEvent } from '../drift/alarm.js'
-import type { AgentEvent, ModelVersion } from '../events.js'
+import type { AgentEvent } from '../events.js'
 import type { Clock } from '../lib/clock.js'
+import type { Mode } from '../registry/state.js'
 import type { DriftState, Health, Info, ModelActive, TopicName, TrainState } from './topics.js'
 
 const problemMs = 3_600_000
@@ -13,6 +14,7 @@ export interface RetainedStateOptions {
   clock: Clock
   predictionEveryMs: number
   outbox: () => Health['outbox']
+  mode: Mode
   /** Frames on disk at the start, and their bytes. */
   frames: number
   frameBytes: number
@@ -27,7 +29,7 @@ export interface StateChange {
 }
 
 const idle: TrainState = {
-  state: 'idle', round: null, trigger: null, phase: null, fraction: 0, secondsLeft: null, imagesPerSecond: null, gateOpen: null, refused: null,
+  state: 'idle', round: null, trigger: null, phase: null, fraction: 0, secondsLeft: null, imagesPerSecond: null, gateOpen: null, paused: null, refused: null,
 }
 
 export class RetainedState {
@@ -52,6 +54,7 @@ export class RetainedState {
   begin(): void {
     this.set('info', this.options.info)
     this.set('trainState', this.train)
+    this.set('modelMode', this.options.mode)
     this.set('drift', { state: 'off', model: null, alarm: null } satisfies DriftState)
     this.publishHealth()
   }
@@ -85,7 +88,13 @@ export class RetainedState {
         this.setTrain({ ...idle, round: this.train.round, refused: event.reason })
         return
       case 'model-active':
-        this.set('modelActive', activeModel(event.model, event.loadedInMs))
+        this.set('modelActive', activeModel(event))
+        return
+      case 'probation':
+        this.set('modelProbation', event.record)
+        return
+      case 'mode':
+        this.set('modelMode', event.mode)
         return
       case 'drift':
         this.set('drift', driftState(event))
@@ -144,6 +153,7 @@ export class RetainedState {
 
   private acceptRoundEvent({ event }: Extract<AgentEvent, { type: 'round-event' }>): void {
     if (event.type === 'phase') this.setTrain({ ...this.train, phase: event.phase })
+    if (event.type === 'pause') this.setTrain({ ...this.train, paused: event.reason })
     if (event.type === 'gate') this.setTrain({ ...this.train, gateOpen: event.look.open })
     if (event.type !== 'progress') return
     const atMs = this.options.clock.monotonicMs()
@@ -173,7 +183,7 @@ function driftState(event: DriftEvent): DriftState {
   }
 }
 
-function activeModel({ version, createdAtMs, card, decision }: ModelVersion, loadedInMs: number): ModelActive {
+function activeModel({ model: { version, createdAtMs, card, decision }, loadedInMs, lineage }: Extract<AgentEvent, { type: 'model-active' }>): ModelActive {
   return {
     version,
     createdAtMs,
@@ -185,5 +195,6 @@ function activeModel({ version, createdAtMs, card, decision }: ModelVersion, loa
     accuracy: decision.accuracyChallenger,
     ece: card.validation.ece,
     parent: card.parent?.version ?? null,
+    lineage,
   }
 }

@@ -5,6 +5,7 @@ import type { RoundEvent } from '../../trainer/contract.js'
 import type { DriftEvent } from '../drift/alarm.js'
 import type { AgentEvent, Prediction } from '../events.js'
 import { withoutPasswords } from '../lib/logger.js'
+import type { Mode } from '../registry/state.js'
 
 export interface TerminalOptions {
   stream: NodeJS.WriteStream | NodeJS.WritableStream
@@ -76,6 +77,12 @@ export class Terminal {
         this.say(`model ${String(version)} is in service: ${(100 * card.validation.accuracy).toFixed(1)} % of the gate images right, loaded in ${String(Math.round(event.loadedInMs))} ms`, 'green')
         return
       }
+      case 'probation':
+        this.say(event.record.explanation, event.record.state === 'failed' ? 'red' : undefined)
+        return
+      case 'mode':
+        this.say(modeText(event.mode))
+        return
       case 'drift': return this.drift(event)
       case 'quarantine':
         this.say(`put aside ${event.path}: ${event.reason}`, 'yellow')
@@ -141,6 +148,9 @@ export class Terminal {
       case 'checkpoint-failed':
         this.say(`round ${String(round)}: the state after step ${String(event.step)} could not be kept (${event.reason}); an interruption would cost the round`, 'yellow')
         return
+      case 'pause':
+        this.say(event.reason === null ? `round ${String(round)} goes on` : `round ${String(round)} stands still: ${event.reason}`, 'yellow')
+        return
       case 'quarantine': return
     }
   }
@@ -173,5 +183,13 @@ export class Terminal {
 
   private styled(style: Style, text: string): string {
     return this.screen && !process.env.NO_COLOR ? styleText(style, text) : text
+  }
+}
+
+function modeText(mode: Mode): string {
+  switch (mode.kind) {
+    case 'follow': return 'a challenger that passes the gate serves'
+    case 'pin': return `model ${String(mode.version)} is pinned: it serves, whatever passes the gate`
+    case 'pause': return 'learning is paused: no round begins'
   }
 }

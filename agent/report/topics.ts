@@ -3,7 +3,9 @@
  * alone is plain text. Times are milliseconds since 1970.
  */
 import { z } from 'zod'
-import { CameraStatusSchema, DriftAlarmSchema, PredictionSchema, PromotionRecordSchema } from '../schemas.js'
+import { Mode } from '../registry/state.js'
+import { SignedHeadSchema } from '../registry/lineage.js'
+import { CameraStatusSchema, DriftAlarmSchema, PredictionSchema, ProbationRecordSchema, PromotionRecordSchema } from '../schemas.js'
 
 export interface Topic {
   /** Below `<base>/<device>/`; `{name}` stands for one level. */
@@ -49,6 +51,8 @@ export const ModelActive = z.strictObject({
   accuracy: z.number().nullable().describe('On the promotion images, 0 to 1'),
   ece: z.number().describe('Expected calibration error on the gate split, 0 to 1'),
   parent: Count.nullable(),
+  /** The newest entry of the signed history; null: there is none yet. */
+  lineage: SignedHeadSchema.nullable(),
 })
 
 export const TrainState = z.strictObject({
@@ -60,6 +64,7 @@ export const TrainState = z.strictObject({
   secondsLeft: z.number().nullable(),
   imagesPerSecond: z.number().nullable(),
   gateOpen: z.boolean().nullable(),
+  paused: z.string().nullable().describe('Why the round stands still; null: it does not'),
   refused: z.string().nullable().describe('Why the last round was not started'),
 })
 
@@ -81,6 +86,8 @@ export const ReportedEvent = z.discriminatedUnion('type', [
     z.strictObject({ ...eventBody, type: z.literal('drift'), state: z.literal('alarm'), alarm: DriftAlarmSchema }),
     z.strictObject({ ...eventBody, type: z.literal('drift'), state: z.literal('over'), alarm: DriftAlarmSchema, reason: z.enum(['new-model', 'fits-again']) }),
   ]),
+  z.strictObject({ ...eventBody, type: z.literal('probation'), record: ProbationRecordSchema }),
+  z.strictObject({ ...eventBody, type: z.literal('mode'), mode: Mode }),
   z.strictObject({ ...eventBody, type: z.literal('quarantine'), path: z.string(), reason: z.string() }),
   z.strictObject({ ...eventBody, type: z.literal('collection'), state: z.enum(['running', 'stopped']), reason: z.string() }),
   z.strictObject({ ...eventBody, type: z.literal('problem'), code: z.string(), message: z.string() }),
@@ -120,13 +127,21 @@ export const topics = {
     topic: 'model/candidate', retained: true, qos: 1, direction: 'out', payload: PromotionRecordSchema,
     description: 'Promotion record of the last round: the whole evidence, also when the answer was no',
   },
+  modelProbation: {
+    topic: 'model/probation', retained: true, qos: 1, direction: 'out', payload: ProbationRecordSchema,
+    description: 'How the newest promoted model does beside the one before it on the site\'s frames; where it fails, the former one comes back',
+  },
+  modelMode: {
+    topic: 'model/mode', retained: true, qos: 1, direction: 'out', payload: Mode,
+    description: '`follow`: a challenger that passes the gate serves; `pin`: the named model serves whatever passes; `pause`: no round begins either',
+  },
   drift: {
     topic: 'drift', retained: true, qos: 1, direction: 'out', payload: DriftState,
     description: 'Whether the pictures are still what they were when the model went into service; while they are not, since when, what moved, and what to do',
   },
   trainState: {
     topic: 'train/state', retained: true, qos: 1, direction: 'out', payload: TrainState,
-    description: 'Idle or running, phase, progress; every 2 s at most',
+    description: 'Idle or running, phase, progress, why it stands still; every 2 s at most',
   },
   cameraStatus: {
     topic: 'camera/{camera}/status', retained: true, qos: 1, direction: 'out', payload: CameraStatusSchema,

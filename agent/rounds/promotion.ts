@@ -22,6 +22,8 @@ export type PromotionReason =
   | 'likelihood-worse'
   | 'below-chance'
   | 'no-evidence'
+  /** Passed, but a person has it otherwise, or another model serves by now. */
+  | 'held'
   | RoundFailure
 
 /** What the models are worth on the promotion split; the challenger's side alone when there was no champion. */

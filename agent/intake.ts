@@ -1,0 +1,81 @@
+/** What becomes of a frame: the model in service answers it, its prediction goes out, and what teaches most is stored. */
+import type { Answer, ClassifierPool } from './classifier/pool.js'
+import type { AgentEvent, Frame } from './events.js'
+import type { Answered, Selection } from './frames/selection.js'
+import type { FrameStore } from './frames/store.js'
+import type { Clock } from './lib/clock.js'
+
+export interface IntakeOptions {
+  classifier: ClassifierPool
+  selection: Selection
+  frames: FrameStore
+  publish: (event: AgentEvent) => void
+  /** Hears of every answer. */
+  onAnswer: (frame: Frame, answer: Answer) => void
+  onStored: () => void
+  /** A frame that could not be answered. */
+  onUnanswered: (camera: string, reason: string) => void
+  /** Hears how long each frame waited for its answer, or in vain. */
+  onLatency: (ms: number) => void
+  clock: Clock
+}
+
+export class Intake {
+  private readonly options: IntakeOptions
+  /** Of each camera: answered again when the model changes. */
+  private readonly newest = new Map<string, Frame>()
+  private collecting = true
+
+  constructor(options: IntakeOptions) {
+    this.options = options
+  }
+
+  async accept(frame: Frame): Promise<void> {
+    this.newest.set(frame.camera, frame)
+    const answer = await this.answer(frame)
+    await this.store(frame, answer && { model: answer.version, confidence: answer.confidence, embedding: answer.embedding })
+  }
+
+  /** Another model serves: what is seen now is answered by it. */
+  async answerAgain(): Promise<void> {
+    for (const frame of this.newest.values()) await this.answer(frame)
+  }
+
+  private async answer(frame: Frame): Promise<Answer | null> {
+    const { classifier, publish, onAnswer, onUnanswered, onLatency, clock } = this.options
+    if (classifier.version === null) return null
+    const { camera, capturedAtMs, jpeg } = frame
+    const beganMs = clock.monotonicMs()
+    try {
+      const answer = await classifier.classify(jpeg)
+      const { label, confidence, probabilities, latencyMs, version: model } = answer
+      publish({ type: 'prediction', prediction: { camera, capturedAtMs, label, confidence, probabilities, latencyMs, model } })
+      onAnswer(frame, answer)
+      return answer
+    } catch (cause) {
+      onUnanswered(camera, cause instanceof Error ? cause.message : String(cause))
+      return null
+    } finally {
+      onLatency(clock.monotonicMs() - beganMs)
+    }
+  }
+
+  private async store(frame: Frame, answered: Answered | null): Promise<void> {
+    const { frames, selection, publish, onStored } = this.options
+    if (!this.collects(await frames.full())) return
+    const kept = selection.choose(frame, answered, frames.count)
+    if (!kept) return
+    const { full } = await frames.add(frame, kept)
+    if (!this.collects(full)) return
+    publish({ type: 'frame-stored', camera: frame.camera, reason: kept.reason, frames: frames.count, bytes: frames.totalBytes })
+    onStored()
+  }
+
+  /** Tells when collection stops, and when it goes on. */
+  private collects(full: string | null): boolean {
+    const collecting = full === null
+    if (collecting !== this.collecting) this.options.publish({ type: 'collection', state: collecting ? 'running' : 'stopped', reason: full ?? '' })
+    this.collecting = collecting
+    return collecting
+  }
+}

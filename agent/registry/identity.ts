@@ -1,0 +1,62 @@
+/** The key of the box (Ed25519), made at its first start: what it signs is known to be its own. */
+import { createHash, createPrivateKey, createPublicKey, generateKeyPairSync, type KeyObject } from 'node:crypto'
+import { chmod, mkdir, readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { writeDurably } from '../lib/durable.js'
+
+export interface Identity {
+  /** Holds the private key and every public key that the box ever had. */
+  folder: string
+  privateKey: KeyObject
+  /** First 16 hexadecimal digits of the SHA-256 of the public key (SPKI, DER). */
+  fingerprint: string
+}
+
+/** Reads the key, or makes one where there is none or it cannot be read; `onLost` hears of the latter. */
+export async function identityIn(folder: string, onLost: (problem: string) => void): Promise<Identity> {
+  const path = join(folder, 'private.pem')
+  const pem = await readFile(path, 'utf8').catch(() => null)
+  let privateKey = pem === null ? null : privateKeyOf(pem)
+  if (!privateKey) {
+    if (pem !== null) onLost(`${path}: it is no private key; a new one is made, and what it signs from now on tells so`)
+    privateKey = generateKeyPairSync('ed25519').privateKey
+    await mkdir(folder, { recursive: true, mode: 0o700 })
+    await writeDurably(join(folder, publicName(fingerprintOf(privateKey))), createPublicKey(privateKey).export({ type: 'spki', format: 'pem' }))
+    await writeDurably(path, privateKey.export({ type: 'pkcs8', format: 'pem' }))
+  }
+  await chmod(path, 0o600)
+  return { folder, privateKey, fingerprint: fingerprintOf(privateKey) }
+}
+
+/** Null: there is no such key. */
+export async function readPublicKey(folder: string, fingerprint: string): Promise<KeyObject | null> {
+  if (!/^[0-9a-f]{16}$/.test(fingerprint)) return null
+  const pem = await readFile(join(folder, publicName(fingerprint)), 'utf8').catch(() => null)
+  try {
+    const key = pem === null ? null : createPublicKey(pem)
+    return key && fingerprintOf(key) === fingerprint ? key : null
+  } catch {
+    return null
+  }
+}
+
+/** As a person or a program gets it: SPKI in PEM. */
+export function publicPemOf({ privateKey }: Identity): string {
+  return createPublicKey(privateKey).export({ type: 'spki', format: 'pem' }).toString()
+}
+
+const publicName = (fingerprint: string) => `${fingerprint}.public.pem`
+
+function fingerprintOf(key: KeyObject): string {
+  const own = key.type === 'private' ? createPublicKey(key) : key
+  return createHash('sha256').update(own.export({ type: 'spki', format: 'der' })).digest('hex').slice(0, 16)
+}
+
+function privateKeyOf(pem: string): KeyObject | null {
+  try {
+    const key = createPrivateKey(pem)
+    return key.asymmetricKeyType === 'ed25519' ? key : null
+  } catch {
+    return null
+  }
+}

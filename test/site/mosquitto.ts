@@ -1,0 +1,81 @@
+/** mosquitto, which can be ended, stalled and started again. What it holds survives its orderly end and nothing else. */
+import { spawn, type ChildProcess } from 'node:child_process'
+import { existsSync } from 'node:fs'
+import { mkdir, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { connectAsync } from 'mqtt'
+import { ended, hasEnded } from '../../agent/lib/child.js'
+import { freePort } from '../free-port.js'
+
+export const mosquitto = [...process.env.PATH?.split(':') ?? [], '/usr/sbin', '/usr/local/sbin'].map(folder => join(folder, 'mosquitto')).find(path => existsSync(path)) ?? ''
+if (mosquitto === '' && process.env.CI) throw new Error('mosquitto is missing; in CI these tests may not be skipped')
+
+export interface BrokerOptions {
+  /** Whether sessions and retained messages survive an orderly end. */
+  persistent?: boolean
+  /** More lines of its configuration; the first listener is there. */
+  more?: string
+}
+
+export class Mosquitto {
+  readonly url: string
+  private readonly config: string
+  private child: ChildProcess | null = null
+
+  private constructor(url: string, config: string) {
+    this.url = url
+    this.config = config
+  }
+
+  /** In a folder of its own; not started yet. */
+  static async in(folder: string, { persistent = false, more = 'allow_anonymous true' }: BrokerOptions = {}): Promise<Mosquitto> {
+    await mkdir(folder, { recursive: true })
+    const port = await freePort()
+    const config = join(folder, 'mosquitto.conf')
+    const kept = persistent ? `persistence true\npersistence_location ${folder}/\n` : ''
+    await writeFile(config, `user root\nlistener ${String(port)} 127.0.0.1\nmax_queued_messages 0\n${kept}${more}\n`)
+    return new Mosquitto(`mqtt://127.0.0.1:${String(port)}`, config)
+  }
+
+  get running(): boolean {
+    return this.child !== null && !hasEnded(this.child)
+  }
+
+  /** Resolves when it takes connections. */
+  async start(): Promise<void> {
+    const child = spawn(mosquitto, ['-c', this.config], { stdio: 'ignore' })
+    this.child = child
+    const last = () => { child.kill('SIGKILL') }
+    process.once('exit', last)
+    void ended(child).then(() => { process.off('exit', last) })
+    for (let tries = 0; !await this.answers(); tries++) {
+      if (tries > 200 || hasEnded(child)) throw new Error(`mosquitto does not start with ${this.config}`)
+      await sleep(50)
+    }
+  }
+
+  async stop(signal: 'SIGTERM' | 'SIGKILL' = 'SIGTERM'): Promise<void> {
+    const { child } = this
+    this.child = null
+    if (!child) return
+    child.kill('SIGCONT')
+    child.kill(signal)
+    await ended(child)
+  }
+
+  /** SIGSTOP: it says nothing more and keeps its connections; SIGCONT; SIGHUP: it reads who may do what anew. */
+  tell(signal: 'SIGSTOP' | 'SIGCONT' | 'SIGHUP'): void {
+    this.child?.kill(signal)
+  }
+
+  /** Refused for its name, a client was answered. */
+  private async answers(): Promise<boolean> {
+    try {
+      await (await connectAsync(this.url, { reconnectPeriod: 0, connectTimeout: 1000 })).endAsync(true)
+      return true
+    } catch (cause) {
+      return cause instanceof Error && /not authori[sz]ed|bad user/i.test(cause.message)
+    }
+  }
+}
