@@ -80,14 +80,13 @@ describe.skipIf(!mosquitto)('after the broker was away', { timeout: 90_000 }, ()
     reporter.accept({ type: 'camera', status: cameraStatus })
     reporter.accept(prediction('shirt'))
     for (let n = 0; n < 80; n++) reporter.accept(problem(`waited ${String(n)}`))
+    const begunMs = performance.now()
     const watcher = await broker()
     await vi.waitFor(() => { expect(messagesIn(watcher).length).toBeGreaterThan(10) }, waiting)
-    const begunMs = performance.now()
-    const before = messagesIn(watcher).length
     for (let n = 0; n < 5; n++) reporter.accept(problem(`new ${String(n)}`))
     await vi.waitFor(() => { expect(messagesIn(watcher)).toHaveLength(85) }, waiting)
     // Twenty a second, and no more: a machine that is busy makes it slower only.
-    expect(performance.now() - begunMs).toBeGreaterThan(1000 * (85 - before - 5) / eventsPerSecond)
+    expect(performance.now() - begunMs).toBeGreaterThan(1000 * 84 / eventsPerSecond)
     expect(messagesIn(watcher)).toEqual([
       ...Array.from({ length: 80 }, (_, n) => `waited ${String(n)}`), ...Array.from({ length: 5 }, (_, n) => `new ${String(n)}`),
     ])
