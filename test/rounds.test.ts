@@ -2,7 +2,7 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { chmod, copyFile, mkdir, mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { bundled, defaultConfig, type Config } from '../agent/config.js'
 import { quarantine, readLabels } from '../agent/frames/labels.js'
 import { systemClock } from '../agent/lib/clock.js'
@@ -32,7 +32,10 @@ describe.concurrent('round in a child process', () => {
     closing?: AbortSignal
     onEvent?: (event: RoundEvent) => void
   }
-  const run = (out: string, { minutes = 10, limits = {}, brake = released(), signal = running(), closing = running(), onEvent = () => undefined }: Run = {}) =>
+  const run = (
+    out: string,
+    { minutes = 10, limits = {}, brake = released(), signal = running(), closing = running(), onEvent = () => undefined }: Run = {},
+  ) =>
     runInChild({ ...specOf(out), minutes }, {
       module: trainer, graceMs: 100, limits: { maxMemoryMb: 4096, maxGpuMemoryMb: 0, cpuShare: 1, ...limits }, brake, signal, closing, onEvent,
     })
