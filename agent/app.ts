@@ -16,6 +16,7 @@ import type { Simulation } from './camera/simulation.js'
 import { ClassifierPool } from './classifier/pool.js'
 import { sideBySide } from './classifier/side-by-side.js'
 import type { Config } from './config.js'
+import { Control } from './control.js'
 import { Drift } from './drift/drift.js'
 import { PawlError, type ErrorCode } from './errors.js'
 import type { AgentEvent, ModelVersion } from './events.js'
@@ -34,7 +35,7 @@ import { packageVersion } from './lib/package-root.js'
 import { Endpoint } from './metrics/endpoint.js'
 import { Metrics } from './metrics/metrics.js'
 import { Registry } from './registry/registry.js'
-import type { Reply } from './report/commands.js'
+import type { CommandHandlers, Reply } from './report/commands.js'
 import { Report } from './report/report.js'
 import { Brake } from './rounds/brake.js'
 import { Learning, type RoundData } from './rounds/learning.js'
@@ -84,6 +85,7 @@ export class Agent {
   private readonly learning: Learning
   private readonly probation: ProbationWatch
   private readonly drift: Drift
+  private readonly control: Control
   private readonly report: Report
   private readonly metrics: Metrics
   private schedule: Schedule | null = null
@@ -168,29 +170,31 @@ export class Agent {
       onProblem: message => { this.problem('MODEL_INVALID', message) },
       random: () => this.random.float(),
     })
+    const handlers: CommandHandlers = {
+      train: () => {
+        if (!this.train()) throw new PawlError('COMMAND_INVALID', 'a round is running already; nothing was started')
+        return { started: true }
+      },
+      status: () => this.status(),
+      promote: async ({ version }) => served(await this.serving.put(version, asked)),
+      rollback: async () => served(await this.serving.rollback(asked)),
+      pin: async ({ version }) => ({ mode: await this.serving.pin(version ?? null, asked) }),
+      follow: async () => ({ mode: await this.serving.setMode({ kind: 'follow' }) }),
+      pause: async () => ({ mode: await this.serving.setMode({ kind: 'pause' }) }),
+      reload: async () => {
+        if (!reload) throw new PawlError('COMMAND_INVALID', 'this agent has no configuration to read anew')
+        await reload()
+        return { reloading: true }
+      },
+    }
+    this.control = new Control({ data: config.data, handlers })
     this.report = new Report({
       config: config.mqtt,
       device: config.device,
       cameras: config.cameras.map(({ id }) => id),
       data: config.data,
       version: packageVersion(),
-      handlers: {
-        train: () => {
-          if (!this.train()) throw new PawlError('COMMAND_INVALID', 'a round is running already; nothing was started')
-          return { started: true }
-        },
-        status: () => this.status(),
-        promote: async ({ version }) => served(await this.serving.put(version, asked)),
-        rollback: async () => served(await this.serving.rollback(asked)),
-        pin: async ({ version }) => ({ mode: await this.serving.pin(version ?? null, asked) }),
-        follow: async () => ({ mode: await this.serving.setMode({ kind: 'follow' }) }),
-        pause: async () => ({ mode: await this.serving.setMode({ kind: 'pause' }) }),
-        reload: async () => {
-          if (!reload) throw new PawlError('COMMAND_INVALID', 'this agent has no configuration to read anew')
-          await reload()
-          return { reloading: true }
-        },
-      },
+      handlers,
       emit: event => { this.publish(event) },
       clock,
       random: Math.random,
@@ -258,7 +262,6 @@ export class Agent {
     this.started.push(() => registry.stop())
     await frames.start()
     this.selection.recall(frames.list())
-    await this.learning.start()
     try {
       await this.labels.start()
     } catch (cause) {
@@ -278,10 +281,23 @@ export class Agent {
     this.started.push(() => this.classifier.stop())
     await this.serving.start()
     await this.report.catchUp(registry.decisions())
+    this.started.push(() => this.control.stop())
+    await this.startControl()
+    // A round that was interrupted goes on for the champion that serves.
+    await this.learning.start()
     this.started.push(() => this.cameras.stop())
     const cameras = await this.cameras.start()
     this.startSchedule()
     return { broker, cameras, monitoring }
+  }
+
+  private async startControl(): Promise<void> {
+    try {
+      await this.control.start()
+    } catch (cause) {
+      const why = cause instanceof Error ? cause.message : String(cause)
+      this.problem('CONTROL_UNAVAILABLE', `commands at the box do not reach this agent (${why}); over MQTT they do`)
+    }
   }
 
   private async startMonitoring(): Promise<string | null> {

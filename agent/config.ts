@@ -15,6 +15,7 @@ import { windowOf } from './rounds/windows.js'
 import { Method } from './schemas.js'
 
 const identifier = z.string().regex(/^[a-zA-Z0-9_-]{1,64}$/, 'letters, digits, - and _ only, 64 at most: it becomes part of topics and paths')
+const topicLevel = z.string().regex(/^[^+#/]*$/, 'one level of a topic, without wildcards')
 
 const Rectangle = z.strictObject({
   x: z.number().int().min(0), y: z.number().int().min(0), width: z.number().int().positive(), height: z.number().int().positive(),
@@ -132,6 +133,10 @@ const Config = z.strictObject({
     outboxEvents: z.number().int().positive().default(10_000).describe('Events kept while the broker is away; the oldest go first'),
     eventsPerSecond: z.number().min(0.1).max(1000).default(20).describe('Events sent each second at most: those that waited for the broker do not fill a thin line'),
     commands: z.array(z.enum(verbs)).default([...verbs]).describe('Commands that are carried out; []: none is. Who may ask is for the broker to say'),
+    sparkplug: z.strictObject({
+      group: topicLevel.default('').describe('Group id: the box is also an edge node of Sparkplug B in this group, its cameras are devices; "": it is not'),
+      primaryHost: topicLevel.default('').describe('Id of the host application without which nothing is said; "": whether one listens or not'),
+    }).prefault({}),
   }).prefault({}),
 })
 

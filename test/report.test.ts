@@ -11,6 +11,7 @@ import { EmbeddedBroker } from '../agent/report/broker.js'
 import { commands } from '../agent/report/commands.js'
 import { Outbox } from '../agent/report/outbox.js'
 import type { Reporter } from '../agent/report/reporter.js'
+import { boxMetrics, cameraMetrics } from '../agent/report/sparkplug/metrics.js'
 import type { PromotionRecord } from '../agent/rounds/promotion.js'
 import { topics, type Topic, type TopicName } from '../agent/report/topics.js'
 import { freePort } from './free-port.js'
@@ -348,12 +349,12 @@ describe('outbox', () => {
 
   it('keeps order over a restart, and drops the oldest beyond its bound', async () => {
     const outbox = await open()
-    for (const text of ['a', 'b', 'c', 'd']) outbox.add(() => text)
+    for (const text of ['1', '2', '3', '4']) outbox.add(() => text)
     await outbox.stop()
     expect(outbox.dropped).toBe(1)
     const again = await open()
-    again.add(() => 'e')
-    expect(drain(again)).toEqual(['c', 'd', 'e'])
+    again.add(() => '5')
+    expect(drain(again)).toEqual(['3', '4', '5'])
     await again.stop()
     expect(await readdir(folder)).toEqual([])
   })
@@ -361,20 +362,23 @@ describe('outbox', () => {
   it('removes what it cannot read', async () => {
     await writeFile(join(folder, '000000000004.json'), '')
     await writeFile(join(folder, '000000000005.json.ab.tmp'), 'half')
-    await writeFile(join(folder, '000000000006.json'), 'whole')
+    await writeFile(join(folder, '000000000006.json'), '{"id":"who')
+    await writeFile(join(folder, '000000000007.json'), Buffer.alloc(20))
+    await writeFile(join(folder, '000000000008.json'), '{"id":"whole"}')
     const outbox = await open()
-    expect(drain(outbox)).toEqual(['whole'])
+    expect(drain(outbox)).toEqual(['{"id":"whole"}'])
     await outbox.stop()
     expect(await readdir(folder)).toEqual([])
   })
 })
 
-it('documents every topic and command as it is', async () => {
+it('documents every topic, command and metric as it is', async () => {
   const page = await readFile(join(import.meta.dirname, '../agent/report/README.md'), 'utf8')
   const rows = page.split('\n').filter(line => line.startsWith('| `'))
   const all: Topic[] = Object.values(topics)
   expect(rows).toEqual([
     ...all.map(({ topic, retained, qos, description }) => `| \`${topic}\` | ${retained ? 'retained, ' : ''}QoS ${String(qos)} | ${description} |`),
     ...Object.entries(commands).map(([verb, { description }]) => `| \`${verb}\` | ${description} |`),
+    ...Object.entries({ ...boxMetrics, ...cameraMetrics }).map(([name, type]) => `| \`${name}\` | ${type} |`),
   ])
 })

@@ -18,12 +18,14 @@ const settleMs = 100
  */
 export async function holdFolder(folder: string, patienceMs = 12_000): Promise<() => Promise<void>> {
   await mkdir(folder, { recursive: true })
-  for (const untilMs = performance.now() + patienceMs; ; await sleep(retryMs)) {
+  const untilMs = performance.now() + patienceMs
+  for (;;) {
     const release = await tryToHold(folder)
     if (release) return release
     if (performance.now() > untilMs) {
       throw new PawlError('DATA_LOCKED', `${folder}: another pawl works on this data folder; stop it, or choose another folder with the key "data"`)
     }
+    await sleep(retryMs)
   }
 }
 

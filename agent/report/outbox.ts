@@ -43,8 +43,8 @@ export class Outbox {
     await mkdir(folder, { recursive: true })
     for (const name of (await readdir(folder)).sort()) {
       const sequence = /^\d{12}\.json$/.test(name) ? Number.parseInt(name, 10) : null
-      const payload = sequence === null ? null : await readFile(join(folder, name), 'utf8').catch(() => null)
-      if (sequence === null || !payload) {
+      const payload = sequence === null ? null : await readFile(join(folder, name), 'utf8').then(whole).catch(() => null)
+      if (sequence === null || payload === null) {
         logger.warn({ file: join(folder, name) }, 'unreadable file in the outbox; removed')
         await rm(join(folder, name), { force: true, recursive: true })
         continue
@@ -140,4 +140,10 @@ export class Outbox {
       this.saving = null
     }
   }
+}
+
+/** Errors: what a damaged disk made of an event is none. */
+function whole(payload: string): string {
+  JSON.parse(payload)
+  return payload
 }

@@ -18,7 +18,7 @@ export interface Topic {
 }
 
 const Count = z.number().int().min(0)
-const TimeMs = z.number()
+const TimeMs = z.number().describe('Milliseconds since 1970')
 
 export const Info = z.strictObject({
   device: z.string(), version: z.string(), node: z.string(), platform: z.string(), startedAtMs: TimeMs,
@@ -27,8 +27,7 @@ export const Info = z.strictObject({
 const Problem = z.strictObject({ code: z.string(), message: z.string(), atMs: TimeMs })
 
 export const Health = z.strictObject({
-  /** degraded: a camera is not online, collection stopped, or a problem within the last hour. */
-  state: z.enum(['ok', 'degraded']),
+  state: z.enum(['ok', 'degraded']).describe('degraded: a camera is not online, collection stopped, or a problem within the last hour'),
   atMs: TimeMs,
   uptimeSeconds: Count,
   rssBytes: Count,
@@ -38,8 +37,7 @@ export const Health = z.strictObject({
   frames: Count,
   frameBytes: Count,
   outbox: z.strictObject({ waiting: Count, dropped: Count }),
-  /** The newest ones, of the last hour. */
-  problems: z.array(Problem),
+  problems: z.array(Problem).describe('The newest ones, of the last hour'),
 })
 
 export const ModelActive = z.strictObject({
@@ -50,9 +48,8 @@ export const ModelActive = z.strictObject({
   method: z.string(),
   preset: z.string(),
   classes: z.array(z.string()),
-  accuracy: z.number().nullable(),
-  /** Expected calibration error on the gate split, 0 to 1. */
-  ece: z.number(),
+  accuracy: z.number().nullable().describe('On the promotion images, 0 to 1'),
+  ece: z.number().describe('Expected calibration error on the gate split, 0 to 1'),
   parent: Count.nullable(),
   /** The newest entry of the signed history; null: there is none yet. */
   lineage: SignedHeadSchema.nullable(),
@@ -63,27 +60,23 @@ export const TrainState = z.strictObject({
   round: Count.nullable(),
   trigger: z.string().nullable(),
   phase: z.string().nullable(),
-  /** 0 to 1 over the whole round. */
-  fraction: z.number(),
+  fraction: z.number().describe('0 to 1 over the whole round'),
   secondsLeft: z.number().nullable(),
   imagesPerSecond: z.number().nullable(),
   gateOpen: z.boolean().nullable(),
-  /** Why the round stands still; null: it does not. */
-  paused: z.string().nullable(),
-  /** Why the last round was not started. */
-  refused: z.string().nullable(),
+  paused: z.string().nullable().describe('Why the round stands still; null: it does not'),
+  refused: z.string().nullable().describe('Why the last round was not started'),
 })
 
 export const DriftState = z.strictObject({
-  /** off: switched off, or no model serves; gathering: what the model is used to is not known yet. */
-  state: z.enum(['off', 'gathering', 'watching', 'alarm']),
+  state: z.enum(['off', 'gathering', 'watching', 'alarm'])
+    .describe('off: switched off, or no model serves; gathering: what the model is used to is not known yet'),
   model: Count.nullable(),
   alarm: DriftAlarmSchema.nullable(),
 })
 
-const eventBody = { id: z.string(), atMs: TimeMs }
+const eventBody = { id: z.string().describe('Unique: an event may come twice after a lost connection'), atMs: TimeMs }
 
-/** `id` is unique: an event may come twice after a lost connection. */
 export const ReportedEvent = z.discriminatedUnion('type', [
   z.strictObject({ ...eventBody, type: z.literal('round-started'), round: Count, trigger: z.string(), labeled: Count, unlabeled: Count, pseudoLabels: z.boolean() }),
   z.strictObject({ ...eventBody, type: z.literal('round-ended'), round: Count, decision: PromotionRecordSchema }),
@@ -173,6 +166,9 @@ export const topics = {
 } as const satisfies Record<string, Topic>
 
 export type TopicName = keyof typeof topics
+
+/** Two boxes of one name push each other off the broker. */
+export const clientIdOf = (device: string) => `pawl-${device}`
 
 /** A topic of one camera. */
 export const ofCamera = (topic: string, camera: string) => topic.replace('{camera}', camera)

@@ -34,19 +34,24 @@ export class Box {
     const onlooker = await Subscriber.open({ url: broker.url, prefix: `pawl/${device}` })
     const box = new Box(folder, broker, onlooker)
     for (const part of ['labels', 'validation'] as const) await copyLabels(part === 'labels' ? 'labeled' : part, perClass[part], box.source(part))
-    const config = {
+    await box.configure(changes)
+    return box
+  }
+
+  /** Writes the configuration anew. */
+  async configure(changes: Record<string, object>): Promise<void> {
+    const config: Record<string, unknown> = {
       device, data: 'data',
       cameras: [{ id: 'belt', source: 'simulation', crop: 'whole', maxPerSecond: 5 }],
-      labels: { import: box.source('labels'), importValidation: box.source('validation') },
+      labels: { import: this.source('labels'), importValidation: this.source('validation') },
       frames: { minFreeBytes: 0, maxBytes: 1_000_000 },
       rounds: shortRounds,
       drift: { everySeconds: 0, reference: 50, window: 20 },
       monitoring: { port: 0 },
-      mqtt: { broker: broker.url, longestWaitSeconds: 0.5 },
+      mqtt: { broker: this.broker.url, longestWaitSeconds: 0.5 },
     }
-    const changed = Object.fromEntries(Object.entries(config).map(([key, value]) => [key, typeof value === 'object' && key in changes ? { ...value, ...changes[key] } : value]))
-    await writeFile(box.config, stringify(changed))
-    return box
+    for (const [section, change] of Object.entries(changes)) config[section] = { ...config[section] as object, ...change }
+    await writeFile(this.config, stringify(config))
   }
 
   start(options: { environment?: Record<string, string>; user?: number | undefined } = {}): Daemon {

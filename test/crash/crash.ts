@@ -40,7 +40,9 @@ const [brokerGone, labels] = [0.15, 0.3]
 const longestStopMs = 5000
 
 export async function crash({ kills, seed, folder, killsPerBox = 25, say }: CrashOptions): Promise<CrashReport> {
-  const report: CrashReport = { kills: {}, late: 0, decisions: 0, promotions: 0, resumed: 0, givenUp: 0, events: 0, repeats: 0, servingAgainMs: [], problems: [] }
+  const report: CrashReport = {
+    kills: {}, late: 0, decisions: 0, promotions: 0, resumed: 0, givenUp: 0, events: 0, repeats: 0, servingAgainMs: [], problems: [],
+  }
   const random = Random.of(seed)
   for (let done = 0, count = 1; done < kills; done += killsPerBox, count++) {
     const own = join(folder, `box-${String(count)}`)

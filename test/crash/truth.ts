@@ -20,7 +20,7 @@ const known: readonly RegExp[] = [
   /^(labels|validation)\/[^/]+\/[^/]+\.png$/,
   /^quarantine\/[^/]+\/[^/]+\.png(\.reason\.txt)?$/,
   /^models\/\d+-[0-9a-f]{8}\/(model\.onnx|weights\.safetensors|card\.json)$/,
-  /^rounds\/\d+\/(round\.json|checkpoint\.safetensors|model\.onnx|weights\.safetensors|card\.json)$/,
+  /^rounds\/\d+\/(round\.json|checkpoint\.safetensors(\.new)?|model\.onnx|weights\.safetensors|card\.json)$/,
   /^outbox\/\d{12}\.json$/,
   /^drift\/(reference|alarm)\.json$/,
 ]
@@ -125,7 +125,14 @@ export class Truth {
     ]
   }
 
-  private async lookAtLabels(): Promise<void> {
+  /** The labels that are there, whatever they are. */
+  async take(): Promise<void> {
+    for (const part of ['labels', 'validation']) {
+      for (const path of await filesBelow(join(this.box.data, part))) await this.labeled(relative(this.box.data, path))
+    }
+  }
+
+  async lookAtLabels(): Promise<void> {
     const { data } = this.box
     for (const part of ['labels', 'validation'] as const) {
       const there = await filesBelow(join(data, part))

@@ -1,5 +1,6 @@
 /** The built daemon, as a process group of its own: it can be killed as a power cut would, with all that it started. */
 import { spawn, type ChildProcessByStdio } from 'node:child_process'
+import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import type { Readable } from 'node:stream'
@@ -21,7 +22,6 @@ export class Daemon {
   readonly lines: string[] = []
   readonly child: ChildProcessByStdio<null, Readable, Readable>
   private readonly listeners = new Set<(line: string) => void>()
-  /** It has ended, and all that it said was read. */
   private readonly closed: Promise<void>
 
   constructor({ config, environment = {}, user }: DaemonOptions) {
@@ -61,7 +61,8 @@ export class Daemon {
 
   /** The first line that matches, of those from `from` on. Errors: none did in time, or the daemon ended before, with what it said. */
   async said(pattern: RegExp, { from = 0, withinMs = 60_000 }: { from?: number; withinMs?: number } = {}): Promise<RegExpExecArray> {
-    for (const untilMs = performance.now() + withinMs; ; await sleep(10)) {
+    const untilMs = performance.now() + withinMs
+    for (;;) {
       // What it said last is read after its end.
       const over = !this.running || performance.now() > untilMs
       if (!this.running) await sleep(100)
@@ -70,12 +71,12 @@ export class Daemon {
         if (found) return found
       }
       if (over) throw new Error(`the daemon ${this.running ? `did not say ${String(pattern)} within ${String(withinMs)} ms` : 'ended'}:\n${this.lines.slice(-30).join('\n')}`)
+      await sleep(10)
     }
   }
 
   /** The processes that the daemon has started and that still run, by what they do. */
   async children(): Promise<{ pid: number; program: string }[]> {
-    const { readFile } = await import('node:fs/promises')
     const pids = (await readFile(`/proc/${String(this.pid)}/task/${String(this.pid)}/children`, 'utf8').catch(() => '')).trim().split(' ').filter(Boolean).map(Number)
     return Promise.all(pids.map(async pid => ({ pid, program: (await readFile(`/proc/${String(pid)}/cmdline`, 'utf8').catch(() => '')).replaceAll('\0', ' ').trim() })))
   }
@@ -87,10 +88,15 @@ export class Daemon {
     while (this.signalAll(0)) await sleep(5)
   }
 
-  async end(signal: NodeJS.Signals = 'SIGTERM'): Promise<{ code: number | null; signal: NodeJS.Signals | null }> {
-    this.child.kill(signal)
+  /** Resolves when it has ended and all that it said was read. */
+  async ended(): Promise<{ code: number | null; signal: NodeJS.Signals | null }> {
     await this.closed
     return ended(this.child)
+  }
+
+  async end(signal: NodeJS.Signals = 'SIGTERM'): Promise<{ code: number | null; signal: NodeJS.Signals | null }> {
+    this.child.kill(signal)
+    return this.ended()
   }
 
   /** False when the group is gone. */

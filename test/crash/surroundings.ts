@@ -1,0 +1,170 @@
+/** What happens around a box: the clock jumps, folders cannot be written, the disk is full. It goes on, and nothing is lost. */
+import { execFileSync } from 'node:child_process'
+import { mkdtempSync, rmdirSync } from 'node:fs'
+import { chmod, chown, mkdir, open, readdir, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type { Grown } from './grown.js'
+import { Trial } from './trial.js'
+
+export interface Surrounding {
+  /** Why it cannot be had here; null: it can. */
+  missing: () => string | null
+  /** Gives what was not as it should be. */
+  run: (grown: Grown) => Promise<string[]>
+}
+
+const dayMs = 86_400_000
+
+/** Seen by all that the daemon starts: at each SIGUSR2 the time of day jumps; intervals go on. */
+function jumping(ms: number): Record<string, string> {
+  const program = `const real = Date; let offset = 0; process.on('SIGUSR2', () => { offset += ${String(ms)} });
+globalThis.Date = class extends real { constructor(...parts) { if (parts.length) super(...parts); else super(real.now() + offset) } static now() { return real.now() + offset } }`
+  return { NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(program)}` }
+}
+
+function clock(ms: number): Surrounding {
+  return {
+    missing: () => null,
+    run: grown => Trial.run(grown, async trial => {
+      const { box, truth } = trial
+      await grown.restore()
+      await truth.look()
+      await box.configure({ rounds: { schedule: '*/3 * * * * *' } })
+      const daemon = await trial.serving(grown.newest.version, { environment: jumping(ms) })
+      await daemon.said(/^round \d+: (promoted|refused)/)
+      const from = daemon.lines.length
+      process.kill(-daemon.pid, 'SIGUSR2')
+      // Neither rounds nor predictions wait for the time of before.
+      await daemon.said(/^round \d+ \(schedule\)/, { from })
+      await daemon.said(/^round \d+: (promoted|refused \((?!crashed))/, { from })
+      await daemon.said(/^belt: /, { from })
+      await trial.ends(daemon)
+      // The next start has the time of before again.
+      const later = await trial.serving(await truth.look())
+      await later.said(/^round \d+: (promoted|refused \((?!crashed))/)
+      await trial.ends(later)
+      await truth.look()
+      await box.configure(grown.configuration)
+    }),
+  }
+}
+
+/** Who must obey permissions: root need not. */
+const nobody = 65_534
+const user = process.getuid?.() === 0 ? nobody : undefined
+
+/** `refuses`: what it says where it cannot even start; null: it goes on. */
+function readOnly(folder: string, refuses: RegExp | null): Surrounding {
+  return {
+    missing: () => null,
+    run: grown => Trial.run(grown, async trial => {
+      const { box, truth } = trial
+      await grown.restore()
+      await truth.look()
+      if (user !== undefined) for (const path of [box.folder, box.config, box.data, ...await allBelow(box.data)]) await chown(path, user, user)
+      const path = join(box.data, folder)
+      await chmod(path, 0o555)
+      if (refuses) await trial.refuses(trial.start({ user }), refuses)
+      else {
+        const daemon = await trial.serving(grown.newest.version, { user })
+        await box.onlooker.ask('train')
+        await daemon.said(/^round \d+: (promoted|refused)|^no round|^(TRAINING_FAILED|DISK_FULL): /)
+        await daemon.said(/^belt: /, { from: daemon.lines.length })
+        await trial.ends(daemon)
+      }
+      await chmod(path, 0o755)
+      await goesOn(trial, { user })
+    }),
+  }
+}
+
+/** Large enough for what was grown, a round and a model more. */
+const diskBytes = 150_000_000
+
+function fullDisk(when: 'before the start' | 'in a round'): Surrounding {
+  return {
+    missing: noMount,
+    run: grown => Trial.run(grown, async trial => {
+      const { box, truth } = trial
+      await rm(box.data, { recursive: true, force: true })
+      await mkdir(box.data)
+      execFileSync('mount', ['-t', 'tmpfs', '-o', `size=${String(diskBytes)}`, 'tmpfs', box.data])
+      try {
+        await grown.restore()
+        await truth.look()
+        const filler = join(box.folder, 'data', 'filler')
+        if (when === 'before the start') await fill(filler)
+        const daemon = await trial.serving(grown.newest.version)
+        if (when === 'in a round') {
+          await box.onlooker.ask('train')
+          await daemon.said(/: (finetune|export)$/)
+          await fill(filler)
+        }
+        await daemon.said(/^DISK_FULL: a frame of belt could not be stored/)
+        await daemon.said(/^round \d+: (promoted|refused)|^TRAINING_FAILED: /)
+        await daemon.said(/^belt: /, { from: daemon.lines.length })
+        await trial.ends(daemon)
+        await truth.look()
+        await rm(filler)
+        await goesOn(trial)
+      } finally {
+        for (const daemon of trial.started) await daemon.cut()
+        execFileSync('umount', [box.data])
+      }
+    }),
+  }
+}
+
+export const surroundings = {
+  'the clock jumps 400 days ahead': clock(400 * dayMs),
+  'the clock jumps an hour back': clock(-3_600_000),
+  'the clock jumps to 1970': clock(-Date.now()),
+  'the data folder is read-only': readOnly('.', /EACCES|cannot be written/),
+  'the frames are read-only': readOnly('frames', null),
+  'the outbox is read-only': readOnly('outbox', null),
+  'the models are read-only': readOnly('models', null),
+  'the rounds are read-only': readOnly('rounds', null),
+  'the labels are read-only': readOnly('labels', null),
+  'the drift memory is read-only': readOnly('drift', null),
+  'the disk is full before the start': fullDisk('before the start'),
+  'the disk fills up in a round': fullDisk('in a round'),
+} as const satisfies Record<string, Surrounding>
+
+export type SurroundingName = keyof typeof surroundings
+
+/** Once all is well again so is the box: the same model, a round, and nothing was lost. */
+async function goesOn(trial: Trial, options?: { user?: number | undefined }): Promise<void> {
+  const daemon = await trial.serving(await trial.truth.look(), options)
+  await trial.trains(daemon)
+  await trial.ends(daemon)
+  await trial.truth.look()
+}
+
+async function allBelow(folder: string): Promise<string[]> {
+  return (await readdir(folder, { recursive: true })).map(name => join(folder, name))
+}
+
+/** To the last byte. */
+async function fill(path: string): Promise<void> {
+  const file = await open(path, 'w')
+  for (let bytes = 1_000_000; bytes >= 1;) {
+    const written = await file.write(Buffer.alloc(bytes, 1)).then(({ bytesWritten }) => bytesWritten, () => 0)
+    if (written < bytes) bytes = Math.floor(bytes / 4)
+  }
+  await file.close()
+}
+
+/** Why no small disk can be had. */
+function noMount(): string | null {
+  const place = mkdtempSync(join(tmpdir(), 'pawl-mount-'))
+  try {
+    execFileSync('mount', ['-t', 'tmpfs', 'tmpfs', place], { stdio: 'ignore' })
+    execFileSync('umount', [place])
+    return null
+  } catch {
+    return 'no small disk can be mounted here; root may, outside most containers'
+  } finally {
+    rmdirSync(place)
+  }
+}
