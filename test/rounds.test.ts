@@ -206,8 +206,9 @@ describe('learning', () => {
     return { learning, registry }
   }
 
-  const learn = (learning: Learning, round: RoundData, { signal = running(), closing = running(), began = () => undefined }: Partial<RunOptions> = {}) =>
-    learning.run({ gather: () => Promise.resolve(round), signal, closing, began })
+  const learn = (learning: Learning, round: RoundData, options: Partial<RunOptions> = {}) => learning.run({
+    gather: () => Promise.resolve(round), signal: running(), closing: running(), began: () => undefined, ...options,
+  })
   const images = (...names: string[]) => names.map(name => ({ path: join(data, name), label: 'a' }))
   const nothing: RoundData = { labeled: [], gate: [], promotion: images('1.png', '2.png'), unlabeled: [], switches: {} }
   const leftovers = () => readdir(join(data, 'rounds'))
