@@ -111,7 +111,8 @@ describe('a round starts', () => {
   })
 
   it('at enough new labels since the last one began, also those that came while it ran', async () => {
-    const { start, begun, now, wait, end } = scheduled({ newLabels: 3 }, { labels: [at(6, 1), at(6, 2), at(6, 3), at(6, 4)] }, { lastRoundAtMs: at(6, 3) })
+    const labels = [at(6, 1), at(6, 2), at(6, 3), at(6, 4)]
+    const { start, begun, now, wait, end } = scheduled({ newLabels: 3 }, { labels }, { lastRoundAtMs: at(6, 3) })
     start()
     now.labels.push(at(7, 12) + 1)
     await wait(10)
@@ -245,7 +246,8 @@ describe('outside the windows', () => {
   const windows = ['22:00-06:00']
 
   it('what is due waits until one opens; then all of it is one round', async () => {
-    const { start, begun, now, wait, schedule, end } = scheduled({ windows, newFrames: 2, newLabels: 1 }, { alarmAtMs: at(7, 11) }, { lastRoundAtMs: at(7, 1), framesSince: 5 })
+    const before = { lastRoundAtMs: at(7, 1), framesSince: 5 }
+    const { start, begun, now, wait, schedule, end } = scheduled({ windows, newFrames: 2, newLabels: 1 }, { alarmAtMs: at(7, 11) }, before)
     start()
     now.labels.push(now.nowMs + 1)
     await wait(9.9 * hourMs)
@@ -323,7 +325,9 @@ describe('windows', () => {
       [['fri-mon 01:00-02:00'], 11, 1, 0, true], [['fri-mon 01:00-02:00'], 7, 1, 0, false],
       [['01:00-02:00', '03:00-04:00'], 7, 3, 30, true], [['01:00-02:00', '03:00-04:00'], 7, 2, 30, false],
     ]
-    for (const [texts, day, hour, minute, expected] of cases) expect([texts, day, hour, minute, open(texts, day, hour, minute)]).toEqual([texts, day, hour, minute, expected])
+    for (const [texts, day, hour, minute, expected] of cases) {
+      expect([texts, day, hour, minute, open(texts, day, hour, minute)]).toEqual([texts, day, hour, minute, expected])
+    }
   })
 
   it('are open for as many minutes of a week as they say', () => {
