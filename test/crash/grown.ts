@@ -3,7 +3,7 @@ import { cp, readdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { seldom } from '../site/labels.js'
-import { Box } from './box.js'
+import { Box } from '../site/box.js'
 
 export interface Grown {
   box: Box
