@@ -6,7 +6,7 @@
  *                                    │                └─► probation ─► report
  *                                    └─► selection ─► frame store ─► round ─► promotion gate ─► registry ─► hot swap ─► report
  *
- * The hot swap in `learn` and the way back in `probed` are the arrows back.
+ * The hot swap (training.ts) and the way back in `probed` are the arrows back.
  */
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -16,11 +16,12 @@ import type { Simulation } from './camera/simulation.js'
 import { ClassifierPool } from './classifier/pool.js'
 import { sideBySide } from './classifier/side-by-side.js'
 import type { Config } from './config.js'
+import { Control } from './control.js'
 import { Drift } from './drift/drift.js'
 import { PawlError, type ErrorCode } from './errors.js'
 import type { AgentEvent, ModelVersion } from './events.js'
 import { LabelStore } from './frames/label-store.js'
-import { reservoir } from './frames/reservoir.js'
+import { LabelWatch } from './frames/label-watch.js'
 import { Selection } from './frames/selection.js'
 import { FrameStore } from './frames/store.js'
 import { Intake } from './intake.js'
@@ -33,13 +34,14 @@ import { packageVersion } from './lib/package-root.js'
 import { Endpoint } from './metrics/endpoint.js'
 import { Metrics } from './metrics/metrics.js'
 import { Registry } from './registry/registry.js'
-import type { Reply } from './report/commands.js'
+import type { CommandHandlers, Reply } from './report/commands.js'
 import { Report } from './report/report.js'
+import { Brake } from './rounds/brake.js'
 import { Learning } from './rounds/learning.js'
 import type { ProbationRecord } from './rounds/probation.js'
 import { ProbationWatch } from './rounds/probation-watch.js'
-import { Schedule, type Trigger } from './rounds/schedule.js'
 import { Serving } from './serving.js'
+import { Training } from './training.js'
 
 export interface AgentOptions {
   config: Config
@@ -58,7 +60,6 @@ export interface Addresses {
   monitoring: string | null
 }
 
-const roundJob = 'round'
 const randomSeed = 0x9a31
 /** Why a model serves that a command put in service. */
 const asked = 'a person asked for it'
@@ -67,22 +68,23 @@ export class Agent {
   private readonly config: Config
   private readonly logger: Logger
   private readonly events: EventStream<AgentEvent>
-  private readonly controller = new AbortController()
   private readonly random = Random.of(randomSeed, Date.now())
   private readonly cameras: Cameras
   private readonly frames: FrameStore
   private readonly selection: Selection
   private readonly labels: LabelStore
+  private readonly labelWatch: LabelWatch
   private readonly classifier: ClassifierPool
   private readonly registry: Registry
   private readonly intake: Intake
   private readonly serving: Serving
-  private readonly learning: Learning
+  private readonly brake: Brake
+  private readonly training: Training
   private readonly probation: ProbationWatch
   private readonly drift: Drift
+  private readonly control: Control
   private readonly report: Report
   private readonly metrics: Metrics
-  private schedule: Schedule | null = null
   /** What to undo, last first. */
   private readonly started: (() => Promise<void>)[] = []
 
@@ -101,6 +103,7 @@ export class Agent {
     })
     this.frames = new FrameStore({ folder: join(config.data, 'frames'), config: config.frames, clock })
     this.labels = new LabelStore({ data: config.data, config: config.labels })
+    this.labelWatch = new LabelWatch({ folder: join(config.data, 'labels'), nowMs: clock.nowMs })
     this.classifier = new ClassifierPool({
       threads: 1,
       loadMs: 60_000,
@@ -127,9 +130,10 @@ export class Agent {
         this.drift.observe({ camera, capturedAtMs, ...answer, model })
         this.probation.observe({ camera, capturedAtMs, jpeg }, model)
       },
-      onStored: () => { this.schedule?.frameStored() },
+      onStored: () => { this.training.frameStored() },
       onUnanswered: (camera, reason) => { logger.warn({ camera, reason }, 'a frame was not classified') },
-      onUnstored: (camera, reason) => { this.problem('DISK_FULL', `a frame of ${camera} could not be stored: ${reason}`) },
+      onLatency: ms => { this.brake.observe(ms) },
+      clock,
     })
     this.serving = new Serving({
       classifier: this.classifier,
@@ -139,14 +143,34 @@ export class Agent {
       onMode: mode => { this.publish({ type: 'mode', mode }) },
       onProblem: message => { this.problem('MODEL_INVALID', message) },
     })
-    this.learning = new Learning({
+    this.brake = new Brake({ config: config.rounds, clock })
+    const learning = new Learning({
       config: config.rounds,
       folder: join(config.data, 'rounds'),
       engines: join(config.data, 'engines.json'),
       registry: this.registry,
       clock,
+      brake: this.brake,
       onEvent: (round, event) => { this.publish({ type: 'round-event', round, event }) },
       onQuarantine: (path, reason) => this.setAside(path, reason),
+      onGivenUp: (round, reason) => {
+        this.problem('TRAINING_FAILED', `round ${String(round)}, which was interrupted, is given up: ${reason}; a new one begins in its time`)
+      },
+    })
+    this.training = new Training({
+      config: config.rounds,
+      frames: this.frames,
+      labels: this.labels,
+      labelWatch: this.labelWatch,
+      drift: this.drift,
+      registry: this.registry,
+      learning,
+      serving: this.serving,
+      publish: event => { this.publish(event) },
+      onActive: (model, loadedInMs) => this.announce(model, loadedInMs),
+      onFailed: message => { this.problem('TRAINING_FAILED', message) },
+      clock,
+      random: () => this.random.float(),
     })
     this.probation = new ProbationWatch({
       config: config.rounds.probation,
@@ -157,29 +181,31 @@ export class Agent {
       onProblem: message => { this.problem('MODEL_INVALID', message) },
       random: () => this.random.float(),
     })
+    const handlers: CommandHandlers = {
+      train: () => {
+        if (!this.training.begin()) throw new PawlError('COMMAND_INVALID', 'a round is running already; nothing was started')
+        return { started: true }
+      },
+      status: () => this.status(),
+      promote: async ({ version }) => served(await this.serving.put(version, asked)),
+      rollback: async () => served(await this.serving.rollback(asked)),
+      pin: async ({ version }) => ({ mode: await this.serving.pin(version ?? null, asked) }),
+      follow: async () => ({ mode: await this.serving.setMode({ kind: 'follow' }) }),
+      pause: async () => ({ mode: await this.serving.setMode({ kind: 'pause' }) }),
+      reload: async () => {
+        if (!reload) throw new PawlError('COMMAND_INVALID', 'this agent has no configuration to read anew')
+        await reload()
+        return { reloading: true }
+      },
+    }
+    this.control = new Control({ data: config.data, handlers })
     this.report = new Report({
       config: config.mqtt,
       device: config.device,
       cameras: config.cameras.map(({ id }) => id),
       data: config.data,
       version: packageVersion(),
-      handlers: {
-        train: () => {
-          if (!this.train('command')) throw new PawlError('COMMAND_INVALID', 'a round is running already; nothing was started')
-          return { started: true }
-        },
-        status: () => this.status(),
-        promote: async ({ version }) => served(await this.serving.put(version, asked)),
-        rollback: async () => served(await this.serving.rollback(asked)),
-        pin: async ({ version }) => ({ mode: await this.serving.pin(version ?? null, asked) }),
-        follow: async () => ({ mode: await this.serving.setMode({ kind: 'follow' }) }),
-        pause: async () => ({ mode: await this.serving.setMode({ kind: 'pause' }) }),
-        reload: async () => {
-          if (!reload) throw new PawlError('COMMAND_INVALID', 'this agent has no configuration to read anew')
-          await reload()
-          return { reloading: true }
-        },
-      },
+      handlers,
       emit: event => { this.publish(event) },
       clock,
       random: Math.random,
@@ -202,26 +228,20 @@ export class Agent {
   }
 
   async stop(): Promise<void> {
-    this.controller.abort()
     for (const undo of this.started.splice(0).reverse()) {
       await undo().catch((cause: unknown) => { this.logger.error(cause, 'a part did not stop as it should') })
     }
   }
 
-  /** Starts a round unless one is running; says whether it did. */
-  train(trigger: Trigger): boolean {
-    return this.schedule?.trigger(trigger) ?? false
-  }
-
   status(): Reply<'status'> {
-    const { config, registry, schedule, frames } = this
+    const { config, registry, training, frames } = this
     return {
       device: config.device,
       model: registry.active()?.version ?? null,
       serving: this.classifier.version,
       mode: registry.mode,
       probation: registry.probation() !== null,
-      training: schedule?.busy ?? false,
+      training: training.busy,
       frames: frames.count,
       frameBytes: frames.totalBytes,
       drift: this.drift.alarm,
@@ -253,6 +273,8 @@ export class Agent {
       // Without them no round begins, and says so; frames are collected all the same.
       this.problem('LABELS_INSUFFICIENT', cause instanceof Error ? cause.message : String(cause))
     }
+    this.started.push(() => this.labelWatch.stop())
+    await this.labelWatch.start()
     this.started.push(() => this.report.stop())
     const former = { frames: frames.count, frameBytes: frames.totalBytes, mode: registry.mode }
     const broker = await this.report.start({ decision: registry.decisions().at(-1) ?? null, ...former })
@@ -264,13 +286,22 @@ export class Agent {
     this.started.push(() => this.classifier.stop())
     await this.serving.start()
     await this.report.catchUp(registry.decisions())
-    // A round that was interrupted goes on for the champion that serves.
-    const givenUp = await this.learning.start()
-    if (givenUp) this.problem('TRAINING_FAILED', `round ${String(givenUp.round)}, which was interrupted, is given up: ${givenUp.reason}; a new one begins in its time`)
+    this.started.push(() => this.control.stop())
+    await this.startControl()
     this.started.push(() => this.cameras.stop())
     const cameras = await this.cameras.start()
-    this.startSchedule()
+    this.started.push(() => this.training.stop())
+    await this.training.start()
     return { broker, cameras, monitoring }
+  }
+
+  private async startControl(): Promise<void> {
+    try {
+      await this.control.start()
+    } catch (cause) {
+      const why = cause instanceof Error ? cause.message : String(cause)
+      this.problem('CONTROL_UNAVAILABLE', `commands at the box do not reach this agent (${why}); over MQTT they do`)
+    }
   }
 
   private async startMonitoring(): Promise<string | null> {
@@ -283,54 +314,7 @@ export class Agent {
     return address
   }
 
-  // Round ─► promotion gate ─► registry ─► hot swap.
-
-  private startSchedule(): void {
-    const { rounds } = this.config
-    const schedule = new Schedule({
-      expression: rounds.schedule,
-      newFrames: rounds.newFrames,
-      clock: systemClock,
-      lastRoundAtMs: this.registry.lastRunAtMs(roundJob),
-      run: async trigger => {
-        try {
-          await this.learn(trigger)
-        } catch (cause) {
-          this.problem('TRAINING_FAILED', cause instanceof Error ? cause.message : String(cause))
-        }
-      },
-    })
-    this.schedule = schedule
-    schedule.start({ hasModel: this.registry.active() !== null, interrupted: this.learning.interrupted })
-    this.started.push(() => schedule.stop())
-  }
-
-  private async learn(trigger: Trigger): Promise<void> {
-    const { config, frames, registry } = this
-    if (registry.mode.kind === 'pause') {
-      this.publish({ type: 'round-refused-to-start', reason: 'learning is paused; `pawl models follow` goes on' })
-      return
-    }
-    const unlabeled = reservoir(frames.list(), config.rounds.maxFrames, () => this.random.float()).map(({ path }) => path)
-    let labels
-    try {
-      labels = await this.labels.read()
-    } catch (cause) {
-      if (!(cause instanceof PawlError)) throw cause
-      this.publish({ type: 'round-refused-to-start', reason: cause.message })
-      return
-    }
-    await registry.setLastRun(roundJob)
-    // The gate split is from before the change: it does not speak for what the camera sees now.
-    const data = { ...labels, unlabeled, switches: this.drift.alarm ? { gate: 'never' } as const : {} }
-    const { decision, challenger } = await this.learning.run(data, this.controller.signal, begin => {
-      this.publish({ type: 'round-started', trigger, ...begin })
-    })
-    const proven = challenger && decision.promoted ? await this.serving.promote(challenger) : null
-    const outcome = proven?.decision ?? decision
-    this.publish({ type: 'round-ended', round: outcome.round, decision: outcome })
-    if (challenger && outcome.promoted) await this.announce(challenger, proven?.loadedInMs ?? 0)
-  }
+  // What serves, and what comes of it.
 
   private async announce(model: ModelVersion, loadedInMs: number): Promise<void> {
     this.publish({ type: 'model-active', model, loadedInMs, lineage: this.registry.lineage() })
@@ -338,8 +322,6 @@ export class Agent {
     await this.probation.begin(this.registry.probation())
     await this.intake.answerAgain()
   }
-
-  // Probation: the former model answers too, and may come back.
 
   private async probed(record: ProbationRecord): Promise<void> {
     this.publish({ type: 'probation', record })

@@ -11,9 +11,11 @@ import { withoutPasswords } from './lib/logger.js'
 import { packageRoot } from './lib/package-root.js'
 import { verbs } from './report/commands.js'
 import { presetNames } from '../trainer/contract.js'
+import { windowOf } from './rounds/windows.js'
 import { Method } from './schemas.js'
 
 const identifier = z.string().regex(/^[a-zA-Z0-9_-]{1,64}$/, 'letters, digits, - and _ only, 64 at most: it becomes part of topics and paths')
+const topicLevel = z.string().regex(/^[^+#/]*$/, 'one level of a topic, without wildcards')
 
 const Rectangle = z.strictObject({
   x: z.number().int().min(0), y: z.number().int().min(0), width: z.number().int().positive(), height: z.number().int().positive(),
@@ -61,9 +63,9 @@ const Config = z.strictObject({
     importValidation: z.string().default('').describe('Class folders that only judge, never teach; "": a part of the labels is kept back for it'),
   }).prefault({}),
   frames: z.strictObject({
-    maxBytes: z.number().int().positive().default(500_000_000).describe('Bytes of unlabeled frames kept; the oldest go first'),
+    maxBytes: z.number().int().positive().default(500_000_000).describe('Bytes of unlabeled frames kept; of the older half the least useful go first'),
     maxAgeDays: z.number().positive().default(30).describe('Age at which a frame goes'),
-    minFreeBytes: z.number().int().min(0).default(1_000_000_000).describe('Free bytes on the disk below which collection stops'),
+    minFreeBytes: z.number().int().min(0).default(1_000_000_000).describe('Free bytes on the disk below which a frame comes in only in the place of others; below a quarter of it, or 100 MB, none does, and frames go'),
     select: z.strictObject({
       uncertain: z.tuple([z.number().min(0).max(1), z.number().min(0).max(1)]).default([0, 0.8])
         .describe('Frames whose confidence lies within are kept'),
@@ -76,11 +78,19 @@ const Config = z.strictObject({
   }).prefault({}),
   rounds: z.strictObject({
     schedule: z.string().default('0 */6 * * *').refine(text => validCron(text), 'not a cron expression such as "0 */6 * * *"').describe('When rounds start, as a cron expression'),
-    newFrames: z.number().int().min(0).default(2000).describe('Frames since the last round that start another; 0: only the schedule does'),
+    windows: z.array(z.string().refine(text => windowOf(text) !== null, 'not a stretch of the day such as "22:00-06:00" or "mon-fri 22:00-06:00"')).default([])
+      .describe('Local times at which rounds may run, as "22:00-06:00" or "sat,sun 00:00-24:00"; none: at all times. The first round, and one on command, run at any time; another is stopped at the end of a window and goes on in the next'),
+    newFrames: z.number().int().min(0).default(2000).describe('Frames since the last round that start another; 0: none do'),
+    newLabels: z.number().int().min(0).default(20).describe('Labels since the last round that start another, once nobody has added one for a minute; 0: none do'),
+    onDrift: z.boolean().default(true).describe('Whether a drift alarm starts a round'),
     minutes: z.number().positive().max(1440).default(10).describe('Length of a round'),
     firstMinutes: z.number().positive().max(1440).default(2).describe('Length of a round while there is no model: it starts at once, so that something is in service soon'),
     maxFrames: z.number().int().positive().default(3000).describe('Unlabeled frames that a round learns from'),
     maxMemoryMb: z.number().int().min(256).default(4096).describe('Memory at which a round is ended'),
+    maxGpuMemoryMb: z.number().int().min(0).default(0).describe('Memory of an NVIDIA GPU at which a round that trains on it is ended; 0: as much as it takes'),
+    cpuShare: z.number().min(0.05).max(1).default(1).describe('Share of all processor cores that a round takes at most, in the mean over a few seconds'),
+    pauseAboveCelsius: z.number().min(0).max(150).default(90).describe('A round stands still while the hottest place of the box is hotter, until it has cooled down by 5 degrees; 0: never'),
+    pauseAboveLatency: z.number().min(0).max(100).default(2).describe('A round stands still for a while when predictions take longer, in more than one of a hundred, than this multiple of what 99 in 100 take while no round runs; 0: never'),
     preset: z.enum(presetNames).default('nano').describe('Size of the model: nano 28 px, micro 96 px, tiny 224 px'),
     method: Method.prefault('pawl').describe('How it learns'),
     backend: z.enum(['auto', 'onnxruntime', 'tensorflow']).default('auto').describe('Engine that trains'),
@@ -123,6 +133,10 @@ const Config = z.strictObject({
     outboxEvents: z.number().int().positive().default(10_000).describe('Events kept while the broker is away; the oldest go first'),
     eventsPerSecond: z.number().min(0.1).max(1000).default(20).describe('Events sent each second at most: those that waited for the broker do not fill a thin line'),
     commands: z.array(z.enum(verbs)).default([...verbs]).describe('Commands that are carried out; []: none is. Who may ask is for the broker to say'),
+    sparkplug: z.strictObject({
+      group: topicLevel.default('').describe('Group id: the box is also an edge node of Sparkplug B in this group, its cameras are devices; "": it is not'),
+      primaryHost: topicLevel.default('').describe('Id of the host application without which nothing is said; "": whether one listens or not'),
+    }).prefault({}),
   }).prefault({}),
 })
 

@@ -139,6 +139,7 @@ class StatusLine {
   private readonly cameras = new Map<string, string>()
   private model = 'no model yet'
   private round = ''
+  private paused = false
 
   after(event: AgentEvent): string {
     if (event.type === 'camera') this.cameras.set(event.status.camera, event.status.state)
@@ -148,8 +149,10 @@ class StatusLine {
       // In tenths: more often nobody looks.
       this.round = `, round ${String(event.round)}: ${String(10 * Math.floor(10 * event.event.fraction))} %`
     }
+    if (event.type === 'round-event' && event.event.type === 'pause') this.paused = event.event.reason !== null
+    if (event.type === 'round-started' || event.type === 'round-ended') this.paused = false
     if (event.type === 'round-ended') this.round = `, round ${String(event.round)}: ${event.decision.promoted ? 'promoted' : 'refused'}`
     const online = [...this.cameras.values()].filter(state => state === 'online').length
-    return `${this.model}, ${String(online)} of ${String(this.cameras.size)} cameras online${this.round}`
+    return `${this.model}, ${String(online)} of ${String(this.cameras.size)} cameras online${this.round}${this.paused ? ', stands still' : ''}`
   }
 }

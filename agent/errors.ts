@@ -14,6 +14,7 @@ export const errorCatalogue = {
   DISK_FULL: 'The disk is nearly full; collection stops first.',
   BROKER_UNAVAILABLE: 'The MQTT broker cannot be reached; the agent goes on.',
   MONITORING_UNAVAILABLE: 'Metrics are served nowhere; the agent goes on.',
+  CONTROL_UNAVAILABLE: 'Commands at the box do not reach the agent; it goes on.',
   DEMO_FAILED: 'A step of the demonstration did not happen.',
   COMMAND_INVALID: 'A command or its payload is not understood; nothing was done.',
   COMMAND_OFF: 'A command is switched off in the configuration; nothing was done.',

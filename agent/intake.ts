@@ -3,6 +3,7 @@ import type { Answer, ClassifierPool } from './classifier/pool.js'
 import type { AgentEvent, Frame } from './events.js'
 import type { Answered, Selection } from './frames/selection.js'
 import type { FrameStore } from './frames/store.js'
+import type { Clock } from './lib/clock.js'
 
 export interface IntakeOptions {
   classifier: ClassifierPool
@@ -12,17 +13,18 @@ export interface IntakeOptions {
   /** Hears of every answer. */
   onAnswer: (frame: Frame, answer: Answer) => void
   onStored: () => void
-  /** A frame that could not be answered, or not be stored. */
+  /** A frame that could not be answered. */
   onUnanswered: (camera: string, reason: string) => void
-  onUnstored: (camera: string, reason: string) => void
+  /** Hears how long each frame waited for its answer, or in vain. */
+  onLatency: (ms: number) => void
+  clock: Clock
 }
 
 export class Intake {
   private readonly options: IntakeOptions
   /** Of each camera: answered again when the model changes. */
   private readonly newest = new Map<string, Frame>()
-  /** Why nothing is stored; null: something is. */
-  private stopped: string | null = null
+  private collecting = true
 
   constructor(options: IntakeOptions) {
     this.options = options
@@ -40,9 +42,10 @@ export class Intake {
   }
 
   private async answer(frame: Frame): Promise<Answer | null> {
-    const { classifier, publish, onAnswer, onUnanswered } = this.options
+    const { classifier, publish, onAnswer, onUnanswered, onLatency, clock } = this.options
     if (classifier.version === null) return null
     const { camera, capturedAtMs, jpeg } = frame
+    const beganMs = clock.monotonicMs()
     try {
       const answer = await classifier.classify(jpeg)
       const { label, confidence, probabilities, latencyMs, version: model } = answer
@@ -50,32 +53,29 @@ export class Intake {
       onAnswer(frame, answer)
       return answer
     } catch (cause) {
-      onUnanswered(camera, messageOf(cause))
+      onUnanswered(camera, cause instanceof Error ? cause.message : String(cause))
       return null
+    } finally {
+      onLatency(clock.monotonicMs() - beganMs)
     }
   }
 
   private async store(frame: Frame, answered: Answered | null): Promise<void> {
-    const { frames, selection, publish, onStored, onUnstored } = this.options
-    const full = await frames.full()
-    if (full !== this.stopped) {
-      this.stopped = full
-      publish({ type: 'collection', state: full === null ? 'running' : 'stopped', reason: full ?? '' })
-    }
-    if (full !== null) return
+    const { frames, selection, publish, onStored } = this.options
+    if (!this.collects(await frames.full())) return
     const kept = selection.choose(frame, answered, frames.count)
     if (!kept) return
-    try {
-      await frames.add(frame)
-    } catch (cause) {
-      onUnstored(frame.camera, messageOf(cause))
-      return
-    }
+    const { full } = await frames.add(frame, kept)
+    if (!this.collects(full)) return
     publish({ type: 'frame-stored', camera: frame.camera, reason: kept.reason, frames: frames.count, bytes: frames.totalBytes })
     onStored()
   }
-}
 
-function messageOf(cause: unknown): string {
-  return cause instanceof Error ? cause.message : String(cause)
+  /** Tells when collection stops, and when it goes on. */
+  private collects(full: string | null): boolean {
+    const collecting = full === null
+    if (collecting !== this.collecting) this.options.publish({ type: 'collection', state: collecting ? 'running' : 'stopped', reason: full ?? '' })
+    this.collecting = collecting
+    return collecting
+  }
 }

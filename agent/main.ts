@@ -1,9 +1,15 @@
 #!/usr/bin/env node
 /** The command line: what a person types, what a machine reads. Each command loads what it needs when it runs. */
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander'
+import type { Change } from './commands/models.js'
 import { PawlError } from './errors.js'
 import { packageVersion } from './lib/package-root.js'
 import { methodAliases, methods, presetNames } from '../trainer/contract.js'
+
+interface CommonOptions {
+  config?: string
+  json?: boolean
+}
 
 /** Ends what runs: the first Ctrl-C or SIGTERM asks, the second insists. */
 function untilInterrupted(): AbortSignal {
@@ -106,21 +112,27 @@ bench.command('infer').description('JPEG bytes to prediction')
   .addHelpText('after', example('pawl bench infer --preset nano'))
   .action(async (options: { model?: string; preset: string; json?: boolean; repeats: number }) => { await (await import('./commands/bench.js')).benchInferCommand(options) })
 
-const models = program.command('models').description('the models of a data folder; promote and rollback take effect at the next start of the daemon')
-const modelsAction = (verb: 'list' | 'show' | 'verify' | 'promote' | 'rollback', argument: boolean, description: string) => {
-  const command = models.command(verb).description(description).addOption(config).addOption(json)
-    .addHelpText('after', example(`pawl models ${verb}${argument ? ' 3' : ''}`))
-  if (argument) command.argument('<version>', 'number of the model', count)
+const models = program.command('models').description('the models of a data folder: what serves, and what is to; at once where the daemon runs')
+const modelsCommand = (verb: string, description: string, ...examples: string[]) => models.command(verb).description(description)
+  .addOption(config).addOption(json).addHelpText('after', example(...examples.length ? examples : [`pawl models ${verb}`]))
+const modelsChange = (verb: Change, description: string, argument: '' | '<version>' | '[version]' = '') => {
+  const command = modelsCommand(verb, description, `pawl models ${verb}${argument && ' 3'}`)
+  if (argument) command.argument(argument, 'number of the model', count)
   command.action(async (...args: unknown[]) => {
-    const options = args.at(-2) as { config?: string; json?: boolean }
-    await (await import('./commands/models.js')).models(verb, argument ? args[0] as number : null, options)
+    await (await import('./commands/models.js')).change(verb, argument ? args[0] as number | undefined ?? null : null, args.at(-2) as CommonOptions)
   })
 }
-modelsAction('list', false, 'all models, and which is in service')
-modelsAction('show', true, 'card and decision of a model')
-modelsAction('verify', false, 'compares every model with the hashes on its card')
-modelsAction('promote', true, 'puts a model in service')
-modelsAction('rollback', false, 'puts the former model back in service')
+modelsCommand('list', 'all models, and which is in service')
+  .action(async (options: CommonOptions) => { await (await import('./commands/models.js')).list(options) })
+modelsCommand('show', 'card and decision of a model', 'pawl models show 3').argument('<version>', 'number of the model', count)
+  .action(async (version: number, options: CommonOptions) => { await (await import('./commands/models.js')).show(version, options) })
+modelsCommand('verify', 'compares every model with the hashes on its card, and all of them with their signed history')
+  .action(async (options: CommonOptions) => { await (await import('./commands/models.js')).verify(options) })
+modelsChange('promote', 'puts a model in service, whatever was proved of it', '<version>')
+modelsChange('rollback', 'puts the former model back in service')
+modelsChange('pin', 'keeps a model in service, whatever passes the gate: the one that serves, unless another is named', '[version]')
+modelsChange('follow', 'a challenger that passes the gate serves: ends pin and pause')
+modelsChange('pause', 'no round begins, and what passes in one that runs does not serve')
 
 const label = program.command('label').description('human labels')
 label.command('import').description('copies class folders into the labels of the data folder').argument('<folder>').addOption(config).addOption(json)
@@ -146,6 +158,12 @@ configuration.command('check').description('reports everything that is wrong').a
   .action(async (file: string, options: { json?: boolean }) => { await (await import('./commands/config.js')).check(file, options) })
 configuration.command('schema').description('the JSON schema').action(async () => { (await import('./commands/config.js')).schema() })
 configuration.command('example').description('a complete file: every key, its default, its meaning').action(async () => { (await import('./commands/config.js')).example() })
+
+program.command('mqtt').description('what the agent says over MQTT, and what it can be asked')
+  .command('schema').description('the AsyncAPI document of a box with this configuration; without one, of any box')
+  .option('--config <file>', 'configuration file')
+  .addHelpText('after', example('pawl mqtt schema --config /etc/pawl.yaml > asyncapi.json'))
+  .action(async (options: { config?: string }) => { await (await import('./commands/mqtt.js')).schema(options) })
 
 try {
   await program.parseAsync()

@@ -154,3 +154,38 @@ export const PredictionSchema: z.ZodType<Prediction> = z.strictObject({
   model: Count,
   latencyMs: z.number().min(0),
 })
+
+/** follow: a challenger that passes the gate serves; pin: one model serves whatever passes; pause: no round begins either. */
+export const ModeSchema = z.discriminatedUnion('kind', [
+  z.strictObject({ kind: z.literal('follow') }),
+  z.strictObject({ kind: z.literal('pin'), version: z.number().int().positive() }),
+  z.strictObject({ kind: z.literal('pause') }),
+])
+
+export const LineageEntrySchema = z.strictObject({
+  /** From 1. */
+  sequence: z.number().int().positive(),
+  atMs: z.number(),
+  change: z.enum(['registered', 'decided', 'promoted', 'rolled-back', 'retired', 'mode', 'undone', 'continued']),
+  /** The model that it is about; null: none. */
+  version: z.number().int().positive().nullable(),
+  /** Hashes of its files, its card and the decision on it. */
+  model: Sha256.nullable(),
+  card: Sha256.nullable(),
+  decision: Sha256.nullable(),
+  why: z.string(),
+  /** Of `undone`: the last entry that holds. */
+  holds: z.number().int().min(0).nullable(),
+  /** Hash of the entry before; 64 zeros: none. */
+  previous: Sha256,
+  /** Fingerprint of the key that signs. */
+  key: z.string(),
+})
+/** A line: the signature, hexadecimal, is of the entry's JSON, to the byte. */
+export const SignedEntrySchema = z.strictObject({ entry: LineageEntrySchema, signature: z.string().regex(/^[0-9a-f]{128}$/) })
+
+/** The newest entry as it goes out, with the key that it is signed with (SPKI, PEM). */
+export const SignedHeadSchema = SignedEntrySchema.extend({ publicKey: z.string() })
+
+/** Where the history of the models stands. */
+export const HeadSchema = z.strictObject({ sequence: z.number().int().positive(), hash: Sha256 })

@@ -2,15 +2,19 @@ import { spawn } from 'node:child_process'
 import { cp, mkdir, mkdtemp, readFile, readdir, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import { bundled } from '../agent/config.js'
 import { systemClock } from '../agent/lib/clock.js'
 import { Registry } from '../agent/registry/registry.js'
 import { ModelCardSchema } from '../agent/schemas.js'
+import { freePort } from './free-port.js'
+import { Daemon } from './site/daemon.js'
+import { Subscriber } from './site/subscriber.js'
 
 /** Built by `npm run build`, which `npm test` runs first. */
 const program = join(import.meta.dirname, '../dist/agent/main.js')
 const classes = ['bag', 'sneaker', 'trouser']
+const waiting = { timeout: 60_000, interval: 50 }
 let folder = ''
 const at = (...names: string[]) => join(folder, ...names)
 
@@ -166,7 +170,7 @@ describe('data folder', { timeout: 120_000 }, () => {
   const own = ['--config', 'pawl.yaml']
 
   it('takes labels, and tells what is in it', async () => {
-    expect(await json('models', 'list', ...own)).toEqual({ models: [] })
+    expect(await json('models', 'list', ...own)).toEqual({ models: [], mode: { kind: 'follow' } })
     expect(await json('label', 'import', 'labeled', ...own)).toEqual({ imported: 24, folder: at('data', 'labels') })
     expect(await json('label', 'import', 'labeled', ...own)).toMatchObject({ imported: 0 })
     expect(await json('label', 'status', ...own)).toEqual({
@@ -203,6 +207,31 @@ describe('data folder', { timeout: 120_000 }, () => {
     expect(await json('models', 'show', '2', ...own)).toMatchObject({ version: 2, card: { seed: 3 } })
     expect(await json('models', 'verify', ...own)).toMatchObject({ models: [{ version: 1, ok: true }, { version: 2, ok: true }] })
     expect(await json('status', ...own)).toMatchObject({ model: 2, models: 2, rounds: 2 })
+    expect(await json('models', 'pause', ...own)).toMatchObject({ mode: { kind: 'pause' }, live: false })
+    expect(await json('models', 'follow', ...own)).toMatchObject({ mode: { kind: 'follow' }, live: false })
+
+    // The same beside an agent that runs: at once, and everybody hears of it.
+    const port = await freePort()
+    await writeFile(at('live.yaml'), `{data: data, device: box, labels: {import: ''}, rounds: {newFrames: 0}, monitoring: {port: 0}, mqtt: {port: ${String(port)}}}`)
+    const daemon = new Daemon({ config: at('live.yaml') })
+    await daemon.said(/^pawl is running/)
+    const subscriber = await Subscriber.open({ url: `mqtt://127.0.0.1:${String(port)}`, prefix: 'pawl/box' })
+    const told = async (version: number) => {
+      await vi.waitFor(() => { expect([subscriber.last('modelActive')?.version, subscriber.last('cameraPrediction', 'belt')?.model]).toEqual([version, version]) }, waiting)
+    }
+    await told(2)
+    expect(await json('models', 'rollback', ...own)).toMatchObject({ version: 1, live: true })
+    await told(1)
+    const pinned = { kind: 'pin', version: 2 }
+    expect(await json('models', 'pin', '2', ...own)).toMatchObject({ version: 2, mode: pinned, live: true })
+    await told(2)
+    await vi.waitFor(() => { expect([subscriber.last('modelMode'), subscriber.ofType('mode')]).toMatchObject([pinned, [{ mode: pinned }]]) }, waiting)
+    const unknown = await pawl('models', 'promote', '9', ...own)
+    expect([unknown.code, unknown.stderr]).toEqual([1, expect.stringMatching(/MODEL_INVALID: model 9 is not in the registry; known: 1, 2/)])
+    await json('models', 'follow', ...own)
+    await subscriber.close()
+    expect(await daemon.end()).toEqual({ code: 0, signal: null })
+    expect(await json('models', 'verify', ...own)).toMatchObject({ lineage: { ok: true, entries: 12 } })
 
     const [damaged = ''] = (await readdir(at('data', 'models'))).filter(name => name.startsWith('2-'))
     await writeFile(at('data', 'models', damaged, 'model.onnx'), 'rotten')
@@ -228,8 +257,8 @@ describe('a command that cannot do what was asked', () => {
     { args: ['label', 'import', 'nowhere', '--config', 'pawl.yaml'], says: ['LABELS_INSUFFICIENT', 'nowhere'] },
     { args: ['label', 'import', 'empty', '--config', 'pawl.yaml'], says: ['LABELS_INSUFFICIENT', 'empty', 'class'] },
     { args: ['run', '--config', 'nowhere.yaml'], says: ['CONFIG_INVALID', 'nowhere.yaml', 'pawl config example'] },
-    { args: ['models', 'show', '99', '--config', 'pawl.yaml'], says: ['99', 'pawl models list'] },
-    { args: ['models', 'promote', '99', '--config', 'pawl.yaml'], says: ['99'] },
+    { args: ['models', 'show', '99', '--config', 'pawl.yaml'], says: ['MODEL_INVALID', '99', 'known: 1, 2'] },
+    { args: ['models', 'promote', '99', '--config', 'pawl.yaml'], says: ['MODEL_INVALID', '99'] },
   ]
   it('exits with 1 and says which path, and what to do', async () => {
     for (const { args, says } of bad) {

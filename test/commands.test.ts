@@ -6,14 +6,17 @@ import fc from 'fast-check'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { parseConfig } from '../agent/config.js'
 import { errorCatalogue, PawlError } from '../agent/errors.js'
+import { systemClock } from '../agent/lib/clock.js'
 import { createLogger } from '../agent/lib/logger.js'
 import { Answers } from '../agent/report/answers.js'
 import { CommandRunner } from '../agent/report/command-runner.js'
 import { commands, verbs, type CommandHandlers, type Verb } from '../agent/report/commands.js'
+import { Sparkplug } from '../agent/report/sparkplug/sparkplug.js'
 import type { Response } from '../agent/report/topics.js'
 import { freePort } from './free-port.js'
 import { mosquitto, startMosquitto } from './mosquitto.js'
-import { handlers, makeReporter, status, Watcher, type Given } from './reporting.js'
+import { handlers, makeReporter, plainly, status, Watcher, type Given } from './reporting.js'
+import { SparkplugHost } from './sparkplug-host.js'
 
 const logger = createLogger({ level: 'silent' })
 const waiting = { timeout: 20_000, interval: 20 }
@@ -42,10 +45,14 @@ interface Box {
   carriedOut: string[]
 }
 
+interface BoxOptions extends Partial<CommandHandlers> {
+  path?: string
+  accepted?: readonly Verb[]
+  clock?: SetClock
+}
+
 /** The part of an agent that takes commands; with the same path it is the same agent after a restart. */
-async function box({ path = join(folder, 'answers.json'), accepted = verbs, clock = new SetClock(), ...own }: {
-  path?: string; accepted?: readonly Verb[]; clock?: SetClock
-} & Partial<CommandHandlers> = {}): Promise<Box> {
+async function box({ path = join(folder, 'answers.json'), accepted = verbs, clock = new SetClock(), ...own }: BoxOptions = {}): Promise<Box> {
   const answers = new Answers({ path, clock, logger })
   await answers.start()
   const carriedOut: string[] = []
@@ -238,7 +245,7 @@ describe.skipIf(!mosquitto)('over mosquitto', { timeout: 60_000 }, () => {
     const [acl, passwords] = [join(folder, 'acl'), join(folder, 'passwords')]
     await writeFile(acl, list)
     await writeFile(passwords, '')
-    for (const user of ['box-7', 'box-8', 'operator', 'helpdesk', 'screen', 'homeassistant']) {
+    for (const user of ['box-7', 'box-8', 'operator', 'helpdesk', 'screen', 'homeassistant', 'scada']) {
       execFileSync('mosquitto_passwd', ['-b', passwords, user, 'secret'], { stdio: 'pipe' })
     }
     const { url, stop } = await startMosquitto({
@@ -251,8 +258,14 @@ describe.skipIf(!mosquitto)('over mosquitto', { timeout: 60_000 }, () => {
       connection: login('box-7'), homeAssistant: 'homeassistant',
       handlers: { ...handlers, train: ({ reason }) => { carriedOut.push(reason); return { started: true } } },
     })
+    const sparkplug = new Sparkplug({
+      group: 'plant', primaryHost: 'hall', device: 'box-7', cameras: [], connection: { url, ...plainly, ...login('box-7') }, folder,
+      clock: systemClock, random: Math.random, logger,
+    })
+    sparkplug.start()
+    cleanups.push(() => sparkplug.stop())
     const watchers = new Map<string, Watcher>()
-    for (const user of ['operator', 'helpdesk', 'screen', 'homeassistant', 'box-8']) {
+    for (const user of ['operator', 'helpdesk', 'screen', 'homeassistant', 'scada', 'box-8']) {
       const watcher = await Watcher.open(url, { ...login(user), filter: '#' })
       cleanups.push(() => watcher.client.endAsync(true))
       watchers.set(user, watcher)
@@ -270,6 +283,17 @@ describe.skipIf(!mosquitto)('over mosquitto', { timeout: 60_000 }, () => {
     for (const user of ['helpdesk', 'screen', 'homeassistant']) expect(of(user).texts('availability')).toEqual(['online'])
     expect(of('homeassistant').texts('homeassistant/device/pawl_box-7/config')).toHaveLength(1)
     expect(of('box-8').messages).toEqual([])
+
+    await of('homeassistant').client.publishAsync('homeassistant/status', 'online', { qos: 1 })
+    await vi.waitFor(() => { expect(of('homeassistant').texts('homeassistant/device/pawl_box-7/config')).toHaveLength(2) }, waiting)
+
+    const births = () => of('scada').messages.filter(({ topic }) => topic === 'spBv1.0/plant/NBIRTH/box-7').length
+    const { topic, payload } = new SparkplugHost({ group: 'plant', edgeNode: 'box-7' }).rebirth()
+    await of('scada').client.publishAsync('spBv1.0/STATE/hall', '{"online":true,"timestamp":1}', { qos: 1, retain: true })
+    await vi.waitFor(() => { expect(births()).toBe(1) }, waiting)
+    await of('operator').client.publishAsync(topic, payload, { qos: 1 })
+    await of('scada').client.publishAsync(topic, payload, { qos: 1 })
+    await vi.waitFor(() => { expect(births()).toBe(2) }, waiting)
 
     // Nobody can speak in the name of another box.
     await of('box-8').client.publishAsync('pawl/box-7/health', '{}', { qos: 1, retain: true })

@@ -15,12 +15,13 @@ import { described, featureCountOf, flatVariance, wordCount, wordSide } from '..
 import { presets } from '../trainer/model/presets.js'
 import { whatFramesTeach } from '../trainer/prepare.js'
 import { fitShortcut, shortcutLogits } from '../trainer/shortcut.js'
+import { Turns } from '../trainer/turns.js'
 import { draw, on } from './both-backends.js'
+import { undisturbed as turns } from './ordinary.js'
 
 registerOnnxRuntimeBackend()
 beforeEach(async () => { await tf.setBackend(backendName) })
 
-const { signal } = new AbortController()
 const preset = presets.nano
 const side = preset.size
 const dictionaryFeatures = featureCountOf(preset)
@@ -67,11 +68,11 @@ describe('words', () => {
   beforeAll(async () => {
     const all = (await Promise.all(classes.map(async (name, label) => (await readdir(join(bundled('validation'), name))).sort()
       .map(file => ({ path: join(bundled('validation'), name, file), label }))))).flat()
-    pixels = (await loadImages(all, ({ path }) => path, side, signal)).pixels
+    pixels = (await loadImages(all, ({ path }) => path, side, turns)).pixels
     truth = all.map(({ label }) => label)
   })
-  const learn = (images: readonly Uint8Array[], seed = 1) => learnDictionary({ images, preset, seed, signal })
-  const featuresIn = (images: readonly Uint8Array[], dictionary: Float32Array) => featuresOf(images, { preset, dictionary, signal })
+  const learn = (images: readonly Uint8Array[], seed = 1) => learnDictionary({ images, preset, seed, turns })
+  const featuresIn = (images: readonly Uint8Array[], dictionary: Float32Array) => featuresOf(images, { preset, dictionary, turns })
 
   it('are the same for the same pictures and seed, and describe a picture alike under any lamp', async () => {
     const dictionary = await learn(pixels)
@@ -91,16 +92,16 @@ describe('words', () => {
     })
 
   it('are not learned once the round is stopped', async () => {
-    await expect(learnDictionary({ images: pixels, preset, seed: 1, signal: AbortSignal.abort() })).rejects.toThrow()
+    await expect(learnDictionary({ images: pixels, preset, seed: 1, turns: new Turns({ signal: AbortSignal.abort() }) })).rejects.toThrow()
   })
 
   it('few numbers tell most of how pictures differ', async () => {
     const dictionary = await learn(pixels)
     const features = await featuresIn(pixels, dictionary)
     const length = 30
-    const basis = await basisOf(features, { count: pixels.length, length, seed: 1, signal })
+    const basis = await basisOf(features, { count: pixels.length, length, seed: 1, turns })
     // A picture's nearest neighbour among 30 numbers is nearly always of its own class, as it is among all 3,136.
-    const few = await featuresOf(pixels, { preset, dictionary, columns: basis, signal })
+    const few = await featuresOf(pixels, { preset, dictionary, columns: basis, turns })
     const agreeing = (rows: Float32Array, size: number) => truth.filter((label, row) => {
       const distances = truth.map((_, other) => (other === row ? Infinity
         : rows.subarray(row * size, (row + 1) * size).reduce((sum, value, at) => sum + (value - rows[other * size + at]!) ** 2, 0)))
@@ -134,7 +135,7 @@ describe('words', () => {
       const taught = truth.flatMap((_, row) => (known.includes(row) || !said(row) ? [] : [row]))
       const flat = await fitShortcut({
         labeled: { features: rowsOf(known), targets: known.map(row => certain(truth[row]!)) },
-        frames: { features: rowsOf(taught), targets: taught.map(row => said(row)!) }, prior: [0.5, 0.5], seed: 1, limitMs: null, signal,
+        frames: { features: rowsOf(taught), targets: taught.map(row => said(row)!) }, prior: [0.5, 0.5], seed: 1, limitMs: null, turns,
       })
       const named = (await shortcutLogits(flat, features, { count: truth.length, classCount: 2 })).map(argMax)
       return named.filter((label, row) => label === truth[row]).length / truth.length
@@ -153,13 +154,13 @@ describe('words', () => {
     it('is there in time, however short that is', async () => {
       const labeled = { features: rowsOf([0, 119]), targets: [[1, 0], [0, 1]] }
       const frames = { features: new Float32Array(), targets: [] }
-      const flat = await fitShortcut({ labeled, frames, prior: [0.5, 0.5], seed: 1, limitMs: 1, signal })
+      const flat = await fitShortcut({ labeled, frames, prior: [0.5, 0.5], seed: 1, limitMs: 1, turns })
       expect(flat.every(Number.isFinite)).toBe(true)
     })
 
     it('is fitted no further once the round is stopped', async () => {
       const labeled = { features: rowsOf([0]), targets: [[1, 0]] }
-      const options = { prior: [0.5, 0.5], seed: 1, limitMs: null, signal: AbortSignal.abort() }
+      const options = { prior: [0.5, 0.5], seed: 1, limitMs: null, turns: new Turns({ signal: AbortSignal.abort() }) }
       await expect(fitShortcut({ labeled, frames: labeled, ...options })).rejects.toThrow()
     })
   })

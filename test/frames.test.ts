@@ -3,13 +3,10 @@ import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
 import fc from 'fast-check'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { defaultConfig, type Config } from '../agent/config.js'
 import { importLabels, quarantine, readClassFolders, readLabels, type LabelSplit } from '../agent/frames/labels.js'
-import { reservoir } from '../agent/frames/reservoir.js'
-import { FrameStore, type StoredFrame } from '../agent/frames/store.js'
+import { reservoir, type Stamped } from '../agent/frames/reservoir.js'
 import { Random } from '../trainer/data/random.js'
 
-const dayMs = 86_400_000
 const noonMs = Date.UTC(2026, 0, 31, 12)
 
 let folder = ''
@@ -25,92 +22,6 @@ afterEach(async () => {
 const exists = (path: string) => access(path).then(() => true, () => false)
 const files = async (place: string) => (await readdir(place, { recursive: true, withFileTypes: true })).filter(entry => entry.isFile())
   .map(({ parentPath, name }) => join(parentPath, name)).sort()
-
-describe('frame store', () => {
-  const clock = { nowMs: () => noonMs, monotonicMs: () => 0 }
-  const settings = (changes: Partial<Config['frames']> = {}) => ({ ...defaultConfig().frames, minFreeBytes: 0, ...changes })
-
-  async function open(changes?: Partial<Config['frames']>, place = folder): Promise<FrameStore> {
-    const store = new FrameStore({ folder: place, config: settings(changes), clock })
-    await store.start()
-    return store
-  }
-
-  const frame = (ageMs: number, bytes = 100, camera = 'belt') =>
-    ({ camera, capturedAtMs: noonMs - ageMs, jpeg: new Uint8Array(bytes).fill(ageMs % 251), width: 1, height: 1 })
-
-  it('never holds more bytes than allowed, keeps the newest, and lists what is on the disk, oldest first', async () => {
-    const arrivals = fc.uniqueArray(fc.record({ ageMs: fc.nat(dayMs), bytes: fc.integer({ min: 1, max: 400 }), camera: fc.constantFrom('belt', 'door') }),
-      { selector: ({ ageMs }) => ageMs, maxLength: 12 })
-    await fc.assert(fc.asyncProperty(arrivals, async sights => {
-      const place = await mkdtemp(join(folder, 'store-'))
-      const store = await open({ maxBytes: 1000 }, place)
-      for (const { ageMs, bytes, camera } of sights) {
-        const before = [...store.list()]
-        const added = await store.add(frame(ageMs, bytes, camera))
-        expect(store.totalBytes).toBeLessThanOrEqual(1000)
-        const [all, kept] = [[...before, added], store.list()]
-        const gone = all.filter(({ path }) => !kept.some(other => other.path === path))
-        expect(Math.max(...gone.map(({ capturedAtMs }) => capturedAtMs))).toBeLessThan(Math.min(...kept.map(({ capturedAtMs }) => capturedAtMs)))
-        expect(kept.map(({ capturedAtMs }) => capturedAtMs)).toEqual(kept.map(({ capturedAtMs }) => capturedAtMs).sort((a, b) => a - b))
-        // No frame went that could have stayed.
-        if (gone.length) expect(store.totalBytes + (gone.at(-1)?.bytes ?? 0)).toBeGreaterThan(1000)
-      }
-      expect(await files(place)).toEqual(store.list().map(({ path }) => path).sort())
-      expect(store.totalBytes).toBe(store.list().reduce((sum, { bytes }) => sum + bytes, 0))
-    }), { numRuns: 25 })
-  })
-
-  it('lets frames go at their age, on arrival of others and at the start', async () => {
-    const store = await open({ maxAgeDays: 20 })
-    for (const days of [19, 10, 1]) await store.add(frame(days * dayMs))
-    await store.add(frame(21 * dayMs))
-    expect(store.count).toBe(3)
-    const again = await open({ maxAgeDays: 5 })
-    expect(again.list().map(({ capturedAtMs }) => noonMs - capturedAtMs)).toEqual([dayMs])
-    expect(await files(folder)).toHaveLength(1)
-  })
-
-  it('finds the same frames after a restart, and clears away what a power cut left half-written', async () => {
-    const store = await open()
-    for (const [ageMs, camera] of [[5, 'door'], [90_000_000, 'belt'], [7, 'belt']] as const) await store.add(frame(ageMs, 100 + ageMs % 50, camera))
-    const day = join(folder, 'belt', '2026-01-31')
-    await writeFile(join(day, '1769860800000-0123456789ab.jpg.89abcdef.tmp'), 'half')
-    await writeFile(join(day, 'notes.txt'), 'mine')
-    const again = await open()
-    expect(again.list()).toEqual(store.list())
-    expect(again.totalBytes).toBe(store.totalBytes)
-    expect((await files(folder)).map(path => basename(path)).filter(name => !name.endsWith('.jpg'))).toEqual(['notes.txt'])
-  })
-
-  it('keeps frames by camera and day, byte for byte', async () => {
-    const store = await open()
-    const wanted = frame(0, 333, 'door')
-    const { path } = await store.add(wanted)
-    expect(path.startsWith(join(folder, 'door', '2026-01-31', String(noonMs)))).toBe(true)
-    expect(new Uint8Array(await readFile(path))).toEqual(wanted.jpeg)
-  })
-
-  it('takes out a frame that cannot be read, and no harm comes from taking out one that is gone', async () => {
-    const store = await open()
-    const [first, second] = [await store.add(frame(2)), await store.add(frame(1))]
-    await store.remove(first.path)
-    await store.remove(first.path)
-    expect(store.list()).toEqual([second])
-    expect([store.totalBytes, await exists(first.path)]).toEqual([second.bytes, false])
-  })
-
-  it('stops when the disk is nearly full, naming the key and both numbers, and goes on when there is room', async () => {
-    expect(await (await open({ minFreeBytes: 2 ** 60 })).full()).toMatch(/^\d+ MB are free .* frames\.minFreeBytes \(1152921504606 MB\)$/)
-    expect(await (await open()).full()).toBeNull()
-    let free = 999
-    const store = new FrameStore({ folder, config: settings({ minFreeBytes: 1000 }), clock, freeBytes: () => Promise.resolve(free) })
-    await store.start()
-    expect(await store.full()).toContain('frames.minFreeBytes')
-    free = 1000
-    expect(await store.full()).toBeNull()
-  })
-})
 
 describe('labels', () => {
   /** Class folders of empty files. */
@@ -140,9 +51,12 @@ describe('labels', () => {
     }), { numRuns: 15 })
   })
 
+  const hash = '0123456789ab'
+  /** Names of frames of one minute, as they were stored before and are now. */
+  const frames = (minute: number, count: number) => Array.from({ length: count }, (_, index) =>
+    `${String(noonMs + minute * 60_000 + index * 900)}-${hash}${index % 2 ? '' : `-novel-${String(index)}`}.jpg`)
+
   it('are of one scene, and on one side, where their names tell that they are frames of one minute', async () => {
-    const hash = '0123456789ab'
-    const frames = (minute: number, count: number) => Array.from({ length: count }, (_, index) => `${String(noonMs + minute * 60_000 + index * 900)}-${hash}.jpg`)
     const minutes = Array.from({ length: 40 }, (_, minute) => frames(minute, 3)).flat()
     const split = await readLabels(await write({ a: minutes, b: ['photo.png', ...named('y', 20), ...minutes.map(name => name.toUpperCase())] }), null)
     const all = Object.entries(split).flatMap(([side, images]: [string, LabelSplit['gate']]) => images.map(image => ({ ...image, side })))
@@ -151,6 +65,27 @@ describe('labels', () => {
     expect(scenes.size).toBe(40)
     for (const where of scenes.values()) expect(where.size).toBe(1)
     expect(all.filter(({ scene }) => scene === undefined).map(({ label }) => label)).toEqual(new Array<string>(141).fill('b'))
+  })
+
+  it('that are frames stay on their side with their whole scene, whatever minutes and classes are added later', async () => {
+    const minutes = fc.uniqueArray(fc.nat(500), { minLength: 12, maxLength: 40 })
+    const some = fc.array(fc.record({ minute: fc.nat(500), label: fc.constantFrom('a', 'b', 'c', 'd') }), { maxLength: 40 })
+    await fc.assert(fc.asyncProperty(minutes, some, fc.integer({ min: 1, max: 4 }), async (first, later, each) => {
+      const place = await mkdtemp(join(folder, 'scenes-'))
+      // New classes may be too small to judge by: then all of them teaches.
+      const plain = { a: named('x', 20), b: named('y', 20) }
+      const framesOf = (some: readonly number[]) => some.flatMap(minute => frames(minute, each))
+      await write({ a: [...plain.a, ...framesOf(first)], b: [...plain.b, ...framesOf(first.slice(0, 8))] }, place)
+      const before = sides(await readLabels(place, null))
+      for (const { minute, label } of later) await write({ [label]: frames(minute, 4).map(name => name.replace(hash, 'ba9876543210')) }, place)
+      const split = await readLabels(place, null)
+      const after = sides(split)
+      for (const [path, side] of before) expect(after.get(path)).toBe(side)
+      const judges = [...split.gate, ...split.promotion]
+      const judged = new Set(judges.map(({ label }) => label))
+      const scenes = new Set(judges.map(({ scene }) => scene).filter(scene => scene !== undefined))
+      for (const { scene, label } of split.labeled) if (judged.has(label)) expect(scenes.has(scene ?? '')).toBe(false)
+    }), { numRuns: 25 })
   })
 
   it('keep back about a fifth for each gate, and none of a class with fewer than five', async () => {
@@ -238,12 +173,13 @@ describe('quarantine', () => {
 
 describe('reservoir', () => {
   const hourMs = 3_600_000
-  const at = (camera: string, hour: number, index: number): StoredFrame =>
-    ({ path: `${camera}/${String(hour)}/${String(index)}`, camera, capturedAtMs: hour * hourMs + index, bytes: 1 })
+  type Frame = Stamped & { path: string }
+  const at = (camera: string, hour: number, index: number): Frame =>
+    ({ path: `${camera}/${String(hour)}/${String(index)}`, camera, capturedAtMs: hour * hourMs + index })
   const hours = (sizes: readonly number[], camera = 'belt') => sizes.flatMap((size, hour) => Array.from({ length: size }, (_, index) => at(camera, hour, index)))
 
   /** How often each frame is drawn in so many draws. */
-  function drawn(frames: StoredFrame[], count: number, times: number): number[] {
+  function drawn(frames: Frame[], count: number, times: number): number[] {
     const random = new Random(3)
     const seen = new Map(frames.map(({ path }) => [path, 0]))
     for (let time = 0; time < times; time++) {

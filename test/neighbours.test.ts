@@ -4,8 +4,8 @@ import { Random } from '../trainer/data/random.js'
 import { argMax } from '../trainer/evidence.js'
 import { spreadLabels, together } from '../trainer/neighbours.js'
 import { fitLinear } from '../trainer/linear.js'
-
-const { signal } = new AbortController()
+import { Turns } from '../trainer/turns.js'
+import { undisturbed as turns } from './ordinary.js'
 
 /** Rows of probabilities [n][C]. */
 function rowsOf(flat: Float32Array, classes: number): number[][] {
@@ -29,14 +29,14 @@ describe('labels spread over neighbours', () => {
   it('reach every image of a cloud from one label in each', async () => {
     const { features, truth } = clouds(40, 3)
     const labels = truth.map((cloud, row) => (row < 3 ? cloud : -1))
-    const rows = rowsOf(await spreadLabels({ features, labels, prior: uniform(3), signal }), 3)
+    const rows = rowsOf(await spreadLabels({ features, labels, prior: uniform(3), turns }), 3)
     expect(rows.map(argMax)).toEqual(truth)
     for (const row of rows) expect(row.reduce((sum, value) => sum + value, 0)).toBeCloseTo(1, 4)
   })
 
   it('give nothing to an image that no label reaches', async () => {
     const { features, truth } = clouds(40, 2)
-    const rows = rowsOf(await spreadLabels({ features, labels: truth.map((_, row) => (row === 0 ? 0 : -1)), prior: [0.8, 0.2], signal }), 2)
+    const rows = rowsOf(await spreadLabels({ features, labels: truth.map((_, row) => (row === 0 ? 0 : -1)), prior: [0.8, 0.2], turns }), 2)
     // The second cloud hangs together with itself alone.
     for (const [row, cloud] of truth.entries()) expect(rows[row]).toEqual(cloud === 0 ? [1, 0] : [0, 0])
   })
@@ -44,14 +44,14 @@ describe('labels spread over neighbours', () => {
   it('are not spread once the round is stopped, nor any further', async () => {
     const { features, truth } = clouds(40, 2)
     const controller = new AbortController()
-    const spreading = spreadLabels({ features, labels: truth, prior: [0.5, 0.5], signal: controller.signal })
+    const spreading = spreadLabels({ features, labels: truth, prior: [0.5, 0.5], turns: new Turns({ signal: controller.signal }) })
     setImmediate(() => { controller.abort() })
     await expect(spreading).rejects.toThrow('aborted')
   })
 
   it('stand for fewer images than an image has neighbours', async () => {
     const { features } = clouds(2, 2)
-    const rows = rowsOf(await spreadLabels({ features, labels: [0, 1, -1, -1], prior: uniform(2), signal }), 2)
+    const rows = rowsOf(await spreadLabels({ features, labels: [0, 1, -1, -1], prior: uniform(2), turns }), 2)
     expect(rows.flat().every(Number.isFinite)).toBe(true)
   })
 })
@@ -78,7 +78,7 @@ it('a row of the linear fit counts as much as its weight says', async () => {
   const random = new Random(3)
   const one = Float32Array.from({ length: width }, () => random.float() / Math.sqrt(width))
   const both = new Float32Array([...one, ...one])
-  const flat = await fitLinear({ features: both, targets: Float32Array.of(9, 0, 0, 1), classCount: 2, penalty: 1e-9, signal })
+  const flat = await fitLinear({ features: both, targets: Float32Array.of(9, 0, 0, 1), classCount: 2, penalty: 1e-9, turns })
   const logit = (label: number) => one.reduce((sum, value, at) => sum + value * flat[at * 2 + label]!, flat[width * 2 + label]!)
   expect(logit(0) - logit(1)).toBeCloseTo(Math.log(9), 1)
 })

@@ -11,9 +11,10 @@ import { presets } from '../trainer/model/presets.js'
 import { prepare, remaining, type Prepared } from '../trainer/prepare.js'
 import { recipes, type Recipe } from '../trainer/recipe.js'
 import type { RoundImages } from '../trainer/round.js'
+import { Turns } from '../trainer/turns.js'
+import { undisturbed as turns } from './ordinary.js'
 
 const classes = ['ankle-boot', 'bag', 'dress', 'pullover', 'trouser']
-const { signal } = new AbortController()
 let data: RoundImages
 /** Classes of the frames, which nobody is told. */
 let truth: number[]
@@ -24,7 +25,7 @@ beforeAll(async () => {
   const imagesOf = async (part: 'labeled' | 'validation', from: number, to?: number) => (await Promise.all(classes.map(async label =>
     (await readdir(join(bundled(part), label))).sort().slice(from, to)
       .map((name): LabeledImage => ({ path: join(bundled(part), label, name), label }))))).flat()
-  const load = <Item>(items: readonly Item[], pathOf: (item: Item) => string) => loadImages(items, pathOf, presets.nano.size, signal)
+  const load = <Item>(items: readonly Item[], pathOf: (item: Item) => string) => loadImages(items, pathOf, presets.nano.size, turns)
   const pathOf = ({ path }: LabeledImage) => path
   const frames = await imagesOf('validation', 20)
   data = {
@@ -42,7 +43,7 @@ interface Heard {
 
 function prepared(changes: Partial<Recipe> = {}, images: RoundImages = data, ear: Heard = { events: [], pseudoLabels: [] }): Promise<Prepared> {
   return prepare(images, {
-    recipe: { ...recipes.pawl, ...changes }, preset: 'nano', seed: 1, gate: closedGate(13), dictionary: null, limitMs: null, signal,
+    recipe: { ...recipes.pawl, ...changes }, preset: 'nano', seed: 1, gate: closedGate(13), dictionary: null, limitMs: null, turns,
     onEvent: event => { ear.events.push(event) }, onPseudoLabels: (_, labels) => { ear.pseudoLabels.push(...labels) },
   })
 }
@@ -95,7 +96,7 @@ describe('the preparation', () => {
   it('ends where it is told to', async () => {
     const controller = new AbortController()
     const ending = prepare(data, {
-      recipe: recipes.pawl, preset: 'nano', seed: 1, gate: closedGate(13), dictionary: null, limitMs: null, signal: controller.signal,
+      recipe: recipes.pawl, preset: 'nano', seed: 1, gate: closedGate(13), dictionary: null, limitMs: null, turns: new Turns({ signal: controller.signal }),
       onEvent: () => { controller.abort() },
     })
     await expect(ending).rejects.toThrow('aborted')

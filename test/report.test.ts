@@ -11,6 +11,7 @@ import { EmbeddedBroker } from '../agent/report/broker.js'
 import { commands } from '../agent/report/commands.js'
 import { Outbox } from '../agent/report/outbox.js'
 import type { Reporter } from '../agent/report/reporter.js'
+import { boxMetrics, cameraMetrics } from '../agent/report/sparkplug/metrics.js'
 import type { PromotionRecord } from '../agent/rounds/promotion.js'
 import { topics, type Topic, type TopicName } from '../agent/report/topics.js'
 import { freePort } from './free-port.js'
@@ -371,12 +372,13 @@ describe('outbox', () => {
   })
 })
 
-it('documents every topic and command as it is', async () => {
+it('documents every topic, command and metric as it is', async () => {
   const page = await readFile(join(import.meta.dirname, '../agent/report/README.md'), 'utf8')
   const rows = page.split('\n').filter(line => line.startsWith('| `'))
   const all: Topic[] = Object.values(topics)
   expect(rows).toEqual([
     ...all.map(({ topic, retained, qos, description }) => `| \`${topic}\` | ${retained ? 'retained, ' : ''}QoS ${String(qos)} | ${description} |`),
     ...Object.entries(commands).map(([verb, { description }]) => `| \`${verb}\` | ${description} |`),
+    ...Object.entries({ ...boxMetrics, ...cameraMetrics }).map(([name, type]) => `| \`${name}\` | ${type} |`),
   ])
 })

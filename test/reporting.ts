@@ -1,9 +1,11 @@
 /** A reporter of a box named box-7, and somebody who watches what it says, for tests. */
 import { join } from 'node:path'
 import { connectAsync, type IClientOptions, type MqttClient } from 'mqtt'
+import { parseConfig } from '../agent/config.js'
 import { systemClock } from '../agent/lib/clock.js'
 import { createLogger } from '../agent/lib/logger.js'
 import { verbs, type CommandHandlers, type Reply } from '../agent/report/commands.js'
+import { Report } from '../agent/report/report.js'
 import { Reporter, type Connection, type ReporterOptions } from '../agent/report/reporter.js'
 import type { AgentEvent, CameraStatus, Prediction } from '../agent/events.js'
 
@@ -24,10 +26,21 @@ export function makeReporter(url: string, folder: string, { connection, ...optio
   return new Reporter({
     device: 'box-7', version: '1.2.3', connection: { url, ...plainly, ...connection }, base: 'pawl', homeAssistant: '', cameras: ['door'],
     predictionEveryMs: 3_600_000, eventsPerSecond: 1000, outbox: { folder: join(folder, 'outbox'), maxEvents: 100 }, folder: join(folder, 'report'), vacantMs: 300,
-    handlers, accepted: verbs, former: { decision: null, mode: { kind: 'follow' }, frames: 0, frameBytes: 0 }, emit: () => undefined, onState: () => undefined,
+    handlers, accepted: verbs, former: nothingBefore, emit: () => undefined, onState: () => undefined,
     clock: systemClock, random: () => 0, logger: createLogger({ level: 'silent' }), ...options,
   })
 }
+
+/** All that goes out of an agent with this configuration, without the agent. */
+export function makeReport(config: string, data: string): Report {
+  const { device, cameras, mqtt } = parseConfig(config, 'pawl.yaml')
+  return new Report({
+    config: mqtt, device, cameras: cameras.map(({ id }) => id), data, version: '1.2.3', handlers, emit: () => undefined,
+    clock: systemClock, random: Math.random, logger: createLogger({ level: 'silent' }),
+  })
+}
+
+export const nothingBefore: ReporterOptions['former'] = { decision: null, mode: { kind: 'follow' }, frames: 0, frameBytes: 0 }
 
 export class Watcher {
   readonly client: MqttClient

@@ -5,8 +5,10 @@ import { mkdir, mkdtemp, open, readdir, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { bundled } from '../agent/config.js'
+import { bundled, defaultConfig } from '../agent/config.js'
 import { train, type RoundEvent, type RoundSpec } from '../trainer/index.js'
+import { runInChild } from '../agent/rounds/round.js'
+import { Turns } from '../trainer/turns.js'
 import { ordinary } from './ordinary.js'
 
 const classes = ['bag', 'dress', 'trouser']
@@ -133,4 +135,53 @@ describe('a round that is interrupted', () => {
     expect(problems).toHaveLength(steps + 1)
     expect(problems[0]).toMatchObject({ step: 0, reason: expect.stringContaining('EISDIR') as string })
   }, 60_000)
+})
+
+describe('a round that has to stand still', () => {
+  it('in any phase, and takes but a share of the processor, gives the same weights to the byte', async () => {
+    const { signal } = new AbortController()
+    const pauses: (string | null)[] = []
+    const turns = new Turns({ signal, cpuShare: 0.6, onPause: reason => { pauses.push(reason) } })
+    const stand = (reason: string) => {
+      turns.pause(reason)
+      setTimeout(() => { turns.resume() }, 300)
+    }
+    const { card } = await train({ ...spec, out: join(folder, 'standing') }, {
+      signal, turns,
+      onEvent: event => {
+        if (event.type === 'phase' && event.phase !== 'semi-supervised') stand(event.phase)
+        if (event.type === 'progress' && event.step % 4 === 1) stand(`step ${String(event.step)}`)
+      },
+    })
+    expect(card.files).toEqual(expected)
+    const phases = ['load', 'prepare', 'step 1', 'step 5', 'step 9', 'evidence']
+    // Between export and evidence nothing asks for a turn, so that the second of them is what is told.
+    expect(pauses.filter(reason => reason !== null && reason !== 'export')).toEqual(phases)
+    expect(pauses.filter((_, index) => index % 2 === 1).every(reason => reason === null)).toBe(true)
+  }, 60_000)
+
+  it('by the agent\'s word, for longer than its minutes, uses them all the same', async () => {
+    let reason: string | null = null
+    const told: string[] = []
+    const steps = { before: 0, standing: 0, after: 0 }
+    let now: keyof typeof steps = 'before'
+    const { signal } = new AbortController()
+    const brake = { reason: () => Promise.resolve(reason), working: false }
+    const outcome = await runInChild({ ...spec, out: join(folder, 'braked'), steps: null, minutes: 0.3 }, {
+      graceMs: 60_000, limits: defaultConfig().rounds, brake, signal, closing: signal,
+      onEvent: event => {
+        if (event.type === 'progress') {
+          steps[now]++
+          if (steps.before === 3) reason = 'the box is hot'
+        }
+        if (event.type !== 'pause') return
+        told.push(String(event.reason))
+        now = event.reason === null ? 'after' : 'standing'
+        if (event.reason !== null) setTimeout(() => { reason = null }, 20_000)
+      },
+    })
+    expect([told, outcome.ok, steps.standing]).toEqual([['the box is hot', 'null'], true, 0])
+    expect(steps.after).toBeGreaterThan(3)
+    expect(outcome.ok && outcome.result.card.seconds).toBeLessThan(1.8 * 18)
+  }, 120_000)
 })

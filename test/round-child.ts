@@ -31,8 +31,9 @@ function resultOf(spec: RoundSpec, images: number): RoundResult {
 const here = () => reply({ type: 'event', event: { type: 'phase', phase: 'load' } })
 const stayAlive = () => { setInterval(() => undefined, 1000) }
 let onStop: () => void = () => undefined
+let onPause: (reason: string | null) => void = () => undefined
 
-const behaviours: Record<string, (spec: RoundSpec) => Promise<void>> = {
+const behaviours: Record<string, (spec: RoundSpec, cpuShare: number) => Promise<void>> = {
   answers: async spec => {
     await here()
     await reply({ type: 'event', event: { type: 'quarantine', path: '/x.png', reason: `nice ${String(getPriority())}` } })
@@ -71,6 +72,27 @@ const behaviours: Record<string, (spec: RoundSpec) => Promise<void>> = {
     onStop = () => { void reply({ type: 'failed', reason: 'stopped', message: 'the round was stopped' }).then(() => process.exit(0)) }
     await here()
   },
+  /** Stands still when asked, and says so; done once it may go on. */
+  'stands-when-asked': async spec => {
+    stayAlive()
+    onPause = reason => {
+      void reply({ type: 'event', event: { type: 'pause', reason } }).then(async () => {
+        if (reason !== null) return
+        await reply({ type: 'result', result: resultOf(spec, 2) })
+        process.exit(0)
+      })
+    }
+    await here()
+  },
+  'tells-its-share': async (spec, cpuShare) => {
+    await reply({ type: 'event', event: { type: 'quarantine', path: '/x.png', reason: String(cpuShare) } })
+    await reply({ type: 'result', result: resultOf(spec, 2) })
+    process.exit(0)
+  },
+  'trains-on-a-gpu': async () => {
+    stayAlive()
+    await reply({ type: 'event', event: { type: 'engine', backend: 'onnxruntime', device: 'cuda', reason: 'asked for' } })
+  },
   'dies-when-asked': async () => {
     stayAlive()
     onStop = () => { process.kill(process.pid, 'SIGTERM') }
@@ -80,5 +102,6 @@ const behaviours: Record<string, (spec: RoundSpec) => Promise<void>> = {
 
 process.on('message', (request: TrainerRequest) => {
   if (request.type === 'stop') onStop()
-  else void behaviours[basename(request.spec.out)]?.(request.spec)
+  else if (request.type === 'pause') onPause(request.reason)
+  else void behaviours[basename(request.spec.out)]?.(request.spec, request.cpuShare)
 })

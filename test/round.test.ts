@@ -15,7 +15,7 @@ import { readSafetensors } from '../trainer/export/safetensors.js'
 import { modelTable } from '../trainer/model/parameters.js'
 import { recipes } from '../trainer/recipe.js'
 import type { RoundOptions } from '../trainer/round.js'
-import { ordinary } from './ordinary.js'
+import { ordinary, undisturbed } from './ordinary.js'
 
 const execute = promisify(execFile)
 const python = '/usr/bin/python3'
@@ -194,7 +194,7 @@ describe('round', () => {
   it('trains beside the words that were learned, and leaves them as they are', async () => {
     await round('words', { seed: 80, method: 'supervised' })
     const images = await Promise.all(data.labeled.map(({ path }) => decodeImage(path, 28)))
-    const learned = await learnDictionary({ images, preset: presets.nano, seed: 80, signal: new AbortController().signal })
+    const learned = await learnDictionary({ images, preset: presets.nano, seed: 80, turns: undisturbed })
     const weights = await weightsIn(join(folder, 'words'))
     expect(new Float32Array(['dictionary.weight', 'dictionary.bias'].flatMap(name => [...weights.get(name)?.data ?? []]))).toEqual(learned)
   })

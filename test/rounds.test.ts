@@ -1,135 +1,21 @@
-import { mkdir, mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises'
-import { getPriority, tmpdir } from 'node:os'
+import { readFileSync, writeFileSync } from 'node:fs'
+import { chmod, copyFile, mkdir, mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import fc from 'fast-check'
-import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { bundled, defaultConfig, type Config } from '../agent/config.js'
 import { quarantine, readLabels } from '../agent/frames/labels.js'
 import { systemClock } from '../agent/lib/clock.js'
 import { Registry } from '../agent/registry/registry.js'
-import { Learning, type RoundData } from '../agent/rounds/learning.js'
+import { Learning, type RoundData, type RunOptions } from '../agent/rounds/learning.js'
 import { beginUnfinished, findUnfinished } from '../agent/rounds/unfinished.js'
-import { runInChild, type RoundOutcome } from '../agent/rounds/round.js'
-import { Schedule, type ScheduleOptions, type Trigger } from '../agent/rounds/schedule.js'
+import { runInChild, type RoundBrake, type RoundOutcome, type RoundRunOptions } from '../agent/rounds/round.js'
 import type { RoundEvent, RoundSpec } from '../trainer/contract.js'
 import { ordinary } from './ordinary.js'
 
-/** Comes on a leap day only. */
-const seldom = '0 0 29 2 *'
-
-describe('schedule', () => {
-  const cleanups: (() => Promise<void>)[] = []
-  afterEach(async () => { for (const cleanup of cleanups.splice(0)) await cleanup() })
-
-  /** A schedule whose rounds end when told. */
-  function scheduled(options: Partial<ScheduleOptions> = {}) {
-    const begun: Trigger[] = []
-    let [running, most] = [0, 0]
-    let finish: () => void = () => undefined
-    const schedule = new Schedule({
-      expression: seldom, newFrames: 0, clock: systemClock, lastRoundAtMs: null, ...options,
-      run: async trigger => {
-        begun.push(trigger)
-        most = Math.max(most, ++running)
-        await new Promise<void>(resolve => { finish = resolve })
-        running--
-      },
-    })
-    const end = async () => { finish(); await vi.waitFor(() => { expect(schedule.busy).toBe(false) }, { interval: 1 }) }
-    cleanups.push(async () => { finish(); await schedule.stop() })
-    return { schedule, begun, end, finish: () => { finish() }, most: () => most }
-  }
-
-  it('starts a round at once where there is no model, and none where there is one', () => {
-    const [without, having] = [scheduled(), scheduled()]
-    without.schedule.start({ hasModel: false, interrupted: false })
-    having.schedule.start({ hasModel: true, interrupted: false })
-    expect([without.begun, having.begun]).toEqual([['first'], []])
-  })
-
-  it('takes up an interrupted round before anything else', () => {
-    const { schedule, begun } = scheduled({ lastRoundAtMs: 1 })
-    schedule.start({ hasModel: false, interrupted: true })
-    expect(begun).toEqual(['interrupted'])
-  })
-
-  it('starts rounds at the times of the expression', async () => {
-    const { schedule, begun } = scheduled({ expression: '* * * * * *' })
-    schedule.start({ hasModel: true, interrupted: false })
-    await vi.waitFor(() => { expect(begun).toEqual(['schedule']) }, { timeout: 5000 })
-  })
-
-  it('starts a round at enough new frames since the last one began, also those that came while it ran', async () => {
-    const { schedule, begun, end } = scheduled({ newFrames: 3 })
-    const frames = (count: number) => { for (let frame = 0; frame < count; frame++) schedule.frameStored() }
-    schedule.start({ hasModel: true, interrupted: false })
-    frames(2)
-    expect(begun).toEqual([])
-    frames(4)
-    expect(begun).toEqual(['frames'])
-    await end()
-    frames(1)
-    expect(begun).toEqual(['frames', 'frames'])
-    await end()
-    frames(2)
-    expect(begun).toHaveLength(2)
-  })
-
-  it('starts none by frames where that is switched off', () => {
-    const { schedule, begun } = scheduled({ newFrames: 0 })
-    for (let frame = 0; frame < 1000; frame++) schedule.frameStored()
-    expect(begun).toEqual([])
-  })
-
-  it('never runs two at once, whatever asks, and says whether it started', async () => {
-    await fc.assert(fc.asyncProperty(fc.array(fc.constantFrom('command', 'frame', 'end'), { maxLength: 30 }), async actions => {
-      const { schedule, begun, end, most } = scheduled({ newFrames: 2 })
-      for (const action of actions) {
-        const [busy, before] = [schedule.busy, begun.length]
-        if (action === 'end') await end()
-        else if (action === 'frame') schedule.frameStored()
-        else expect(schedule.trigger('command')).toBe(!busy)
-        if (busy) expect(begun).toHaveLength(before)
-      }
-      expect(most()).toBeLessThanOrEqual(1)
-      await end()
-    }), { numRuns: 40 })
-  })
-
-  // January 2026: the 7th is a Wednesday.
-  const at = (day: number, hour: number, minute = 0, second = 0) => new Date(2026, 0, day, hour, minute, second).getTime()
-  const absences: [string, string, number, number, boolean][] = [
-    ['a run fell into the time that the box was down', '0 */6 * * *', at(7, 6, 0, 1), at(7, 12, 0, 30), true],
-    ['the next run is still to come', '0 */6 * * *', at(7, 6, 0, 1), at(7, 11, 59), false],
-    ['many runs were missed', '30 */5 * * * *', at(7, 6), at(7, 6, 45), true],
-    ['one of unevenly spaced runs was missed', '0 9 * * 1-5', at(7, 9, 0, 1), at(9, 8), true],
-    ['a gap between unevenly spaced runs was only long', '0 9 * * 1-5', at(9, 9, 0, 1), at(12, 8), false],
-    ['the month is not over', '0 3 1 * *', at(1, 3, 0, 1), at(31, 23), false],
-    ['the month is over', '0 3 1 * *', at(1, 3, 0, 1), at(32, 3, 0, 1), true],
-    ['the box was away for a year', '0 3 1 * *', at(1, 3) - 365 * 86_400_000, at(31, 23), true],
-    ['the clock went back', '0 */6 * * *', at(9, 6), at(7, 6), false],
-  ]
-  for (const [when, expression, lastRoundAtMs, nowMs, missed] of absences) {
-    it(`${missed ? 'makes up for the missed round' : 'starts nothing'} when ${when}`, () => {
-      const { schedule, begun } = scheduled({ expression, lastRoundAtMs, clock: { nowMs: () => nowMs, monotonicMs: () => 0 } })
-      schedule.start({ hasModel: true, interrupted: false })
-      expect(begun).toEqual(missed ? ['missed'] : [])
-    })
-  }
-
-  it('waits for the running round when it is stopped, and starts none after', async () => {
-    const { schedule, begun, finish } = scheduled({ newFrames: 1 })
-    schedule.start({ hasModel: false, interrupted: false })
-    let stopped = false
-    const stopping = schedule.stop().then(() => { stopped = true })
-    await new Promise(resolve => setTimeout(resolve, 20))
-    expect(stopped).toBe(false)
-    finish()
-    await stopping
-    schedule.frameStored()
-    expect([schedule.trigger('command'), schedule.busy, begun]).toEqual([false, false, ['first']])
-  })
-})
+const running = () => new AbortController().signal
+/** Nothing lets a round stand still. */
+const released = (): RoundBrake => ({ reason: () => Promise.resolve(null), working: false })
 
 const specOf = (out: string): RoundSpec => ({
   ...ordinary, labeled: [], unlabeled: [], gate: [], promotion: [], out, seed: 1, minutes: 10, backend: 'auto', device: 'auto', lanes: 1,
@@ -138,9 +24,21 @@ const specOf = (out: string): RoundSpec => ({
 describe.concurrent('round in a child process', () => {
   const trainer = new URL('./round-child.js', import.meta.url)
 
-  interface Run { minutes?: number; maxMemoryMb?: number; signal?: AbortSignal; onEvent?: (event: RoundEvent) => void }
-  const run = (out: string, { minutes = 10, maxMemoryMb = 4096, signal = new AbortController().signal, onEvent = () => undefined }: Run = {}) =>
-    runInChild({ ...specOf(out), minutes }, { module: trainer, graceMs: 100, maxMemoryMb, signal, onEvent })
+  interface Run {
+    minutes?: number
+    limits?: Partial<RoundRunOptions['limits']>
+    brake?: RoundBrake
+    signal?: AbortSignal
+    closing?: AbortSignal
+    onEvent?: (event: RoundEvent) => void
+  }
+  const run = (
+    out: string,
+    { minutes = 10, limits = {}, brake = released(), signal = running(), closing = running(), onEvent = () => undefined }: Run = {},
+  ) =>
+    runInChild({ ...specOf(out), minutes }, {
+      module: trainer, graceMs: 100, limits: { maxMemoryMb: 4096, maxGpuMemoryMb: 0, cpuShare: 1, ...limits }, brake, signal, closing, onEvent,
+    })
 
   /** Asks for the stop as soon as the child says that it works. */
   async function stopped(out: string): Promise<{ outcome: RoundOutcome; waitedMs: number }> {
@@ -155,7 +53,7 @@ describe.concurrent('round in a child process', () => {
     const outcome = await run('answers', { onEvent: event => { events.push(event) } })
     expect(outcome).toMatchObject({ ok: true, result: { card: { seed: 1 }, evidence: { labels: [0, 0] } } })
     expect(events).toEqual([
-      { type: 'phase', phase: 'load' }, { type: 'quarantine', path: '/x.png', reason: `nice ${String(Math.max(10, getPriority()))}` },
+      { type: 'phase', phase: 'load' }, { type: 'quarantine', path: '/x.png', reason: 'nice 19' },
     ])
   })
 
@@ -182,8 +80,59 @@ describe.concurrent('round in a child process', () => {
   })
 
   it('ends a trainer that exceeds its memory, naming the key', async () => {
-    const outcome = await run('hoards', { maxMemoryMb: 350 })
+    const outcome = await run('hoards', { limits: { maxMemoryMb: 350 } })
     expect(outcome).toMatchObject({ ok: false, reason: 'out-of-memory', message: expect.stringContaining('rounds.maxMemoryMb (350)') as string })
+  })
+
+  it('ends a trainer that holds too much of a GPU\'s memory, by what the driver\'s program tells, naming the key', async () => {
+    const folder = await mkdtemp(join(tmpdir(), 'pawl-smi-'))
+    const path = process.env.PATH
+    // The driver's program as it answers on a box with two GPUs.
+    await writeFile(join(folder, 'nvidia-smi'), `#!/bin/sh
+[ "$*" = "--query-compute-apps=pid,used_memory --format=csv,noheader,nounits" ] || exit 1
+echo "1, 9000"; echo "2, [N/A]"; for child in $(cat ${folder}/pids); do echo "$child, 700"; echo "$child, 400"; done
+`)
+    await chmod(join(folder, 'nvidia-smi'), 0o755)
+    process.env.PATH = `${folder}:${path ?? ''}`
+    try {
+      const outcome = await run('trains-on-a-gpu', {
+        limits: { maxGpuMemoryMb: 1000 },
+        onEvent: () => { writeFileSync(join(folder, 'pids'), readFileSync(`/proc/${String(process.pid)}/task/${String(process.pid)}/children`)) },
+      })
+      expect(outcome).toMatchObject({ ok: false, reason: 'out-of-memory', message: expect.stringContaining('1100 MB on the GPU, more than rounds.maxGpuMemoryMb (1000)') as string })
+    } finally {
+      process.env.PATH = path
+      await rm(folder, { recursive: true, force: true })
+    }
+  })
+
+  it('tells the trainer its share of the processor', async () => {
+    const told: RoundEvent[] = []
+    await run('tells-its-share', { limits: { cpuShare: 0.25 }, onEvent: event => { told.push(event) } })
+    expect(told).toEqual([{ type: 'quarantine', path: '/x.png', reason: '0.25' }])
+  })
+
+  it('lets the trainer stand still while the brake says so, and counts that time as none of its minutes', async () => {
+    const told: RoundEvent[] = []
+    const brake = released()
+    let reason: string | null = 'it is hot'
+    brake.reason = () => Promise.resolve(reason)
+    const outcome = run('stands-when-asked', {
+      minutes: 0.15, brake,
+      onEvent: event => {
+        told.push(event)
+        if (event.type !== 'pause' || event.reason === null) return
+        // Longer than the minutes that it has.
+        setTimeout(() => { expect(brake.working).toBe(false); reason = null }, 10_000)
+      },
+    })
+    expect(await outcome).toMatchObject({ ok: true })
+    expect(told.slice(1)).toEqual([{ type: 'pause', reason: 'it is hot' }, { type: 'pause', reason: null }])
+  })
+
+  it('ends one that hangs at its time, though it was asked to stand still', async () => {
+    const brake = { reason: () => Promise.resolve('it is hot'), working: false }
+    expect(await run('hangs', { minutes: 0.03, brake })).toMatchObject({ ok: false, reason: 'out-of-time' })
   })
 
   it('lets the trainer stop by itself when asked, and insists soon when it does not', async () => {
@@ -209,7 +158,9 @@ describe('round without a program', () => {
 
   it('is an outcome too, when the process cannot be started', async () => {
     process.execPath = '/nowhere/node'
-    const outcome = await runInChild(specOf('x'), { graceMs: 0, maxMemoryMb: 4096, signal: new AbortController().signal, onEvent: () => undefined })
+    const outcome = await runInChild(specOf('x'), {
+      graceMs: 0, limits: defaultConfig().rounds, brake: released(), signal: running(), closing: running(), onEvent: () => undefined,
+    })
     expect(outcome).toMatchObject({ ok: false, reason: 'crashed', message: expect.stringContaining('ENOENT') as string })
   }, 5000)
 })
@@ -239,6 +190,7 @@ describe('learning', () => {
   afterEach(async () => { await rm(data, { recursive: true, force: true }) })
 
   async function open(config: Partial<Config['rounds']> = {}): Promise<{ learning: Learning; registry: Registry }> {
+    givenUp = null
     const registry = new CountingRegistry({
       data, clock: systemClock, onProblem: problem => { throw problem },
     })
@@ -246,15 +198,19 @@ describe('learning', () => {
     const learning = new Learning({
       config: { ...defaultConfig().rounds, backend: 'onnxruntime', ...config }, folder: join(data, 'rounds'), engines: join(data, 'engines.json'), registry, clock: systemClock, graceMs: 60_000,
       onEvent: (_, event) => { events.push(event); onEvent(event) },
+      brake: released(),
       onQuarantine: async (path, reason) => { await quarantine(path, reason, join(data, 'quarantine')) },
+      onGivenUp: (round, reason) => { givenUp = { round, reason } },
     })
-    givenUp = await learning.start()
+    await learning.start()
     return { learning, registry }
   }
 
+  const learn = (learning: Learning, round: RoundData, options: Partial<RunOptions> = {}) => learning.run({
+    gather: () => Promise.resolve(round), signal: running(), closing: running(), began: () => undefined, ...options,
+  })
   const images = (...names: string[]) => names.map(name => ({ path: join(data, name), label: 'a' }))
   const nothing: RoundData = { labeled: [], gate: [], promotion: images('1.png', '2.png'), unlabeled: [], switches: {} }
-  const running = () => new AbortController().signal
   const leftovers = () => readdir(join(data, 'rounds'))
 
   it('clears away what an interrupted round left behind', async () => {
@@ -273,7 +229,7 @@ describe('learning', () => {
       const controller = new AbortController()
       events = []
       onEvent = event => { if (event.type === 'progress') controller.abort() }
-      const { decision } = await learning.run(round, controller.signal, () => undefined)
+      const { decision } = await learn(learning, round, { signal: controller.signal })
       expect([decision.reason, registry.decisions()]).toEqual(['stopped', []])
       onEvent = () => undefined
       await registry.stop()
@@ -286,22 +242,51 @@ describe('learning', () => {
       const { learning, registry } = await open({ firstMinutes: 0.3, lanes: 1 })
       expect(learning.interrupted).toBe(true)
       const begun: unknown[] = []
-      const { decision } = await learning.run(nothing, running(), begin => { begun.push(begin) })
+      const { decision } = await learn(learning, nothing, { began: begin => { begun.push(begin) } })
       expect(begun).toEqual([{ round: 1, labeled: labeled.length, unlabeled: 0, pseudoLabels: false }])
       expect(decision).toMatchObject({ round: 1, promoted: true, reason: 'first-model' })
       expect(events.filter(({ type }) => type === 'resumed')).toHaveLength(1)
       const [model = ''] = await readdir(join(data, 'models'))
       expect(await readdir(join(data, 'models', model))).toEqual(['card.json', 'model.onnx', 'weights.safetensors'])
       expect([learning.interrupted, await leftovers()]).toEqual([false, []])
-      expect((await learning.run(nothing, running(), () => undefined)).decision.round).toBe(2)
+      expect((await learn(learning, nothing)).decision.round).toBe(2)
       await registry.stop()
     }, 60_000)
+
+    it('because its window closes is taken up by the next run, and asks for no data; it is given up where a label of it was moved meanwhile', async () => {
+      const { learning, registry } = await open({ firstMinutes: 0.3, lanes: 1 })
+      const { labeled, gate, promotion } = await readLabels(bundled('labeled'), bundled('validation'))
+      const moved = { path: join(data, 'moved.png'), label: 'bag' }
+      await copyFile(labeled.find(({ label }) => label === 'bag')!.path, moved.path)
+      const round = { labeled: [...labeled, moved], gate, promotion, unlabeled: [], switches: { gate: 'never' } as const }
+      const closed = async () => {
+        const closing = new AbortController()
+        onEvent = event => { if (event.type === 'progress') closing.abort() }
+        const { decision } = await learn(learning, round, { closing: closing.signal })
+        onEvent = () => undefined
+        return decision
+      }
+      expect(await closed()).toMatchObject({ round: 1, reason: 'stopped', explanation: expect.stringContaining('when the next window opens') as string })
+      expect([learning.interrupted, registry.decisions(), await leftovers()]).toEqual([true, [], ['1']])
+      events = []
+      const gather = () => Promise.reject(new Error('nobody asks'))
+      const closing = new AbortController()
+      onEvent = event => { if (event.type === 'progress') closing.abort() }
+      const again = await learning.run({ gather, signal: running(), closing: closing.signal, began: () => undefined })
+      onEvent = () => undefined
+      expect([again.decision.round, again.decision.reason, events.filter(({ type }) => type === 'resumed').length]).toEqual([1, 'stopped', 1])
+      await rm(moved.path)
+      const { decision } = await learn(learning, nothing)
+      expect([decision.round, decision.reason, learning.interrupted]).toEqual([2, 'labels', false])
+      expect(givenUp).toEqual({ round: 1, reason: expect.stringContaining('moved.png') as string })
+      await registry.stop()
+    }, 90_000)
 
     it('is given up, and the reason told, when the configuration is another by then', async () => {
       await interruptedRound()
       const { learning, registry } = await open({ firstMinutes: 0.4, lanes: 1 })
       expect([learning.interrupted, givenUp]).toEqual([false, { round: 1, reason: expect.stringContaining('configuration') as string }])
-      expect((await learning.run(nothing, running(), () => undefined)).decision.round).toBe(2)
+      expect((await learn(learning, nothing)).decision.round).toBe(2)
       expect(await leftovers()).toEqual([])
       await registry.stop()
     }, 60_000)
@@ -328,7 +313,7 @@ describe('learning', () => {
   it('puts a refusal on record with its reason, and leaves nothing else', async () => {
     const { learning, registry } = await open()
     const begun: number[] = []
-    const { decision, challenger } = await learning.run(nothing, running(), ({ round }) => { begun.push(round) })
+    const { decision, challenger } = await learn(learning, nothing, { began: ({ round }) => { begun.push(round) } })
     expect(decision).toMatchObject({ round: 1, promoted: false, reason: 'labels', champion: null, challenger: null, comparison: null })
     expect(decision.explanation).toContain('at least two classes')
     expect([challenger, begun, await leftovers()]).toEqual([null, [1], []])
@@ -341,7 +326,7 @@ describe('learning', () => {
     await mkdir(join(data, 'labels', 'bag'), { recursive: true })
     const bad = { path: join(data, 'labels', 'bag', 'bad.png'), label: 'bag' }
     await writeFile(bad.path, 'no image')
-    const { decision } = await learning.run({ ...nothing, labeled: [bad] }, running(), () => undefined)
+    const { decision } = await learn(learning, { ...nothing, labeled: [bad] })
     expect(decision.reason).toBe('labels')
     expect(await readFile(join(data, 'quarantine', 'bag', 'bad.png'), 'utf8')).toBe('no image')
   })
@@ -351,7 +336,7 @@ describe('learning', () => {
     registry.register = () => Promise.reject(new Error('no space left'))
     const { labeled, gate, promotion } = await readLabels(bundled('labeled'), bundled('validation'))
     const round = { labeled, gate: gate.slice(0, 30), promotion: promotion.slice(0, 30), unlabeled: [], switches: {} }
-    const { decision, challenger } = await learning.run(round, running(), () => undefined)
+    const { decision, challenger } = await learn(learning, round)
     expect(decision).toMatchObject({ promoted: false, reason: 'crashed', challenger: null })
     expect(decision.explanation).toContain('no space left')
     expect([challenger, registry.decisions(), await leftovers()]).toEqual([null, [decision], []])
@@ -359,7 +344,7 @@ describe('learning', () => {
 
   it('holds the stop of the agent against no challenger', async () => {
     const { learning, registry } = await open()
-    const { decision } = await learning.run(nothing, AbortSignal.abort(), () => undefined)
+    const { decision } = await learn(learning, nothing, { signal: AbortSignal.abort() })
     expect([decision.reason, registry.decisions(), await registry.beginRound()]).toEqual(['stopped', [], 2])
   })
 
@@ -371,7 +356,7 @@ describe('learning', () => {
     const bad = { path: join(data, 'labels', 'bag', 'bad.png'), label: 'bag' }
     await writeFile(bad.path, 'no image')
     const round = { labeled: [...split.labeled, bad], gate: split.gate.slice(0, 30), promotion, unlabeled: [], switches: {} }
-    const { decision, challenger } = await learning.run(round, running(), () => undefined)
+    const { decision, challenger } = await learn(learning, round)
     expect(decision).toMatchObject({ promoted: true, reason: 'first-model', champion: null, challenger: 1, accuracyChampion: null })
     expect(challenger).toMatchObject({ version: 1, card: { data: { labeled: 100, quarantined: 1 } }, decision })
     expect(await readFile(join(data, 'quarantine', 'bag', 'bad.png'), 'utf8')).toBe('no image')
@@ -379,9 +364,9 @@ describe('learning', () => {
     expect([await leftovers(), registry.active(), counted]).toEqual([[], null, []])
 
     await registry.promote(1, { why: 'test' })
-    await learning.run(round, AbortSignal.abort(), () => undefined)
+    await learn(learning, round, { signal: AbortSignal.abort() })
     expect(counted).toEqual([])
-    for (const set of [promotion, promotion, promotion.slice(1)]) await learning.run({ ...round, promotion: set }, running(), () => undefined)
+    for (const set of [promotion, promotion, promotion.slice(1)]) await learn(learning, { ...round, promotion: set })
     expect(counted.map(([, attempt]) => attempt)).toEqual([1, 2, 1])
     expect(new Set(counted.map(([set]) => set)).size).toBe(2)
   }, 120_000)

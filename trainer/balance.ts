@@ -11,6 +11,7 @@ import { presets } from './model/presets.js'
 import type { Prepared } from './prepare.js'
 import type { RoundImages } from './round.js'
 import { shortcutLogits } from './shortcut.js'
+import type { Turns } from './turns.js'
 
 /** Shares that are compared. */
 const shares = Array.from({ length: 21 }, (_, index) => index / 20)
@@ -36,21 +37,21 @@ export interface BalanceOptions {
   data: RoundImages
   preset: PresetName
   prepared: Prepared
-  signal: AbortSignal
+  turns: Turns
 }
 
 /**
  * The likeliest mean of the transformer and what was fitted: the transformer's share, null where it stands alone, the model's weights in the order
- * of its table, and its logits on the gate split [N][C]. Errors: what `signal` was aborted with.
+ * of its table, and its logits on the gate split [N][C]. Errors: what its turns raise.
  */
 export async function balance(
-  learner: Learner, { table, data: { gate, classes }, preset, prepared, signal }: BalanceOptions,
+  learner: Learner, { table, data: { gate, classes }, preset, prepared, turns }: BalanceOptions,
 ): Promise<{ trainedShare: number | null; weights: Float32Array; logits: number[][] }> {
   const trained = await learner.logitsOfGate()
   const transformer = await learner.result()
   if (prepared.shortcut.length === 0) return { trainedShare: null, weights: transformer, logits: trained }
   const { dictionary, shortcut } = prepared
-  const features = await featuresOf(gate.pixels, { preset: presets[preset], dictionary, signal })
+  const features = await featuresOf(gate.pixels, { preset: presets[preset], dictionary, turns })
   const fitted = await shortcutLogits(shortcut, features, { count: gate.pixels.length, classCount: classes.length })
   const trainedShare = likeliestShare(fitted, trained, labelsOf(gate.items, classes))
   const weights = new Float32Array(table.size)

@@ -6,6 +6,7 @@ import { embedded, useEngine } from './backend/choose.js'
 import { jit } from './backend/jit.js'
 import { deviationsOf, meansOf } from './columns.js'
 import { Random } from './data/random.js'
+import type { Turns } from './turns.js'
 
 /** Times that the columns are turned towards the strongest directions. */
 const rounds = 4
@@ -15,10 +16,10 @@ const steady = 0.1
 /**
  * The `length` strongest principal components of the features of `count` images [n, F], flat, each feature at unit variance, as columns
  * [F, length], flat; for rows as they are. By subspace iteration (Halko, Martinsson & Tropp, 2011, section 4.5): which directions they are within
- * the subspace does not matter to what is computed from distances. Needs more rows than columns. Errors: what `signal` was aborted with.
+ * the subspace does not matter to what is computed from distances. Needs more rows than columns. Errors: what its turns raise.
  */
 export async function basisOf(
-  features: Float32Array, { count, length, seed, signal }: { count: number; length: number; seed: number; signal: AbortSignal },
+  features: Float32Array, { count, length, seed, turns }: { count: number; length: number; seed: number; turns: Turns },
 ): Promise<Float32Array> {
   await useEngine(embedded)
   const width = features.length / count
@@ -35,7 +36,7 @@ export async function basisOf(
   const random = Random.of(seed, 7)
   let columns = orthonormal(Float32Array.from({ length: width * length }, () => random.normal()), length)
   for (let round = 0; round < rounds; round++) {
-    signal.throwIfAborted()
+    await turns.next()
     const given = tf.tensor2d(columns, [width, length])
     const turned = await turn(given)
     columns = orthonormal(await turned.data<'float32'>(), length)

@@ -187,6 +187,8 @@ export type RoundEvent =
   | { type: 'resumed'; step: number }
   /** The state could not be written down: the round goes on, but would start anew after an interruption. */
   | { type: 'checkpoint-failed'; step: number; reason: string }
+  /** The round stands still from now on, because of this; null: it goes on. The time between is none of its minutes. */
+  | { type: 'pause'; reason: string | null }
   | { type: 'quarantine'; path: string; reason: string }
 
 export interface RoundResult {
@@ -221,7 +223,12 @@ export interface ModelMetadata {
 export const trainerEnvironment: Readonly<Record<string, string>> = { GLIBC_TUNABLES: 'glibc.malloc.hugetlb=1' }
 
 /** Messages between the agent and a trainer child process. */
-export type TrainerRequest = { type: 'round'; spec: RoundSpec } | { type: 'stop' }
+export type TrainerRequest =
+  /** `cpuShare`: of all processor cores, 0 to 1. */
+  | { type: 'round'; spec: RoundSpec; cpuShare: number }
+  /** The round is to stand still, because of this; null: to go on. */
+  | { type: 'pause'; reason: string | null }
+  | { type: 'stop' }
 export type TrainerReply =
   | { type: 'event'; event: RoundEvent }
   | { type: 'result'; result: RoundResult }

@@ -1,5 +1,4 @@
 /** Learns the words of the dictionary from pictures that nobody labeled: windows at even contrast, whitened, and their k means. */
-import { setImmediate as others } from 'node:timers/promises'
 import { CholeskyDecomposition, inverse, Matrix } from 'ml-matrix'
 import type * as tf from './backend/tf.js'
 import { embedded, useEngine } from './backend/choose.js'
@@ -9,6 +8,7 @@ import { Random } from './data/random.js'
 import { featuresOf, inChunks } from './features.js'
 import { featureCountOf, flatVariance, pictures, pictureSideOf, wordCount, wordSide } from './model/dictionary.js'
 import type { Preset } from './model/presets.js'
+import type { Turns } from './turns.js'
 
 /** Pictures that windows are taken from at random: with as many, a dictionary is as good as it gets. */
 export const picturesForWords = 1500
@@ -32,19 +32,19 @@ export interface DictionaryOptions {
   images: readonly Uint8Array[]
   preset: Preset
   seed: number
-  signal: AbortSignal
+  turns: Turns
 }
 
 /**
  * `dictionary.weight` [side, side, 1, words] and `dictionary.bias` [words], flat, such that the features of an image are about of length 1. All
- * zeros where the pictures show nothing. Errors: what `signal` was aborted with.
+ * zeros where the pictures show nothing. Errors: what its turns raise.
  */
-export async function learnDictionary({ images, preset, seed, signal }: DictionaryOptions): Promise<Float32Array> {
+export async function learnDictionary({ images, preset, seed, turns }: DictionaryOptions): Promise<Float32Array> {
   const random = Random.of(seed, 6)
   const chosen = random.permutation(images.length).slice(0, picturesForWords)
   const sample = [...chosen].map(index => images[index] as Uint8Array)
   const side = pictureSideOf(preset)
-  const windows = contrasted(windowsOf(await picturesOf(sample, preset, signal), side, random))
+  const windows = contrasted(windowsOf(await picturesOf(sample, preset, turns), side, random))
   if (windows.rows === 0) return new Float32Array((pixels + 1) * wordCount)
 
   const mean = windows.mean('column')
@@ -52,10 +52,10 @@ export async function learnDictionary({ images, preset, seed, signal }: Dictiona
   const covariance = centred.transpose().mmul(centred).div(centred.rows).add(Matrix.eye(pixels).mul(learning.noise))
   // Distances are the same under every square root of the inverse.
   const whitening = inverse(new CholeskyDecomposition(covariance).lowerTriangularMatrix)
-  const words = await kMeans(centred.mmul(whitening.transpose()), random, signal)
+  const words = await kMeans(centred.mmul(whitening.transpose()), random, turns)
   const flat = nearness(words, whitening, mean)
 
-  const features = await featuresOf(sample, { preset, dictionary: flat, signal })
+  const features = await featuresOf(sample, { preset, dictionary: flat, turns })
   const deviations = deviationsOf(features, wordCount)
   const least = learning.steady * (deviations.reduce((sum, value) => sum + value, 0) / wordCount) + 1e-6
   const length = Math.sqrt(featureCountOf(preset))
@@ -63,10 +63,10 @@ export async function learnDictionary({ images, preset, seed, signal }: Dictiona
 }
 
 /** Grey pictures [n, S, S], flat. */
-async function picturesOf(images: readonly Uint8Array[], preset: Preset, signal: AbortSignal): Promise<Float32Array> {
+async function picturesOf(images: readonly Uint8Array[], preset: Preset, turns: Turns): Promise<Float32Array> {
   await useEngine(embedded)
   await using shrink = jit<[tf.Tensor3D], tf.Tensor4D>(patches => pictures(patches, preset), { name: 'pictures', threads: 1 })
-  return await inChunks(images, { preset, length: pictureSideOf(preset) ** 2, signal }, shrink)
+  return await inChunks(images, { preset, length: pictureSideOf(preset) ** 2, turns }, shrink)
 }
 
 /** Windows at random places [n, pixels]. */
@@ -89,12 +89,11 @@ function contrasted(windows: Matrix): Matrix {
 }
 
 /** Lloyd's algorithm from random rows [n, D]; a mean that no row is nearest to stays. Gives [words, D]. */
-async function kMeans(rows: Matrix, random: Random, signal: AbortSignal): Promise<Matrix> {
+async function kMeans(rows: Matrix, random: Random, turns: Turns): Promise<Matrix> {
   const points = rows.to2DArray().map(row => Float64Array.from(row))
   let means = Array.from({ length: wordCount }, () => points[random.below(points.length)] as Float64Array)
   for (let round = 0; round < learning.rounds; round++) {
-    await others()
-    signal.throwIfAborted()
+    await turns.next()
     const sums = means.map(({ length }) => new Float64Array(length))
     const counts = new Array<number>(wordCount).fill(0)
     for (const point of points) {

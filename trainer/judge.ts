@@ -3,6 +3,7 @@ import { basisOf } from './basis.js'
 import { beside, columnsOf } from './columns.js'
 import { fitLinear } from './linear.js'
 import { logProbabilities, spreadLabels, together } from './neighbours.js'
+import type { Turns } from './turns.js'
 
 /** Strength of the penalty on the weights of the linear classifier. */
 const penalty = 1e-5
@@ -22,16 +23,16 @@ export interface JudgeOptions {
   /** Features of images, flat; given columns [F, D], their products with these. */
   describe: (images: readonly Uint8Array[], columns?: Float32Array) => Promise<Float32Array>
   seed: number
-  signal: AbortSignal
+  turns: Turns
 }
 
-/** Log-probabilities of the classes of all images [n, C], flat. Errors: what `signal` was aborted with. */
-export async function judge({ known, labels, prior, neighbours, images, describe, seed, signal }: JudgeOptions): Promise<Float32Array> {
+/** Log-probabilities of the classes of all images [n, C], flat. Errors: what its turns raise. */
+export async function judge({ known, labels, prior, neighbours, images, describe, seed, turns }: JudgeOptions): Promise<Float32Array> {
   const classCount = prior.length
   const targets = new Float32Array(labels.length * classCount)
   labels.forEach((label, row) => { targets[row * classCount + label] = 1 })
   const width = known.length / labels.length
-  const linear = await fitLinear({ features: known, targets, classCount, penalty, signal })
+  const linear = await fitLinear({ features: known, targets, classCount, penalty, turns })
   const [weight, bias] = [linear.subarray(0, width * classCount), linear.subarray(width * classCount)]
   const directions = neighbours ? await directionsOf() : new Float32Array()
 
@@ -42,12 +43,12 @@ export async function judge({ known, labels, prior, neighbours, images, describe
   if (!neighbours) return logProbabilities(logits, classCount)
   const told = [...labels, ...new Array<number>(images.length - labels.length).fill(-1)]
   const features = columnsOf(said, images.length, 0, length)
-  return together(logits, await spreadLabels({ features, labels: told, prior, signal }), classCount)
+  return together(logits, await spreadLabels({ features, labels: told, prior, turns }), classCount)
 
   async function directionsOf(): Promise<Float32Array> {
     const sample = evenlySpaced(images.length, basis.images).map(place => images[place] as Uint8Array)
     const length = Math.min(basis.length, Math.ceil(sample.length / 4))
-    return basisOf(await describe(sample), { count: sample.length, length, seed, signal })
+    return basisOf(await describe(sample), { count: sample.length, length, seed, turns })
   }
 }
 

@@ -5,6 +5,7 @@ import { embedded, useEngine } from './backend/choose.js'
 import { jit } from './backend/jit.js'
 import { meansOf } from './columns.js'
 import { updateInPlace } from './optim/adamw.js'
+import type { Turns } from './turns.js'
 
 const training = { steps: 300, learningRate: 0.05 } as const
 
@@ -16,11 +17,11 @@ export interface LinearOptions {
   classCount: number
   /** Strength of the penalty on the squares of the weights. */
   penalty: number
-  signal: AbortSignal
+  turns: Turns
 }
 
-/** Multinomial logistic regression with L2, by full-batch Adam. Gives weight [F, C] and bias [C], flat. Errors: what `signal` was aborted with. */
-export async function fitLinear({ features, targets, classCount, penalty, signal }: LinearOptions): Promise<Float32Array> {
+/** Multinomial logistic regression with L2, by full-batch Adam. Gives weight [F, C] and bias [C], flat. Errors: what its turns raise. */
+export async function fitLinear({ features, targets, classCount, penalty, turns }: LinearOptions): Promise<Float32Array> {
   await useEngine(embedded)
   const count = targets.length / classCount
   const width = features.length / count
@@ -42,7 +43,7 @@ export async function fitLinear({ features, targets, classCount, penalty, signal
   const state = { student: flat, teacher: flat, momentum: new Float32Array(flat.length), variance: new Float32Array(flat.length) }
   const range = { start: 0, end: flat.length, rate: 1, decays: false, share: 1 }
   for (let step = 1; step <= training.steps; step++) {
-    signal.throwIfAborted()
+    await turns.next()
     const [weight, bias] = [tf.tensor2d(flat.slice(0, split), [width, classCount]), tf.tensor1d(flat.slice(split))]
     const slope = await gradient(weight, bias, inputs, wanted)
     const learningRate = training.learningRate * (1 - step / training.steps)

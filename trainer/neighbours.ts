@@ -4,12 +4,12 @@
  * elsewhere than the classifier does: both together are better judges than either.
  */
 import { availableParallelism } from 'node:os'
-import { setImmediate as others } from 'node:timers/promises'
 import * as tf from './backend/tf.js'
 import { embedded, useEngine } from './backend/choose.js'
 import { jit } from './backend/jit.js'
 import { meansOf } from './columns.js'
 import { softmax } from './evidence.js'
+import type { Turns } from './turns.js'
 
 const options = {
   /** Neighbours of an image. */
@@ -34,19 +34,18 @@ interface Graph {
 
 /**
  * Probabilities [n, C], flat, of the classes of all images from their features [n, D], flat; all 0 for an image that no label reaches. `labels` [n]:
- * an index of a class, or −1 for an image that nobody labeled; `prior` [C]: the share that each class has. Errors: what `signal` was aborted with.
+ * an index of a class, or −1 for an image that nobody labeled; `prior` [C]: the share that each class has. Errors: what its turns raise.
  */
 export async function spreadLabels(
-  { features, labels, prior, signal }: { features: Float32Array; labels: readonly number[]; prior: readonly number[]; signal: AbortSignal },
+  { features, labels, prior, turns }: { features: Float32Array; labels: readonly number[]; prior: readonly number[]; turns: Turns },
 ): Promise<Float32Array> {
   const [count, classes] = [labels.length, prior.length]
-  const { neighbours, ties } = await graphOf(features, count, signal)
+  const { neighbours, ties } = await graphOf(features, count, turns)
   const own = new Float32Array(count * classes)
   labels.forEach((label, image) => { if (label >= 0) own[image * classes + label] = 1 })
   let mass = own.slice()
   for (let round = 0; round < options.rounds; round++) {
-    await others()
-    signal.throwIfAborted()
+    await turns.next()
     const next = own.map(value => value * (1 - options.spread))
     for (let tie = 0; tie < ties.length; tie++) {
       const [from, to] = [Math.floor(tie / options.count) * classes, (neighbours[tie] ?? 0) * classes]
@@ -97,7 +96,7 @@ function normalised(mass: Float32Array, prior: readonly number[]): Float32Array 
   return result
 }
 
-async function graphOf(features: Float32Array, count: number, signal: AbortSignal): Promise<Graph> {
+async function graphOf(features: Float32Array, count: number, turns: Turns): Promise<Graph> {
   await useEngine(embedded)
   const length = features.length / count
   const rays = directions(features, length)
@@ -112,7 +111,7 @@ async function graphOf(features: Float32Array, count: number, signal: AbortSigna
   const ties = new Float32Array(count * options.count)
   const block = new Float32Array(chunk * length)
   for (let begin = 0; begin < count; begin += chunk) {
-    signal.throwIfAborted()
+    await turns.next()
     const rows = Math.min(chunk, count - begin)
     block.fill(0).set(rays.subarray(begin * length, (begin + rows) * length))
     const some = tf.tensor2d(block, [chunk, length])

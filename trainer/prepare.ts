@@ -13,6 +13,7 @@ import { presets, type Preset } from './model/presets.js'
 import type { Recipe } from './recipe.js'
 import type { RoundImages, RoundOptions } from './round.js'
 import { fewestFrames, fitShortcut, type Examples } from './shortcut.js'
+import type { Turns } from './turns.js'
 
 export interface Prepared {
   /** Paths of the frames that it was made from. */
@@ -28,7 +29,7 @@ export interface Prepared {
   taught: number
 }
 
-export interface PrepareOptions extends Pick<RoundOptions, 'signal' | 'onEvent' | 'onPseudoLabels'> {
+export interface PrepareOptions extends Pick<RoundOptions, 'onEvent' | 'onPseudoLabels'> {
   recipe: Recipe
   preset: PresetName
   seed: number
@@ -38,31 +39,32 @@ export interface PrepareOptions extends Pick<RoundOptions, 'signal' | 'onEvent' 
   dictionary: Float32Array | null
   /** Milliseconds that the fit of the shortcut may take; null: as many as it takes. */
   limitMs: number | null
+  turns: Turns
 }
 
-/** The same for the same images and options, unless time was short. Errors: what `signal` was aborted with. */
+/** The same for the same images and options, unless time was short. Errors: what its turns raise. */
 export async function prepare(data: RoundImages, options: PrepareOptions): Promise<Prepared> {
-  const { recipe, preset, seed, gate, limitMs, signal, onEvent, onPseudoLabels } = options
+  const { recipe, preset, seed, gate, limitMs, turns, onEvent, onPseudoLabels } = options
   const { classes, labeled, unlabeled } = data
   const [frames, none] = [unlabeled.items, new Float32Array()]
   const nothing = { frames, dictionary: none, shortcut: none, beliefs: none, decision: null, taught: 0 }
   if (!recipe.stem && !recipe.shortcut) return nothing
-  const learned = () => learnDictionary({ images: [...labeled.pixels, ...unlabeled.pixels], preset: presets[preset], seed, signal })
+  const learned = () => learnDictionary({ images: [...labeled.pixels, ...unlabeled.pixels], preset: presets[preset], seed, turns })
   const dictionary = options.dictionary ?? await learned()
   if (!recipe.shortcut) return { ...nothing, dictionary }
   const describe = (images: readonly Uint8Array[], columns?: Float32Array) =>
-    featuresOf(images, { preset: presets[preset], dictionary, columns, signal })
+    featuresOf(images, { preset: presets[preset], dictionary, columns, turns })
   const labels = labelsOf(labeled.items, classes)
   const prior = priorOf(labels, classes.length)
   const known: Examples = { features: await describe(labeled.pixels), targets: labels.map(label => certain(label, classes.length)) }
-  const fit = (frames: Examples) => fitShortcut({ labeled: known, frames, prior, seed, limitMs, signal })
+  const fit = (frames: Examples) => fitShortcut({ labeled: known, frames, prior, seed, limitMs, turns })
   if (recipe.gate === 'never' || !hasFrames(data, preset)) {
     return { ...nothing, dictionary, shortcut: await fit({ features: new Float32Array(), targets: [] }) }
   }
 
   const paths = unlabeled.items
   const images = [labeled, data.gate, unlabeled].flatMap(({ pixels }) => pixels)
-  const beliefs = await judge({ known: known.features, labels, prior, neighbours: recipe.neighbours, images, describe, seed, signal })
+  const beliefs = await judge({ known: known.features, labels, prior, neighbours: recipe.neighbours, images, describe, seed, turns })
   const believed = (first: number, places: Iterable<number>) => Array.from(places, place =>
     [...beliefs.subarray((first + place) * classes.length, (first + place + 1) * classes.length)].map(Math.exp))
 

@@ -1,8 +1,10 @@
-/** A round in a child process: takes one RoundSpec, reports as it goes, answers once, ends. */
-import { RoundError, type TrainerReply, type TrainerRequest } from './contract.js'
+/** A round in a child process: takes one RoundSpec, reports as it goes, stands still when it is asked to, answers once, ends. */
+import { RoundError, type RoundEvent, type TrainerReply, type TrainerRequest } from './contract.js'
 import { runRound } from './round.js'
+import { Turns } from './turns.js'
 
 const controller = new AbortController()
+let turns: Turns | null = null
 
 function reply(message: TrainerReply): Promise<void> {
   return new Promise(resolve => {
@@ -11,12 +13,12 @@ function reply(message: TrainerReply): Promise<void> {
   })
 }
 
-async function round(request: Extract<TrainerRequest, { type: 'round' }>): Promise<void> {
+async function round({ spec, cpuShare }: Extract<TrainerRequest, { type: 'round' }>): Promise<void> {
+  const { signal } = controller
+  const onEvent = (event: RoundEvent) => { void reply({ type: 'event', event }) }
+  turns = new Turns({ signal, cpuShare, onPause: reason => { onEvent({ type: 'pause', reason }) } })
   try {
-    const result = await runRound(request.spec, {
-      signal: controller.signal,
-      onEvent: event => { void reply({ type: 'event', event }) },
-    })
+    const result = await runRound(spec, { signal, turns, onEvent })
     await reply({ type: 'result', result })
   } catch (cause) {
     const error = cause instanceof RoundError ? cause : new RoundError('crashed', cause instanceof Error ? cause.message : String(cause))
@@ -26,8 +28,16 @@ async function round(request: Extract<TrainerRequest, { type: 'round' }>): Promi
 }
 
 process.on('message', (request: TrainerRequest) => {
-  if (request.type === 'round') void round(request)
-  else controller.abort()
+  switch (request.type) {
+    case 'round':
+      void round(request)
+      return
+    case 'pause':
+      if (request.reason === null) turns?.resume()
+      else turns?.pause(request.reason)
+      return
+    case 'stop': controller.abort()
+  }
 })
 // Without its agent a round has nobody to answer to.
 process.on('disconnect', () => { process.exit(1) })

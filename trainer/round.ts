@@ -22,9 +22,12 @@ import { recipes, type Recipe } from './recipe.js'
 import { isClassifier } from './step.js'
 import { prepare, remaining } from './prepare.js'
 import { teach, unseenGate } from './teach.js'
+import { Turns } from './turns.js'
 
 export interface RoundOptions {
   signal: AbortSignal
+  /** How it shares the machine; absent: it takes what it can get. */
+  turns?: Turns
   onEvent: (event: RoundEvent) => void
   /** Milliseconds from one checkpoint to the next; what lies between is learned again after an interruption. */
   checkpointMs?: number
@@ -41,14 +44,15 @@ const fitShare = 0.2
  * A round that was interrupted goes on from its last checkpoint in `spec.out`, to the same weights where frames, engine and lanes are the
  * same. Errors: `RoundError`, whose reason says why there is no model.
  */
-export async function runRound(spec: RoundSpec, { signal, onEvent, onPseudoLabels, checkpointMs = 60_000 }: RoundOptions): Promise<RoundResult> {
-  const startedAtMs = performance.now()
+export async function runRound(spec: RoundSpec, options: RoundOptions): Promise<RoundResult> {
+  const { signal, turns = new Turns({ signal }), onEvent, onPseudoLabels, checkpointMs = 60_000 } = options
+  const startedAtMs = turns.nowMs()
   const recipe = { ...recipes[spec.method], ...spec.switches }
   const enter = (phase: RoundPhase) => { onEvent({ type: 'phase', phase }) }
   try {
     await mkdir(spec.out, { recursive: true })
     enter('load')
-    const found = await load(spec, recipe, { signal, onEvent })
+    const found = await load(spec, recipe, { turns, onEvent })
     const limit = spec.minutes === null ? {} : { limitMs: verificationShare * spec.minutes * 60_000 }
     const { backend, device, preset, engines: memory } = spec
     const champion = await championOf(spec)
@@ -67,7 +71,7 @@ export async function runRound(spec: RoundSpec, { signal, onEvent, onPseudoLabel
     const { prepared, data } = former
       ? remaining(former.prepared, found)
       : {
-          prepared: await prepare(found, { recipe, preset, seed: spec.seed, gate: unseenGate, dictionary, limitMs, signal, onEvent, onPseudoLabels }),
+          prepared: await prepare(found, { recipe, preset, seed: spec.seed, gate: unseenGate, dictionary, limitMs, turns, onEvent, onPseudoLabels }),
           data: found,
         }
     const learner = new Learner({
@@ -84,11 +88,11 @@ export async function runRound(spec: RoundSpec, { signal, onEvent, onPseudoLabel
       if (warm) await learner.adopt(warm)
       const trained = await teach({
         spec, recipe, engine, learner, data, prepared, startedAtMs, checkpoints, former, checkpointMs,
-        signal, onEvent, onPseudoLabels,
+        turns, onEvent, onPseudoLabels,
       })
 
       enter('export')
-      const { trainedShare, weights, logits } = await balance(learner, { table, data, preset: spec.preset, prepared, signal })
+      const { trainedShare, weights, logits } = await balance(learner, { table, data, preset: spec.preset, prepared, turns })
       const gateLabels = labelsOf(data.gate.items, data.classes)
       const temperature = fitTemperature(logits, gateLabels)
       const files = await exportChecked({
@@ -105,7 +109,7 @@ export async function runRound(spec: RoundSpec, { signal, onEvent, onPseudoLabel
         classes: data.classes,
         parameters: table.size,
         steps: trained.steps,
-        seconds: (performance.now() - startedAtMs + trained.spentBeforeMs) / 1000,
+        seconds: (turns.nowMs() - startedAtMs + trained.spentBeforeMs) / 1000,
         imagesPerSecond: trained.imagesPerSecond,
         ...engine,
         data: {
@@ -124,7 +128,7 @@ export async function runRound(spec: RoundSpec, { signal, onEvent, onPseudoLabel
       await writeFile(join(spec.out, 'card.json'), JSON.stringify(card, null, 2) + '\n')
 
       enter('evidence')
-      const { evidence, unreadable } = await compare(spec, data.classes, signal)
+      const { evidence, unreadable } = await compare(spec, data.classes, turns)
       for (const { path, reason } of unreadable) onEvent({ type: 'quarantine', path, reason })
       await checkpoints.remove()
       return { card, evidence, quarantined: [...data.unreadable, ...unreadable] }
@@ -142,16 +146,16 @@ function picturesOf({ labeled, unlabeled }: RoundImages): number {
   return labeled.items.length + unlabeled.items.length
 }
 
-async function load(spec: RoundSpec, recipe: Recipe, { signal, onEvent }: RoundOptions) {
+async function load(spec: RoundSpec, recipe: Recipe, { turns, onEvent }: Pick<RoundOptions, 'onEvent'> & { turns: Turns }) {
   const { size } = presets[spec.preset]
   const pathOf = ({ path }: LabeledImage) => path
-  const labeled = await loadImages(spec.labeled, pathOf, size, signal)
-  const gate = await loadImages(spec.gate, pathOf, size, signal)
+  const labeled = await loadImages(spec.labeled, pathOf, size, turns)
+  const gate = await loadImages(spec.gate, pathOf, size, turns)
   const wanted = recipe.reconstruction || recipe.gate !== 'never' ? spec.unlabeled : []
   // Of the promotion split no more is looked at here than whether an image of it is to be learned from.
-  const judges = judgesOf(gate, await loadImages(spec.promotion, pathOf, size, signal))
+  const judges = judgesOf(gate, await loadImages(spec.promotion, pathOf, size, turns))
   refuseLeaked(labeled, judges)
-  const unlabeled = withoutJudges(await loadImages(wanted, path => path, size, signal), judges)
+  const unlabeled = withoutJudges(await loadImages(wanted, path => path, size, turns), judges)
   const unreadable: Unreadable[] = [labeled, gate, unlabeled].flatMap(part => part.unreadable)
   for (const { path, reason } of unreadable) onEvent({ type: 'quarantine', path, reason })
   const classes = [...new Set(labeled.items.map(({ label }) => label))].sort()
@@ -183,13 +187,13 @@ async function championOf({ champion }: RoundSpec): Promise<Champion | null> {
     .then(text => JSON.parse(text) as Pick<ModelCard, 'recipe' | 'data' | 'files'>).catch(() => null)
   const weights = await readFile(join(folder, 'weights.safetensors')).catch(() => null)
   // Weights that a disk has damaged are none: nothing would ever be learned from them again.
-  const intact = weights && card && hashOf(weights) === card.files['weights.safetensors']
+  const intact = weights !== null && hashOf(weights) === card?.files['weights.safetensors']
   return {
     version,
     sha256,
     recipe: card?.recipe ?? null,
     pictures: card ? card.data.labeled + card.data.unlabeled : 0,
-    tensors: intact ? readSafetensors(weights) : new Map(),
+    tensors: intact ? readSafetensors(weights) : new Map<string, never>(),
   }
 }
 
@@ -228,9 +232,9 @@ function identityOf(
 
 /** Both models, as the files that would serve, on the promotion split: here alone is it predicted on. */
 async function compare(
-  spec: RoundSpec, known: readonly string[], signal: AbortSignal,
+  spec: RoundSpec, known: readonly string[], turns: Turns,
 ): Promise<{ evidence: PairedEvidence; unreadable: Unreadable[] }> {
-  const { items, pixels, unreadable } = await loadImages(spec.promotion, ({ path }) => path, presets[spec.preset].size, signal)
+  const { items, pixels, unreadable } = await loadImages(spec.promotion, ({ path }) => path, presets[spec.preset].size, turns)
   // A class that the challenger does not know any more is one that it gets wrong.
   const classes = [...new Set([...known, ...items.map(({ label }) => label)])].sort()
   const labels = labelsOf(items, classes)
@@ -238,7 +242,7 @@ async function compare(
     const model = await ModelFile.open(await readFile(join(folder, 'model.onnx')))
     const sized = model.metadata.size === presets[spec.preset].size
       ? pixels
-      : (await loadImages(items, ({ path }) => path, model.metadata.size, signal)).pixels
+      : (await loadImages(items, ({ path }) => path, model.metadata.size, turns)).pixels
     const predictions = predictionsOf(await probabilitiesOf(model, sized), model.metadata.classes, classes, labels)
     await model.release()
     return predictions

@@ -11,6 +11,7 @@ import { readShortcut } from './model/ssmae.js'
 import { updateInPlace } from './optim/adamw.js'
 import { rateAt } from './pace.js'
 import { unpacked } from './step.js'
+import type { Turns } from './turns.js'
 
 const training = {
   /** Passes over all examples, and the fewest and the most steps that they may take. */
@@ -40,11 +41,11 @@ export interface ShortcutOptions {
   seed: number
   /** Milliseconds that it may take: the schedule is shortened to fit; null: it takes its steps. */
   limitMs: number | null
-  signal: AbortSignal
+  turns: Turns
 }
 
-/** `shortcut.*`, flat, as the parameter table has them. Errors: what `signal` was aborted with. */
-export async function fitShortcut({ labeled, frames, prior, seed, limitMs, signal }: ShortcutOptions): Promise<Float32Array> {
+/** `shortcut.*`, flat, as the parameter table has them. Errors: what its turns raise. */
+export async function fitShortcut({ labeled, frames, prior, seed, limitMs, turns }: ShortcutOptions): Promise<Float32Array> {
   await useEngine(embedded)
   const classCount = prior.length
   const width = labeled.features.length / labeled.targets.length
@@ -68,10 +69,10 @@ export async function fitShortcut({ labeled, frames, prior, seed, limitMs, signa
   const [inputs, wanted] = [new Float32Array(batch * width), new Float32Array(batch * classCount)]
   const passes = (training.passes * (labeled.targets.length + frames.targets.length)) / batch
   const steps = Math.min(training.mostSteps, Math.max(training.leastSteps, passes))
-  const startedAtMs = performance.now()
-  const done = (count: number) => Math.max(count / steps, limitMs === null ? 0 : (performance.now() - startedAtMs) / limitMs)
+  const startedAtMs = turns.nowMs()
+  const done = (count: number) => Math.max(count / steps, limitMs === null ? 0 : (turns.nowMs() - startedAtMs) / limitMs)
   for (let count = 1, fraction = done(0); fraction < 1; fraction = done(count++)) {
-    signal.throwIfAborted()
+    await turns.next()
     rowsOf().forEach(({ features, target }, row) => {
       inputs.set(features, row * width)
       wanted.set(target, row * classCount)

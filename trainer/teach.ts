@@ -10,6 +10,7 @@ import { Pace, rateAt, type Phase } from './pace.js'
 import { hasFrames, type Prepared } from './prepare.js'
 import type { Recipe } from './recipe.js'
 import type { RoundImages, RoundOptions } from './round.js'
+import type { Turns } from './turns.js'
 
 /** Time kept back for export and evidence: a share of the minutes, and no less than these seconds. */
 const reserve = { share: 0.05, seconds: 3 }
@@ -32,18 +33,18 @@ export interface Teaching {
   /** Where the round was interrupted; null: it begins. */
   former: Checkpoint | null
   checkpointMs: number
-  signal: AbortSignal
+  turns: Turns
   onEvent: (event: RoundEvent) => void
   onPseudoLabels: RoundOptions['onPseudoLabels']
 }
 
 /**
  * Trains through the phases of the recipe, in steps or in minutes, and keeps checkpoints. Gives what the card tells of it.
- * Errors: RangeError when a loss is no number, RoundError `out-of-time` for a round without a budget, what `signal` was aborted with.
+ * Errors: RangeError when a loss is no number, RoundError `out-of-time` for a round without a budget, what its turns raise.
  */
 export async function teach(teaching: Teaching) {
   const { spec, recipe, engine, learner, data, prepared, startedAtMs, checkpoints, former, checkpointMs } = teaching
-  const { signal, onEvent, onPseudoLabels } = teaching
+  const { turns, onEvent, onPseudoLabels } = teaching
   const frames = hasFrames(data, spec.preset)
   const phases: Phase[] = [
     { name: 'reconstruct', share: frames ? recipe.phases.reconstruct : 0 },
@@ -51,7 +52,7 @@ export async function teach(teaching: Teaching) {
     { name: 'semi-supervised', share: frames ? recipe.phases.semiSupervised : 0 },
   ]
   const progress: Progress = {
-    steps: 0, used: 0, beforeMs: performance.now() - startedAtMs, spentMs: 0, wholeMs: wholeMsOf(spec, startedAtMs),
+    steps: 0, used: 0, beforeMs: turns.nowMs() - startedAtMs, spentMs: 0, wholeMs: wholeMsOf(spec, turns.nowMs() - startedAtMs),
     nextLook: prepared.decision ? 1 / gateLooks : 0, looks: prepared.decision ? [prepared.decision.look] : [], decision: prepared.decision,
   }
   if (former) {
@@ -60,7 +61,7 @@ export async function teach(teaching: Teaching) {
     onEvent({ type: 'resumed', step: progress.steps })
   }
   const spentBeforeMs = former ? progress.beforeMs + progress.spentMs : 0
-  const nowMs = () => performance.now()
+  const nowMs = () => turns.nowMs()
   const pace = new Pace({ budget: budgetOf(spec, progress), phases, nowMs, spentMs: progress.spentMs })
   const gateLabels = labelsOf(data.gate.items, data.classes)
   const labelsBegin = pace.plan.find(({ phase }) => phase.name !== 'reconstruct')?.begins ?? 0
@@ -83,10 +84,10 @@ export async function teach(teaching: Teaching) {
     // Labels and pseudo-labels share one schedule of the learning rate; reconstruction has its own.
     const [rateBegins, rateEnds] = labels ? [labelsBegin, 1] : [begins, ends]
     for (let done = pace.fraction(progress.steps); done < ends; done = pace.fraction(progress.steps)) {
-      if (signal.aborted) {
+      await turns.next().catch(async (cause: unknown) => {
         await keep()
-        signal.throwIfAborted()
-      }
+        throw cause
+      })
       const within = (done - begins) / (ends - begins)
       if (phase.name === 'semi-supervised' && recipe.gate !== 'never' && within >= progress.nextLook) {
         progress.nextLook = within + 1 / gateLooks
@@ -134,11 +135,11 @@ export async function teach(teaching: Teaching) {
 }
 
 /** Milliseconds left for training in a round of minutes; null for one of steps. */
-function wholeMsOf(spec: RoundSpec, startedAtMs: number): number | null {
+function wholeMsOf(spec: RoundSpec, beforeMs: number): number | null {
   if (spec.steps !== null) return null
   const wholeMs = (spec.minutes ?? Number.NaN) * 60_000
   if (!(wholeMs > 0)) throw new RoundError('out-of-time', 'a round needs a number of steps or of minutes above 0')
-  return wholeMs - Math.max(reserve.seconds * 1000, reserve.share * wholeMs) - (performance.now() - startedAtMs)
+  return wholeMs - Math.max(reserve.seconds * 1000, reserve.share * wholeMs) - beforeMs
 }
 
 function budgetOf({ steps }: RoundSpec, { wholeMs }: Progress) {

@@ -48,5 +48,6 @@ export async function demo(options: OutputOptions & { data?: string | undefined 
 
 function demoConfig(data: string): Config {
   const config = defaultConfig()
-  return { ...config, data, rounds: { ...config.rounds, firstMinutes, minutes: laterMinutes, newFrames: 0, schedule: neverScheduled } }
+  const told = { schedule: neverScheduled, newFrames: 0, newLabels: 0, onDrift: false }
+  return { ...config, data, rounds: { ...config.rounds, firstMinutes, minutes: laterMinutes, ...told } }
 }

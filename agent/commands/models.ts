@@ -1,60 +1,88 @@
+import type { Config } from '../config.js'
+import { ask } from '../control.js'
 import { PawlError } from '../errors.js'
 import type { ModelVersion } from '../events.js'
+import type { Registry } from '../registry/registry.js'
+import type { Mode } from '../registry/state.js'
 import { changeRegistry, configOf, readRegistry } from './data.js'
 import { percent, print, table, type OutputOptions } from './output.js'
 
-type Verb = 'list' | 'show' | 'verify' | 'promote' | 'rollback' | 'pin' | 'follow' | 'pause'
+type Options = OutputOptions & { config?: string | undefined }
+
+export async function list(options: Options): Promise<void> {
+  const config = await configOf(options)
+  const registry = await readRegistry(config)
+  const all = registry.list()
+  print(options, { models: all.map(summary), mode: registry.mode }, all.length ? [...table(
+    ['version', 'status', 'accuracy', 'reason', 'created'],
+    all.map(model => [model.version, model.status, percent(model.card.validation.accuracy), model.decision.reason, model.card.createdAt]),
+  ), ...modeLines(registry.mode)] : [`no models yet in ${config.data}`])
+}
+
+export async function show(version: number, options: Options): Promise<void> {
+  const model = (await readRegistry(await configOf(options))).find(version)
+  print(options, model, [JSON.stringify(model, null, 2)])
+}
+
+export async function verify(options: Options): Promise<void> {
+  const registry = await readRegistry(await configOf(options))
+  const results = await registry.verify()
+  const lineage = await registry.verifyLineage()
+  print(options, { models: results, lineage }, [
+    ...results.map(result => `model ${String(result.version)}: ${result.problem ?? 'ok'}`),
+    `history: ${lineage.problem ?? `ok, ${String(lineage.entries)} signed entries`}`,
+  ])
+  if ([...results, lineage].some(({ ok }) => !ok)) process.exitCode = 1
+}
 
 /** Why a model serves that a command put in service. */
 const why = 'a person asked for it at the command line'
 
-export async function models(verb: Verb, version: number | null, options: OutputOptions & { config?: string | undefined }): Promise<void> {
+/** What is done to the registry while no agent runs; one that runs is asked. */
+const changes = {
+  promote: (registry: Registry, version: number | null) => registry.promote(version ?? 0, { why }),
+  rollback: (registry: Registry) => registry.rollback({ why }),
+  pin: async (registry: Registry, version: number | null) => {
+    const wanted = version ?? registry.active()?.version
+    if (wanted === undefined) throw new PawlError('MODEL_INVALID', 'no model serves yet that could be pinned')
+    if (wanted !== registry.active()?.version) await registry.promote(wanted, { why })
+    await registry.setMode({ kind: 'pin', version: wanted })
+  },
+  follow: (registry: Registry) => registry.setMode({ kind: 'follow' }),
+  pause: (registry: Registry) => registry.setMode({ kind: 'pause' }),
+} satisfies Record<string, (registry: Registry, version: number | null) => Promise<unknown>>
+
+export type Change = keyof typeof changes
+
+/** Takes effect at once where an agent runs on the data folder, else at its next start. */
+export async function change(verb: Change, version: number | null, options: Options): Promise<void> {
   const config = await configOf(options)
+  const live = await changeLive(config, verb, version)
+  if (!live) await changeRegistry<unknown>(config, registry => changes[verb](registry, version))
+  const registry = await readRegistry(config)
+  const model = registry.active()
+  print(options, { ...model && summary(model), mode: registry.mode, live }, [
+    model ? `model ${String(model.version)} ${live ? 'serves' : 'serves from the next start of the daemon'}` : 'no model serves yet',
+    ...modeLines(registry.mode),
+  ])
+}
+
+/** Whether an agent runs, which then has done it. Errors: what it answers. */
+async function changeLive({ data }: Config, verb: Change, version: number | null): Promise<boolean> {
   switch (verb) {
-    case 'list': {
-      const all = (await readRegistry(config)).list()
-      print(options, { models: all.map(summary) }, all.length ? table(
-        ['version', 'status', 'accuracy', 'reason', 'created'],
-        all.map(model => [model.version, model.status, percent(model.card.validation.accuracy), model.decision.reason, model.card.createdAt]),
-      ) : [`no models yet in ${config.data}`])
-      return
-    }
-    case 'show': {
-      const model = (await readRegistry(config)).list().find(other => other.version === version)
-      if (!model) throw new PawlError('MODEL_INVALID', `model ${String(version)} is not in the registry; see \`pawl models list\``)
-      print(options, model, [JSON.stringify(model, null, 2)])
-      return
-    }
-    case 'verify': {
-      const registry = await readRegistry(config)
-      const results = await registry.verify()
-      const lineage = await registry.verifyLineage()
-      print(options, { models: results, lineage }, [
-        ...results.map(result => `model ${String(result.version)}: ${result.problem ?? 'ok'}`),
-        `history: ${lineage.problem ?? `ok, ${String(lineage.entries)} signed entries`}`,
-      ])
-      if ([...results, lineage].some(({ ok }) => !ok)) process.exitCode = 1
-      return
-    }
-    case 'promote': {
-      const model = await changeRegistry(config, registry => registry.promote(version ?? 0, { why }))
-      print(options, summary(model), [`model ${String(model.version)} is in service from the next start of the daemon`])
-      return
-    }
-    case 'rollback': {
-      const model = await changeRegistry(config, registry => registry.rollback({ why }))
-      print(options, summary(model), [`model ${String(model.version)} is back in service from the next start of the daemon`])
-      return
-    }
-    case 'pin':
+    case 'promote': return await ask(data, verb, { version: version ?? 0 }) !== null
+    case 'pin': return await ask(data, verb, version === null ? {} : { version }) !== null
+    case 'rollback':
     case 'follow':
-    case 'pause': {
-      const mode = await changeRegistry(config, async registry => {
-        await registry.setMode(verb === 'pin' ? { kind: verb, version: version ?? 0 } : { kind: verb })
-        return registry.mode
-      })
-      print(options, { mode }, [`mode: ${verb}`])
-    }
+    case 'pause': return await ask(data, verb, {}) !== null
+  }
+}
+
+function modeLines(mode: Mode): string[] {
+  switch (mode.kind) {
+    case 'follow': return []
+    case 'pin': return [`model ${String(mode.version)} is pinned: it serves, whatever passes the gate; \`pawl models follow\` ends that`]
+    case 'pause': return ['learning is paused: no round begins; `pawl models follow` ends that']
   }
 }
 

@@ -7,9 +7,9 @@ import type { LabeledImage } from '../../trainer/contract.js'
 import { PawlError } from '../errors.js'
 import { writeDurably } from '../lib/durable.js'
 import { groupBy } from '../lib/group.js'
-import { capturedAtMsOf } from './store.js'
+import { readFrameName } from './frame-name.js'
 
-const imageName = /^[^.].*\.(jpe?g|png)$/i
+export const imageName = /^[^.].*\.(jpe?g|png)$/i
 
 /** Share of the labels kept back for each of the two gates where there is no validation folder. */
 const keptBack = 0.2
@@ -45,8 +45,8 @@ export async function readClassFolders(folder: string): Promise<{ images: Labele
  * the minute but not the camera, so cameras share scenes. Other names tell nothing: each image is a scene of its own.
  */
 function sceneOf(name: string): { scene?: string } {
-  const capturedAtMs = capturedAtMsOf(name)
-  return capturedAtMs === null ? {} : { scene: `minute ${String(Math.floor(capturedAtMs / 60_000))}` }
+  const frame = readFrameName(name)
+  return frame ? { scene: `minute ${String(Math.floor(frame.capturedAtMs / 60_000))}` } : {}
 }
 
 /**

@@ -1,19 +1,22 @@
-/** Frames that nobody labeled: on disk, bounded by bytes and age, the oldest go first. */
-import { createHash } from 'node:crypto'
-import { existsSync } from 'node:fs'
-import { mkdir, readdir, rm, stat, statfs } from 'node:fs/promises'
-import { basename, join, sep } from 'node:path'
+/** Frames that nobody labeled: on disk, bounded by bytes, age and what is free on the disk; order.ts says which go first. */
+import { statSync } from 'node:fs'
+import { mkdir, readdir, rm, rmdir, statfs } from 'node:fs/promises'
+import { join, sep } from 'node:path'
 import type { Config } from '../config.js'
 import type { Frame } from '../events.js'
 import type { Clock } from '../lib/clock.js'
 import { writeDurably } from '../lib/durable.js'
+import { nameFrame, readFrameName, type FrameName, type KeptFor } from './frame-name.js'
+import { FrameOrder } from './order.js'
 
-export interface StoredFrame {
+export interface StoredFrame extends FrameName {
   path: string
   camera: string
-  capturedAtMs: number
   bytes: number
 }
+
+/** What became of a frame: it is stored, or could not be, for this reason. */
+export type Added = { stored: StoredFrame; full: null } | { stored: null; full: string }
 
 export interface FrameStoreOptions {
   folder: string
@@ -23,79 +26,81 @@ export interface FrameStoreOptions {
   freeBytes?: (folder: string) => Promise<number>
 }
 
-/** `<time>-<hash>.jpg`, the time in milliseconds since 1970. */
-const frameName = /^(\d+)-[0-9a-f]{12}\.jpg$/
-
-/** When a frame was captured, from its file's name; null for the name of no frame. */
-export function capturedAtMsOf(name: string): number | null {
-  const time = frameName.exec(name)?.[1]
-  return time === undefined ? null : Number(time)
-}
+/** After a frame that could not be written, milliseconds until the next is tried. */
+const holdMs = 10_000
+/** Free bytes below which frames go for the sake of models and state: a part of `minFreeBytes`, and no more than so many. */
+const lastReserve = { share: 0.25, bytes: 100e6 } as const
+/** Frames that go at most before the disk is looked at again. */
+const mostAtOnce = 500
 
 export class FrameStore {
   private readonly options: FrameStoreOptions
-  /** Oldest first. */
-  private frames: StoredFrame[] = []
+  private readonly frames = new Map<string, StoredFrame>()
+  private readonly order = new FrameOrder<StoredFrame>()
   private bytes = 0
+  private hold: { untilMs: number; reason: string } | null = null
 
   constructor(options: FrameStoreOptions) {
     this.options = options
   }
 
   /** Finds what is there and changes nothing: safe beside a running daemon. */
-  async read(): Promise<void> {
-    for (const path of await this.filesBelow()) {
-      const capturedAtMs = capturedAtMsOf(basename(path))
-      if (capturedAtMs === null) continue
-      const { size } = await stat(path)
-      this.frames.push({ path, camera: basename(join(path, '..', '..')), capturedAtMs, bytes: size })
-      this.bytes += size
-    }
-    this.frames.sort((a, b) => a.capturedAtMs - b.capturedAtMs)
+  read(): Promise<void> {
+    return this.find(() => Promise.resolve())
   }
 
-  /** Finds what is there; half-written files of a former run and frames beyond the bounds are removed. */
+  /** Finds what is there; half-written files of a former run, empty folders of days and frames beyond the bounds are removed. */
   async start(): Promise<void> {
     await mkdir(this.options.folder, { recursive: true })
-    for (const path of await this.filesBelow()) if (path.endsWith('.tmp')) await rm(path, { force: true })
-    await this.read()
-    await this.evict()
+    await this.find(async (day, names) => {
+      const torn = names.filter(name => name.endsWith('.tmp'))
+      for (const name of torn) await rm(join(day, name), { force: true }).catch(() => undefined)
+      if (names.length === torn.length) await rmdir(day).catch(() => undefined)
+    })
+    await this.evict().catch((cause: unknown) => { this.standStill(cause) })
   }
 
   get count(): number {
-    return this.frames.length
+    return this.frames.size
   }
 
   get totalBytes(): number {
     return this.bytes
   }
 
+  /** The oldest first. */
   list(): readonly StoredFrame[] {
-    return this.frames
+    return this.order.all()
   }
 
-  /** Why nothing can be stored now; null when it can. */
+  /** Why nothing can be stored now; null when it can. Where next to nothing is free on the disk, frames go for the sake of models and state. */
   async full(): Promise<string | null> {
-    const { folder, config, freeBytes = freeBytesOf } = this.options
-    await this.evict()
-    const free = await freeBytes(folder)
-    return free >= config.minFreeBytes ? null
-      : `${String(Math.floor(free / 1e6))} MB are free on the disk, less than frames.minFreeBytes (${String(Math.floor(config.minFreeBytes / 1e6))} MB)`
+    const { clock, config: { minFreeBytes } } = this.options
+    if (this.hold && clock.monotonicMs() < this.hold.untilMs) return this.hold.reason
+    this.hold = null
+    try {
+      await this.evict()
+      const free = await this.freeBytes()
+      const reserve = Math.min(lastReserve.share * minFreeBytes, lastReserve.bytes)
+      if (free >= minFreeBytes || (free >= reserve && this.count > 0)) return null
+      if (free < reserve) await this.free(reserve - free)
+      return `${String(Math.floor(free / 1e6))} MB are free on the disk, less than frames.minFreeBytes (${String(Math.floor(minFreeBytes / 1e6))} MB)`
+    } catch (cause) {
+      return this.standStill(cause)
+    }
   }
 
-  async add(frame: Frame): Promise<StoredFrame> {
-    const { folder } = this.options
-    const day = new Date(frame.capturedAtMs).toISOString().slice(0, 10)
-    const hash = createHash('sha256').update(frame.jpeg).digest('hex').slice(0, 12)
-    const path = join(folder, frame.camera, day, `${String(frame.capturedAtMs)}-${hash}.jpg`)
-    await writeDurably(path, frame.jpeg)
-    const stored = { path, camera: frame.camera, capturedAtMs: frame.capturedAtMs, bytes: frame.jpeg.length }
-    // Frames overtake each other: the best picture of an object is older than the one in which it was last seen.
-    const place = this.frames.findLastIndex(({ capturedAtMs }) => capturedAtMs <= stored.capturedAtMs) + 1
-    this.frames.splice(place, 0, stored)
-    this.bytes += stored.bytes
-    await this.evict()
-    return stored
+  /**
+   * On a disk that is nearly full it takes the place of others, and the store does not grow. Never raises: what could not be written is no frame the
+   * fewer, and nothing more is stored for a while.
+   */
+  async add(frame: Frame, kept?: KeptFor): Promise<Added> {
+    try {
+      if (await this.freeBytes() < this.options.config.minFreeBytes) await this.free(frame.jpeg.length)
+      return { stored: await this.write(frame, kept), full: null }
+    } catch (cause) {
+      return { stored: null, full: this.standStill(cause) }
+    }
   }
 
   /** Whether a path is one of a frame, there or gone. */
@@ -105,27 +110,104 @@ export class FrameStore {
 
   /** Takes a frame out, because it cannot be read. */
   async remove(path: string): Promise<void> {
-    const index = this.frames.findIndex(frame => frame.path === path)
-    const [frame] = index < 0 ? [] : this.frames.splice(index, 1)
-    if (frame) this.bytes -= frame.bytes
-    await rm(path, { force: true })
+    const frame = this.frames.get(path)
+    if (frame) await this.drop(frame)
+    else await rm(path, { force: true })
   }
 
-  private async filesBelow(): Promise<string[]> {
-    const { folder } = this.options
-    const entries = existsSync(folder) ? await readdir(folder, { recursive: true, withFileTypes: true }) : []
-    return entries.filter(entry => entry.isFile()).map(entry => join(entry.parentPath, entry.name))
+  /** `see` has the names in each folder of a day before they are taken in. */
+  private async find(see: (day: string, names: string[]) => Promise<void>): Promise<void> {
+    const { folder, clock } = this.options
+    const nowMs = clock.nowMs()
+    for (const camera of await foldersIn(folder)) {
+      for (const day of await foldersIn(join(folder, camera))) {
+        const place = join(folder, camera, day)
+        const names = await readdir(place)
+        await see(place, names)
+        for (const name of names) {
+          const known = readFrameName(name)
+          const path = join(place, name)
+          // Thousands of files: a call to the system each, and no more.
+          const file = known && statSync(path, { throwIfNoEntry: false })
+          // Captured by a clock that was wrong: it is as old as can be told.
+          if (file) this.frames.set(path, { path, camera, ...known, capturedAtMs: Math.min(known.capturedAtMs, nowMs), bytes: file.size })
+        }
+      }
+    }
+    this.order.load([...this.frames.values()])
+    this.bytes = [...this.frames.values()].reduce((sum, { bytes }) => sum + bytes, 0)
+  }
+
+  /** For a while; gives the reason. */
+  private standStill(cause: unknown): string {
+    const what = cause instanceof Error && 'code' in cause ? String(cause.code) : String(cause)
+    const reason = `frames cannot be stored: ${what === 'ENOSPC' ? 'the disk is full' : what}`
+    this.hold = { untilMs: this.options.clock.monotonicMs() + holdMs, reason }
+    return reason
+  }
+
+  private async write(frame: Frame, kept?: KeptFor): Promise<StoredFrame> {
+    const day = new Date(frame.capturedAtMs).toISOString().slice(0, 10)
+    const { name, known } = nameFrame(frame, kept)
+    const path = join(this.options.folder, frame.camera, day, name)
+    await writeDurably(path, frame.jpeg)
+    const there = this.frames.get(path)
+    if (there) return there
+    const stored = { path, camera: frame.camera, ...known, bytes: frame.jpeg.length }
+    this.frames.set(path, stored)
+    this.order.add(stored)
+    this.bytes += stored.bytes
+    await this.evict()
+    return stored
+  }
+
+  /** Takes out frames of so many bytes, or as many as there are. */
+  private async free(bytes: number): Promise<void> {
+    let freed = 0
+    for (let count = 0; freed < bytes && count < mostAtOnce; count++) {
+      const frame = this.order.next
+      if (!frame) break
+      freed += frame.bytes
+      await this.drop(frame)
+    }
+  }
+
+  private freeBytes(): Promise<number> {
+    const { folder, freeBytes = freeBytesOf } = this.options
+    return freeBytes(folder)
   }
 
   private async evict(): Promise<void> {
     const { config, clock } = this.options
     const oldestMs = clock.nowMs() - config.maxAgeDays * 86_400_000
-    for (let [first] = this.frames; first && (this.bytes > config.maxBytes || first.capturedAtMs < oldestMs); [first] = this.frames) {
-      this.frames.shift()
-      this.bytes -= first.bytes
-      await rm(first.path, { force: true })
+    for (let { oldest } = this.order; oldest && oldest.capturedAtMs < oldestMs; { oldest } = this.order) await this.drop(oldest)
+    for (let { next } = this.order; next && this.bytes > config.maxBytes; { next } = this.order) await this.drop(next)
+  }
+
+  /** One that a person has taken away already is gone as well. Errors: what the file system says; then the frame stays. */
+  private async drop(frame: StoredFrame): Promise<void> {
+    this.forget(frame)
+    try {
+      await rm(frame.path, { force: true })
+    } catch (cause) {
+      this.frames.set(frame.path, frame)
+      this.order.add(frame)
+      this.bytes += frame.bytes
+      throw cause
     }
   }
+
+  /** At once: others may be taking frames out meanwhile. */
+  private forget(frame: StoredFrame): void {
+    this.frames.delete(frame.path)
+    this.order.delete(frame)
+    this.bytes -= frame.bytes
+  }
+}
+
+async function foldersIn(folder: string): Promise<string[]> {
+  const entries = await readdir(folder, { withFileTypes: true }).catch(() => [])
+  return entries.filter(entry => entry.isDirectory()).map(({ name }) => name)
 }
 
 async function freeBytesOf(folder: string): Promise<number> {

@@ -58,13 +58,16 @@ export class Metrics {
       case 'round-started':
         gauges.training.set(1)
         gauges.progress.set(0)
+        gauges.paused.set(0)
         return
       case 'round-event':
         if (event.event.type === 'progress') gauges.progress.set(event.event.fraction)
+        if (event.event.type === 'pause') gauges.paused.set(event.event.reason === null ? 0 : 1)
         return
       case 'round-ended': {
         const { decision: { promoted, reason, accuracyChampion, accuracyChallenger } } = event
         gauges.training.set(0)
+        gauges.paused.set(0)
         counters.rounds.inc({ outcome: promoted ? 'promoted' : reason })
         if (accuracyChampion !== null) gauges.lastAccuracy.set({ of: 'champion' }, accuracyChampion)
         if (accuracyChallenger !== null) gauges.lastAccuracy.set({ of: 'challenger' }, accuracyChallenger)
@@ -133,6 +136,7 @@ function gaugesIn(registers: Registry[]) {
     frameBytes: gauge('frame_bytes', 'Bytes of unlabeled frames on disk'),
     collecting: gauge('collecting', 'Whether frames are stored; 0: the disk is nearly full'),
     training: gauge('round_running', 'Whether a round runs'),
+    paused: gauge('round_paused', 'Whether the round stands still because the box is hot or predictions come late'),
     progress: gauge('round_progress_ratio', 'Part of the newest round that is done'),
     lastAccuracy: gauge('round_accuracy_ratio', 'On the promotion images, of the newest round that was decided', ['of']),
     model: gauge('model_version', 'Version of the model in service; 0: none'),

@@ -13,45 +13,18 @@
 import { createHash, sign, verify, type KeyObject } from 'node:crypto'
 import { appendFile, open, readFile, rename, truncate } from 'node:fs/promises'
 import { dirname } from 'node:path'
-import { z } from 'zod'
+import type { z } from 'zod'
 import { syncFolder } from '../lib/durable.js'
+import { SignedEntrySchema, type HeadSchema, type LineageEntrySchema, type SignedHeadSchema } from '../schemas.js'
 import { readPublicKey, type Identity } from './identity.js'
 
-const Sha256 = z.string().regex(/^[0-9a-f]{64}$/)
-
-const Entry = z.strictObject({
-  /** From 1. */
-  sequence: z.number().int().positive(),
-  atMs: z.number(),
-  change: z.enum(['registered', 'decided', 'promoted', 'rolled-back', 'retired', 'mode', 'undone', 'continued']),
-  /** The model that it is about; null: none. */
-  version: z.number().int().positive().nullable(),
-  /** Hashes of its files, its card and the decision on it. */
-  model: Sha256.nullable(),
-  card: Sha256.nullable(),
-  decision: Sha256.nullable(),
-  why: z.string(),
-  /** Of `undone`: the last entry that holds. */
-  holds: z.number().int().min(0).nullable(),
-  /** Hash of the entry before; 64 zeros: none. */
-  previous: Sha256,
-  /** Fingerprint of the key that signs. */
-  key: z.string(),
-})
-/** A line: the signature, hexadecimal, is of the entry's JSON, to the byte. */
-export const SignedEntrySchema = z.strictObject({ entry: Entry, signature: z.string().regex(/^[0-9a-f]{128}$/) })
-
-/** The newest entry as it goes out, with the key that it is signed with (SPKI, PEM). */
-export const SignedHeadSchema = SignedEntrySchema.extend({ publicKey: z.string() })
-
 export type SignedHead = z.infer<typeof SignedHeadSchema>
-export type LineageEntry = z.infer<typeof Entry>
+export type LineageEntry = z.infer<typeof LineageEntrySchema>
 export type SignedEntry = z.infer<typeof SignedEntrySchema>
 /** What is told of a change; the rest of its entry follows from where it stands. */
 export type LineageChange = Pick<LineageEntry, 'change' | 'version' | 'why'> & Partial<Pick<LineageEntry, 'model' | 'card' | 'decision' | 'holds'>>
 
 /** Where the history stands. */
-export const HeadSchema = z.strictObject({ sequence: z.number().int().positive(), hash: Sha256 })
 export type Head = z.infer<typeof HeadSchema>
 
 const nothing = '0'.repeat(64)

@@ -1,7 +1,6 @@
 /** What the registry remembers. Times are milliseconds since 1970. */
 import { z } from 'zod'
-import { ModelCardSchema, PromotionRecordSchema } from '../schemas.js'
-import { HeadSchema } from './lineage.js'
+import { HeadSchema, ModeSchema, ModelCardSchema, PromotionRecordSchema } from '../schemas.js'
 
 /** 2: with mode, probation and the place in the history. */
 export const stateSchemaVersion = 2
@@ -14,13 +13,7 @@ const VersionRecord = z.strictObject({
   decision: PromotionRecordSchema,
 })
 
-/** follow: a challenger that passes the gate serves; pin: one model serves whatever passes; pause: no round begins either. */
-export const Mode = z.discriminatedUnion('kind', [
-  z.strictObject({ kind: z.literal('follow') }),
-  z.strictObject({ kind: z.literal('pin'), version: z.number().int().positive() }),
-  z.strictObject({ kind: z.literal('pause') }),
-])
-export type Mode = z.infer<typeof Mode>
+export type Mode = z.infer<typeof ModeSchema>
 
 export const RegistryState = z.strictObject({
   /** Version of the next model; never used twice. */
@@ -29,7 +22,7 @@ export const RegistryState = z.strictObject({
   active: z.number().int().positive().nullable(),
   /** Proved, but not in service yet: a power cut in between is made up for at the next start. */
   pending: z.number().int().positive().nullable().default(null),
-  mode: Mode.default({ kind: 'follow' }),
+  mode: ModeSchema.default({ kind: 'follow' }),
   /** The active model is on probation: so long it can fall back to the former one by itself. */
   probation: z.strictObject({ version: z.number().int().positive(), former: z.number().int().positive() }).nullable().default(null),
   /** Where the history (`lineage.jsonl`) stands; null: there is none yet. */

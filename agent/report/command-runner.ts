@@ -49,8 +49,7 @@ export class CommandRunner {
 
   private verb(name: string): Verb {
     const { accepted } = this.options
-    const verb = verbs.find(known => known === name)
-    if (!verb) throw invalid(`there is no command "${name}"; known: ${verbs.join(', ')}`)
+    const verb = verbOf(name)
     if (accepted.includes(verb)) return verb
     const others = accepted.length ? `accepted are: ${accepted.join(', ')}` : 'so is every other'
     throw new PawlError('COMMAND_OFF', `"${verb}" is switched off on this box by the key mqtt.commands; ${others}`)
@@ -76,6 +75,19 @@ export class CommandRunner {
       return { status: 'error', error: { code, message } }
     }
   }
+}
+
+/** For somebody at the box itself: every verb is accepted, and each request carried out. Errors: COMMAND_INVALID, and those of the handlers. */
+export async function carryOut(handlers: CommandHandlers, name: string, bytes: Buffer): Promise<unknown> {
+  const verb = verbOf(name)
+  const handled = <V extends Verb>(own: V, handler: CommandHandlers[V]) => handler(check(rows[own].payload, parse(bytes)))
+  return await handled(verb, handlers[verb])
+}
+
+function verbOf(name: string): Verb {
+  const verb = verbs.find(known => known === name)
+  if (!verb) throw invalid(`there is no command "${name}"; known: ${verbs.join(', ')}`)
+  return verb
 }
 
 /** The table, in the form that a verb known only when it runs can be looked up in. */

@@ -1,7 +1,6 @@
 /** What can be asked for over MQTT. A new command is a row here and a handler in app.ts. */
 import { z } from 'zod'
-import { Mode } from '../registry/state.js'
-import { DriftAlarmSchema, PromotionRecordSchema } from '../schemas.js'
+import { DriftAlarmSchema, ModeSchema, PromotionRecordSchema } from '../schemas.js'
 
 interface Command {
   description: string
@@ -13,10 +12,12 @@ interface Command {
   reply: z.ZodType
 }
 
-const common = { transaction: z.string().max(256).optional() }
+const common = {
+  transaction: z.string().max(256).optional().describe('Chosen by who asks, new for each request: one that comes again is answered again, not carried out twice'),
+}
 const Count = z.number().int().min(0)
 const served = z.strictObject({ model: Count })
-const moded = z.strictObject({ mode: Mode })
+const moded = z.strictObject({ mode: ModeSchema })
 
 export const commands = {
   train: {
@@ -31,18 +32,15 @@ export const commands = {
     payload: z.strictObject(common),
     reply: z.strictObject({
       device: z.string(),
-      /** Of the registry, and the one that answers: they differ while one is loaded. */
-      model: Count.nullable(),
-      serving: Count.nullable(),
-      mode: Mode,
-      /** Whether the model in service may still fall back by itself. */
-      probation: z.boolean(),
+      model: Count.nullable().describe('The one that the registry has in service'),
+      serving: Count.nullable().describe('The one that answers: another one while a model is loaded'),
+      mode: ModeSchema,
+      probation: z.boolean().describe('Whether the model in service may still fall back by itself'),
       training: z.boolean(),
       frames: Count,
       frameBytes: Count,
       drift: DriftAlarmSchema.nullable(),
-      /** The newest ones. */
-      decisions: z.array(PromotionRecordSchema),
+      decisions: z.array(PromotionRecordSchema).describe('The newest ones'),
     }),
   },
   promote: {

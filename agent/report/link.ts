@@ -31,12 +31,10 @@ export interface LinkOptions {
   /** Longest wait between two tries, milliseconds. */
   longestWaitMs: number
   clientId: string
-  /** What the broker says when the connection is lost; asked for at every try. */
-  will: () => Message | Promise<Message>
+  /** What the broker says when the connection is lost; asked for at every try. `heard`: the broker may know of the one before. */
+  will: (heard: boolean) => Message | Promise<Message>
   /** Made with every connection, before it counts as one. */
   subscriptions: () => readonly Subscription[]
-  /** From now on the broker may know of a try, and say its will. */
-  onTry?: () => void
   onUp: () => void
   onDown: () => void
   onMessage: (topic: string, payload: Buffer, retained: boolean) => void
@@ -67,6 +65,9 @@ export class Link {
   private client: MqttClient | null = null
   private loop: Promise<void> | null = null
   private readonly patience: Patience
+  private leaving = false
+  /** The broker may know of the newest try. */
+  private heard = true
   private readonly ending = new AbortController()
 
   constructor(options: LinkOptions) {
@@ -113,6 +114,7 @@ export class Link {
   async leave(farewell: Message | null): Promise<void> {
     const { client } = this
     if (!client?.connected) return
+    this.leaving = true
     const said = async () => {
       if (farewell) await this.publish(farewell)
       await client.endAsync()
@@ -135,19 +137,20 @@ export class Link {
     const backoff = new Backoff({ firstMs: 500, longestMs, random })
     let told = ''
     while (!signal.aborted) {
-      const reason = await Promise.all([readAll(tls), will()])
-        .then(([files, message]) => this.session(signal, files, message, () => { backoff.reset(); told = '' }))
+      const reason = await readAll(tls)
+        .then(async files => this.session(signal, files, await will(this.heard), () => { backoff.reset(); told = '' }))
         .catch((cause: unknown) => (cause instanceof Error ? cause.message : String(cause)))
       if (signal.aborted) return
-      if (reason !== told) this.options.logger.warn({ reason }, 'the broker is away; trying again')
+      if (reason !== told && !this.leaving) this.options.logger.warn({ reason }, 'the broker is away; trying again')
       told = reason
+      this.leaving = false
       await backoff.wait(signal)
     }
   }
 
   /** One client from its birth to its end; returns why it ended. */
   private session(signal: AbortSignal, tls: Partial<Record<keyof TlsFiles, Buffer>>, will: Message, onConnected: () => void): Promise<string> {
-    const { url, protocol, username, password, clientId, subscriptions, onTry, onUp, onDown, onMessage } = this.options
+    const { url, protocol, username, password, clientId, subscriptions, onUp, onDown, onMessage } = this.options
     return new Promise(resolve => {
       let reason = 'the connection was closed'
       let wasUp = false
@@ -166,6 +169,7 @@ export class Link {
         will: { topic: will.topic, payload: bytesOf(will.payload), qos: will.qos, retain: will.retained },
       })
       this.client = client
+      this.heard = true
       const abort = () => {
         client.end(true)
         // A client that is saying good-bye already would wait for its broker.
@@ -173,9 +177,9 @@ export class Link {
       }
       signal.addEventListener('abort', abort, { once: true })
       client.setMaxListeners(0)
-      client.on('packetsend', ({ cmd }) => { if (cmd === 'connect') onTry?.() })
       client.on('error', error => {
         reason = withoutPasswords(error.message || String(error)) + hintFor(error)
+        this.heard &&= !neverArrived(error)
         client.end(true)
       })
       client.on('message', (topic, payload, packet) => { onMessage(topic, payload, packet.retain) })
@@ -224,6 +228,12 @@ async function readAll(files: TlsFiles): Promise<Partial<Record<keyof TlsFiles, 
   return Object.fromEntries(await Promise.all(given.map(async ([name, path]) => [name, await readFile(path).catch((cause: unknown) => {
     throw new PawlError('CONFIG_INVALID', `mqtt.tls.${name} is "${path}", which cannot be read`, { cause })
   })] as const)))
+}
+
+/** Whether not a byte reached the other side. */
+function neverArrived(error: Error & { syscall?: unknown }): boolean {
+  const [first = error] = error instanceof AggregateError ? error.errors as (Error & { syscall?: unknown })[] : []
+  return first.syscall === 'connect' || first.syscall === 'getaddrinfo'
 }
 
 /** What to do about a refusal that does not say so itself. */

@@ -1,4 +1,4 @@
-/** Everything that goes out: the embedded broker where there is no other, and the reporter on whichever there is. */
+/** Everything that goes out: the embedded broker where there is no other, and the reporter on whichever there is, with Sparkplug beside it. */
 import { join } from 'node:path'
 import type { Config } from '../config.js'
 import type { AgentEvent } from '../events.js'
@@ -6,6 +6,7 @@ import { secretOf } from '../lib/secret.js'
 import type { PromotionRecord } from '../rounds/promotion.js'
 import { EmbeddedBroker } from './broker.js'
 import { Reporter, type ReporterOptions } from './reporter.js'
+import { Sparkplug } from './sparkplug/sparkplug.js'
 import type { Health } from './topics.js'
 
 export interface ReportOptions extends Pick<ReporterOptions, 'device' | 'cameras' | 'version' | 'handlers' | 'emit' | 'clock' | 'random' | 'logger'> {
@@ -21,6 +22,7 @@ export class Report {
   private readonly options: ReportOptions
   private broker: EmbeddedBroker | null = null
   private reporter: Reporter | null = null
+  private sparkplug: Sparkplug | null = null
   private early: AgentEvent[] = []
 
   constructor(options: ReportOptions) {
@@ -35,28 +37,32 @@ export class Report {
       this.broker = new EmbeddedBroker({ port: config.port })
       url = await this.broker.start()
     }
+    const connection = {
+      url,
+      username: config.username,
+      password: await secretOf({ key: 'mqtt.passwordFile', file: config.passwordFile, variable: 'PAWL_MQTT_PASSWORD' }),
+      tls: config.tls,
+      protocol: config.protocol,
+      longestWaitMs: config.longestWaitSeconds * 1000,
+    }
+    const folder = join(data, 'report')
+    if (config.sparkplug.group !== '') this.sparkplug = new Sparkplug({ ...options, ...config.sparkplug, connection, folder })
     this.reporter = new Reporter({
       ...options,
       former,
-      connection: {
-        url,
-        username: config.username,
-        password: await secretOf({ key: 'mqtt.passwordFile', file: config.passwordFile, variable: 'PAWL_MQTT_PASSWORD' }),
-        tls: config.tls,
-        protocol: config.protocol,
-        longestWaitMs: config.longestWaitSeconds * 1000,
-      },
+      connection,
       base: config.base,
       homeAssistant: config.homeAssistant,
       accepted: config.commands,
       predictionEveryMs: config.predictionEveryMs,
       eventsPerSecond: config.eventsPerSecond,
       outbox: { folder: join(data, 'outbox'), maxEvents: config.outboxEvents },
-      folder: join(data, 'report'),
+      folder,
       vacantMs: 60_000,
-      onState: () => undefined,
+      onState: change => { this.sparkplug?.accept(change) },
     })
     await this.reporter.start()
+    this.sparkplug?.start()
     for (const event of this.early.splice(0)) this.reporter.accept(event)
     return url
   }
@@ -77,7 +83,7 @@ export class Report {
   }
 
   async stop(): Promise<void> {
-    await this.reporter?.stop()
+    await Promise.all([this.reporter?.stop(), this.sparkplug?.stop()])
     await this.broker?.stop()
   }
 }

@@ -24,7 +24,7 @@ import { reportedEvent } from './reported.js'
 import { RetainedMemory } from './retained.js'
 import { RetainedState, type StateChange } from './state.js'
 import { Told } from './told.js'
-import { ofCamera, retainedTopics, topics, type Health, type Response } from './topics.js'
+import { clientIdOf, ofCamera, retainedTopics, topics, type Health, type Response } from './topics.js'
 
 const healthEveryMs = 60_000
 
@@ -109,7 +109,7 @@ export class Reporter {
     })
     this.link = new Link({
       ...connection,
-      clientId: `pawl-${device}`,
+      clientId: clientIdOf(device),
       will: () => this.availability('offline'),
       subscriptions: () => [
         { filter: `${this.prefix}/request/#`, essential: true },

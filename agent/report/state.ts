@@ -29,7 +29,7 @@ export interface StateChange {
 }
 
 const idle: TrainState = {
-  state: 'idle', round: null, trigger: null, phase: null, fraction: 0, secondsLeft: null, imagesPerSecond: null, gateOpen: null, refused: null,
+  state: 'idle', round: null, trigger: null, phase: null, fraction: 0, secondsLeft: null, imagesPerSecond: null, gateOpen: null, paused: null, refused: null,
 }
 
 export class RetainedState {
@@ -153,6 +153,7 @@ export class RetainedState {
 
   private acceptRoundEvent({ event }: Extract<AgentEvent, { type: 'round-event' }>): void {
     if (event.type === 'phase') this.setTrain({ ...this.train, phase: event.phase })
+    if (event.type === 'pause') this.setTrain({ ...this.train, paused: event.reason })
     if (event.type === 'gate') this.setTrain({ ...this.train, gateOpen: event.look.open })
     if (event.type !== 'progress') return
     const atMs = this.options.clock.monotonicMs()

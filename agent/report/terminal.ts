@@ -148,6 +148,9 @@ export class Terminal {
       case 'checkpoint-failed':
         this.say(`round ${String(round)}: the state after step ${String(event.step)} could not be kept (${event.reason}); an interruption would cost the round`, 'yellow')
         return
+      case 'pause':
+        this.say(event.reason === null ? `round ${String(round)} goes on` : `round ${String(round)} stands still: ${event.reason}`, 'yellow')
+        return
       case 'quarantine': return
     }
   }

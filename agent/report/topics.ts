@@ -3,9 +3,7 @@
  * alone is plain text. Times are milliseconds since 1970.
  */
 import { z } from 'zod'
-import { Mode } from '../registry/state.js'
-import { SignedHeadSchema } from '../registry/lineage.js'
-import { CameraStatusSchema, DriftAlarmSchema, PredictionSchema, ProbationRecordSchema, PromotionRecordSchema } from '../schemas.js'
+import { CameraStatusSchema, DriftAlarmSchema, ModeSchema, PredictionSchema, ProbationRecordSchema, PromotionRecordSchema, SignedHeadSchema } from '../schemas.js'
 
 export interface Topic {
   /** Below `<base>/<device>/`; `{name}` stands for one level. */
@@ -18,7 +16,7 @@ export interface Topic {
 }
 
 const Count = z.number().int().min(0)
-const TimeMs = z.number()
+const TimeMs = z.number().describe('Milliseconds since 1970')
 
 export const Info = z.strictObject({
   device: z.string(), version: z.string(), node: z.string(), platform: z.string(), startedAtMs: TimeMs,
@@ -27,8 +25,7 @@ export const Info = z.strictObject({
 const Problem = z.strictObject({ code: z.string(), message: z.string(), atMs: TimeMs })
 
 export const Health = z.strictObject({
-  /** degraded: a camera is not online, collection stopped, or a problem within the last hour. */
-  state: z.enum(['ok', 'degraded']),
+  state: z.enum(['ok', 'degraded']).describe('degraded: a camera is not online, collection stopped, or a problem within the last hour'),
   atMs: TimeMs,
   uptimeSeconds: Count,
   rssBytes: Count,
@@ -38,8 +35,7 @@ export const Health = z.strictObject({
   frames: Count,
   frameBytes: Count,
   outbox: z.strictObject({ waiting: Count, dropped: Count }),
-  /** The newest ones, of the last hour. */
-  problems: z.array(Problem),
+  problems: z.array(Problem).describe('The newest ones, of the last hour'),
 })
 
 export const ModelActive = z.strictObject({
@@ -50,9 +46,8 @@ export const ModelActive = z.strictObject({
   method: z.string(),
   preset: z.string(),
   classes: z.array(z.string()),
-  accuracy: z.number().nullable(),
-  /** Expected calibration error on the gate split, 0 to 1. */
-  ece: z.number(),
+  accuracy: z.number().nullable().describe('On the promotion images, 0 to 1'),
+  ece: z.number().describe('Expected calibration error on the gate split, 0 to 1'),
   parent: Count.nullable(),
   /** The newest entry of the signed history; null: there is none yet. */
   lineage: SignedHeadSchema.nullable(),
@@ -63,25 +58,23 @@ export const TrainState = z.strictObject({
   round: Count.nullable(),
   trigger: z.string().nullable(),
   phase: z.string().nullable(),
-  /** 0 to 1 over the whole round. */
-  fraction: z.number(),
+  fraction: z.number().describe('0 to 1 over the whole round'),
   secondsLeft: z.number().nullable(),
   imagesPerSecond: z.number().nullable(),
   gateOpen: z.boolean().nullable(),
-  /** Why the last round was not started. */
-  refused: z.string().nullable(),
+  paused: z.string().nullable().describe('Why the round stands still; null: it does not'),
+  refused: z.string().nullable().describe('Why the last round was not started'),
 })
 
 export const DriftState = z.strictObject({
-  /** off: switched off, or no model serves; gathering: what the model is used to is not known yet. */
-  state: z.enum(['off', 'gathering', 'watching', 'alarm']),
+  state: z.enum(['off', 'gathering', 'watching', 'alarm'])
+    .describe('off: switched off, or no model serves; gathering: what the model is used to is not known yet'),
   model: Count.nullable(),
   alarm: DriftAlarmSchema.nullable(),
 })
 
-const eventBody = { id: z.string(), atMs: TimeMs }
+const eventBody = { id: z.string().describe('Unique: an event may come twice after a lost connection'), atMs: TimeMs }
 
-/** `id` is unique: an event may come twice after a lost connection. */
 export const ReportedEvent = z.discriminatedUnion('type', [
   z.strictObject({ ...eventBody, type: z.literal('round-started'), round: Count, trigger: z.string(), labeled: Count, unlabeled: Count, pseudoLabels: z.boolean() }),
   z.strictObject({ ...eventBody, type: z.literal('round-ended'), round: Count, decision: PromotionRecordSchema }),
@@ -92,7 +85,7 @@ export const ReportedEvent = z.discriminatedUnion('type', [
     z.strictObject({ ...eventBody, type: z.literal('drift'), state: z.literal('over'), alarm: DriftAlarmSchema, reason: z.enum(['new-model', 'fits-again']) }),
   ]),
   z.strictObject({ ...eventBody, type: z.literal('probation'), record: ProbationRecordSchema }),
-  z.strictObject({ ...eventBody, type: z.literal('mode'), mode: Mode }),
+  z.strictObject({ ...eventBody, type: z.literal('mode'), mode: ModeSchema }),
   z.strictObject({ ...eventBody, type: z.literal('quarantine'), path: z.string(), reason: z.string() }),
   z.strictObject({ ...eventBody, type: z.literal('collection'), state: z.enum(['running', 'stopped']), reason: z.string() }),
   z.strictObject({ ...eventBody, type: z.literal('problem'), code: z.string(), message: z.string() }),
@@ -137,7 +130,7 @@ export const topics = {
     description: 'How the newest promoted model does beside the one before it on the site\'s frames; where it fails, the former one comes back',
   },
   modelMode: {
-    topic: 'model/mode', retained: true, qos: 1, direction: 'out', payload: Mode,
+    topic: 'model/mode', retained: true, qos: 1, direction: 'out', payload: ModeSchema,
     description: '`follow`: a challenger that passes the gate serves; `pin`: the named model serves whatever passes; `pause`: no round begins either',
   },
   drift: {
@@ -146,7 +139,7 @@ export const topics = {
   },
   trainState: {
     topic: 'train/state', retained: true, qos: 1, direction: 'out', payload: TrainState,
-    description: 'Idle or running, phase, progress; every 2 s at most',
+    description: 'Idle or running, phase, progress, why it stands still; every 2 s at most',
   },
   cameraStatus: {
     topic: 'camera/{camera}/status', retained: true, qos: 1, direction: 'out', payload: CameraStatusSchema,
@@ -171,6 +164,9 @@ export const topics = {
 } as const satisfies Record<string, Topic>
 
 export type TopicName = keyof typeof topics
+
+/** Two boxes of one name push each other off the broker. */
+export const clientIdOf = (device: string) => `pawl-${device}`
 
 /** A topic of one camera. */
 export const ofCamera = (topic: string, camera: string) => topic.replace('{camera}', camera)

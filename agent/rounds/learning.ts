@@ -8,8 +8,8 @@ import type { Config } from '../config.js'
 import type { ModelVersion } from '../events.js'
 import type { Clock } from '../lib/clock.js'
 import { accuracyOf, decide, type PromotionRecord, type Verdict } from './promotion.js'
-import { runInChild, type RoundOutcome } from './round.js'
-import { beginUnfinished, endUnfinished, findUnfinished, type Found, type UnfinishedRound } from './unfinished.js'
+import { runInChild, type RoundBrake, type RoundOutcome } from './round.js'
+import { beginUnfinished, endUnfinished, findUnfinished, type UnfinishedRound } from './unfinished.js'
 
 /** What a round needs of the registry. */
 export interface RoundRegistry {
@@ -32,10 +32,25 @@ export interface LearningOptions {
   engines: string
   registry: RoundRegistry
   clock: Clock
+  /** Says when a round should stand still. */
+  brake: RoundBrake
   /** From the child's own minutes to the kill. */
   graceMs?: number
   onEvent: (round: number, event: RoundEvent) => void
   onQuarantine: (path: string, reason: string) => Promise<void>
+  /** A round that was interrupted is not taken up again. */
+  onGivenUp: (round: number, reason: string) => void
+}
+
+export interface RunOptions {
+  /** What a new round learns from; not asked for where one goes on that was interrupted. */
+  gather: () => Promise<RoundData>
+  /** The agent ends; the round goes on after its next start. */
+  signal: AbortSignal
+  /** The round has to make way; it goes on in the next run. */
+  closing: AbortSignal
+  /** Hears of the round before it starts. */
+  began: (begin: RoundBegin) => void
 }
 
 export interface RoundEnd {
@@ -63,20 +78,10 @@ export class Learning {
     this.options = options
   }
 
-  /** Finds the round that was interrupted and removes what others left behind; gives one that is not taken up, and why. */
-  async start(): Promise<Found['givenUp']> {
-    const { folder, registry } = this.options
-    await mkdir(folder, { recursive: true })
-    const { unfinished, givenUp } = await findUnfinished(folder)
-    if (!unfinished) return givenUp
-    const { round, spec } = unfinished
-    // A challenger is trained for the champion of its time, and by the configuration of now.
-    if (isDeepStrictEqual(spec, this.specOf(spec, registry.active(), round))) {
-      this.unfinished = unfinished
-      return null
-    }
-    await rm(spec.out, { recursive: true, force: true })
-    return { round, reason: 'the configuration or the model in service has changed since' }
+  /** Finds the round that was interrupted and removes what others left behind. */
+  async start(): Promise<void> {
+    await mkdir(this.options.folder, { recursive: true })
+    this.unfinished = await this.find()
   }
 
   /** Whether a round waits to be taken up again. */
@@ -84,20 +89,19 @@ export class Learning {
     return this.unfinished !== null
   }
 
-  /**
-   * Runs a round to its end, `data` in hand, or first the one that was interrupted; `began` hears of it before it starts. Never leaves a
-   * half-finished model.
-   */
-  async run(data: RoundData, signal: AbortSignal, began: (begin: RoundBegin) => void): Promise<RoundEnd> {
-    const { registry, config, clock, onEvent, onQuarantine } = this.options
+  /** Runs a round to its end, first the one that was interrupted. Never leaves a half-finished model. Errors: those of `gather`. */
+  async run({ gather, signal, closing, began }: RunOptions): Promise<RoundEnd> {
+    const { registry, config, clock, brake, onEvent, onQuarantine } = this.options
     const champion = registry.active()
-    const { round, spec, attempts } = await this.begin(data, champion)
+    const { round, spec, attempts } = await this.begin(gather, champion)
     began({ round, labeled: spec.labeled.length, unlabeled: spec.unlabeled.length, pseudoLabels: spec.switches.gate !== 'never' })
     const unreadable: Extract<RoundEvent, { type: 'quarantine' }>[] = []
     const outcome = await runInChild(spec, {
       graceMs: this.options.graceMs ?? 60_000,
-      maxMemoryMb: config.maxMemoryMb,
+      limits: config,
+      brake,
       signal,
+      closing,
       onEvent: event => {
         if (event.type === 'quarantine') unreadable.push(event)
         onEvent(round, event)
@@ -105,9 +109,11 @@ export class Learning {
     })
     const facts = { round, decidedAtMs: clock.nowMs(), champion: champion?.version ?? null }
     if (!outcome.ok && outcome.reason === 'stopped') {
-      // The end of the agent is not the end of the round, nor the round's fault.
-      await beginUnfinished({ round, spec, attempts: attempts - 1 }).catch(() => undefined)
-      return { decision: { ...facts, ...refusal(outcome), explanation: 'it goes on after the next start, from its last checkpoint if there is one yet' }, challenger: null }
+      // The end of the agent, or of a window, is not the end of the round, nor the round's fault.
+      this.unfinished = { round, spec, attempts: attempts - 1 }
+      await beginUnfinished(this.unfinished).catch(() => undefined)
+      const when = signal.aborted ? 'after the next start' : 'when the next window opens'
+      return { decision: { ...facts, ...refusal(outcome), explanation: `it goes on ${when}, from its last checkpoint if there is one yet` }, challenger: null }
     }
     try {
       for (const { path, reason } of unreadable) await onQuarantine(path, reason)
@@ -125,13 +131,32 @@ export class Learning {
     }
   }
 
-  private async begin(data: RoundData, champion: ModelVersion | null): Promise<UnfinishedRound> {
-    const former = this.unfinished
+  private async begin(gather: RunOptions['gather'], champion: ModelVersion | null): Promise<UnfinishedRound> {
+    // What was interrupted may have been given up by now: a label moved, another model in service.
+    const former = this.unfinished && await this.find()
     this.unfinished = null
-    const round = former?.round ?? await this.options.registry.beginRound()
-    const begun = { round, spec: former?.spec ?? this.specOf(data, champion, round), attempts: (former?.attempts ?? 0) + 1 }
+    const begun = former ? { ...former, attempts: former.attempts + 1 } : await this.fresh(await gather(), champion)
     await beginUnfinished(begun)
     return begun
+  }
+
+  private async fresh(data: RoundData, champion: ModelVersion | null): Promise<UnfinishedRound> {
+    const round = await this.options.registry.beginRound()
+    return { round, spec: this.specOf(data, champion, round), attempts: 1 }
+  }
+
+  /** The round that was interrupted, if it may go on; what else lies in the folder is cleared away. */
+  private async find(): Promise<UnfinishedRound | null> {
+    const { folder, registry, onGivenUp } = this.options
+    const { unfinished, givenUp } = await findUnfinished(folder)
+    if (givenUp) onGivenUp(givenUp.round, givenUp.reason)
+    if (!unfinished) return null
+    const { round, spec } = unfinished
+    // A challenger is trained for the champion of its time, and by the configuration of now.
+    if (isDeepStrictEqual(spec, this.specOf(spec, registry.active(), round))) return unfinished
+    await rm(spec.out, { recursive: true, force: true })
+    onGivenUp(round, 'the configuration or the model in service has changed since')
+    return null
   }
 
   private async judge({ card, evidence }: RoundResult, spec: RoundSpec, facts: Facts): Promise<RoundEnd> {

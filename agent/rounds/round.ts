@@ -1,75 +1,173 @@
-/** Runs one round in a trainer child: low priority, bounded in time and memory, ended when asked. */
-import { getPriority, setPriority } from 'node:os'
-import { readFile } from 'node:fs/promises'
+/** Runs one round in a trainer child: at the lowest priority, within its limits, standing still when it should, ended when asked. */
+import type { ChildProcess } from 'node:child_process'
 import { trainerEnvironment, trainerProcess, type RoundEvent, type RoundFailure, type RoundResult, type RoundSpec, type TrainerReply, type TrainerRequest } from '../../trainer/index.js'
+import type { Config } from '../config.js'
 import { ended, forkModule } from '../lib/child.js'
+import { giveWay } from '../lib/priority.js'
+import { gpuMemoryMb, residentMb } from './memory.js'
 
 export type RoundOutcome =
   | { ok: true; result: RoundResult }
   | { ok: false; reason: RoundFailure; message: string }
+
+/** What says when the round should stand still; hears when it does. */
+export interface RoundBrake {
+  reason: () => Promise<string | null>
+  working: boolean
+}
 
 export interface RoundRunOptions {
   /** The trainer's program. */
   module?: URL
   /** Added to the round's own minutes before it is ended by force. */
   graceMs: number
-  maxMemoryMb: number
+  limits: Pick<Config['rounds'], 'maxMemoryMb' | 'maxGpuMemoryMb' | 'cpuShare'>
+  brake: RoundBrake
+  /** The agent ends: there is little time. */
   signal: AbortSignal
+  /** The round is to stop, in its own time. */
+  closing: AbortSignal
   onEvent: (event: RoundEvent) => void
 }
 
-/** Nice value of the trainer: it takes what the rest leaves. */
-const lowPriority = 10
-const memoryPollMs = 1000
+const lookEveryMs = 1000
+/** A look at the GPU's memory starts a program. */
+const gpuLookEveryMs = 10_000
 /** From the request to stop to the kill: the last step must end, and its checkpoint reach the disk. */
-const stopMs = 4000
+const stopMs = { signal: 4000, closing: 60_000 } as const
 
 /** Never raises: a round that fails is an outcome. */
 export async function runInChild(spec: RoundSpec, options: RoundRunOptions): Promise<RoundOutcome> {
-  const { module = trainerProcess, graceMs, maxMemoryMb, signal, onEvent } = options
-  if (signal.aborted) return { ok: false, reason: 'stopped', message: 'the agent is stopping' }
+  const { module = trainerProcess, limits, brake, signal, closing } = options
+  if (signal.aborted || closing.aborted) return { ok: false, reason: 'stopped', message: 'the agent is stopping' }
   const child = forkModule(module, {
     serialization: 'advanced', stdio: ['ignore', 'ignore', 'inherit', 'ipc'], env: { ...process.env, ...trainerEnvironment },
   })
-  let outcome: RoundOutcome | null = null
-  const fail = (reason: RoundFailure, message: string) => {
-    outcome ??= { ok: false, reason, message }
-    child.kill('SIGKILL')
-  }
-  child.on('error', cause => { fail('crashed', cause.message) })
-  child.on('message', (reply: TrainerReply) => {
-    if (reply.type === 'event') onEvent(reply.event)
-    else if (reply.type === 'result') outcome ??= { ok: true, result: reply.result }
-    else outcome ??= { ok: false, reason: reply.reason, message: reply.message }
+  const round = new Round(child, spec, options)
+  if (child.pid !== undefined) giveWay(child.pid)
+  brake.working = true
+  round.ask({ type: 'round', spec, cpuShare: limits.cpuShare })
+  const look = setInterval(() => { void round.look() }, lookEveryMs)
+  const stops = ([['signal', signal], ['closing', closing]] as const).map(([why, when]) => {
+    const stop = () => { round.stop(stopMs[why]) }
+    when.addEventListener('abort', stop)
+    return () => { when.removeEventListener('abort', stop) }
   })
-  // An agent that was itself started lower may not raise its child.
-  if (child.pid !== undefined) setPriority(child.pid, Math.max(lowPriority, getPriority()))
-  const timers = [
-    setInterval(() => {
-      void residentMb(child.pid).then(mb => {
-        if (mb > maxMemoryMb) fail('out-of-memory', `the trainer held ${String(Math.round(mb))} MB, more than rounds.maxMemoryMb (${String(maxMemoryMb)})`)
-      })
-    }, memoryPollMs),
-  ]
-  if (spec.minutes !== null) {
-    const limitMs = spec.minutes * 60_000 + graceMs
-    timers.push(setTimeout(() => { fail('out-of-time', `the trainer had not ended after ${String(Math.round(limitMs / 1000))} s`) }, limitMs))
-  }
-  const stop = () => {
-    child.send({ type: 'stop' } satisfies TrainerRequest, () => undefined)
-    timers.push(setTimeout(() => { fail('stopped', 'the agent is stopping') }, stopMs))
-  }
-  signal.addEventListener('abort', stop)
-  child.send({ type: 'round', spec } satisfies TrainerRequest, () => undefined)
   const { code, signal: killedBy } = await ended(child)
-  signal.removeEventListener('abort', stop)
-  for (const timer of timers) clearTimeout(timer)
+  clearInterval(look)
+  round.end()
+  for (const forget of stops) forget()
+  brake.working = false
   const how = `the trainer ended with ${killedBy ?? `code ${String(code)}`} before it answered`
-  return outcome ?? { ok: false, reason: signal.aborted ? 'stopped' : 'crashed', message: how }
+  return round.outcome ?? { ok: false, reason: signal.aborted || closing.aborted ? 'stopped' : 'crashed', message: how }
 }
 
-/** Resident memory of a process; 0 where the system does not tell. */
-async function residentMb(pid: number | undefined): Promise<number> {
-  const status = await readFile(`/proc/${String(pid)}/status`, 'utf8').catch(() => '')
-  return Number(/VmRSS:\s+(\d+) kB/.exec(status)?.[1] ?? 0) / 1024
+class Round {
+  outcome: RoundOutcome | null = null
+  private readonly child: ChildProcess
+  private readonly options: RoundRunOptions
+  /** Milliseconds of its own that it may take; null: as many as it likes. */
+  private readonly limitMs: number | null
+  private spentMs = 0
+  private lookedAtMs = performance.now()
+  private gpuLookedAtMs = -Infinity
+  private onGpu = false
+  /** Whether it was asked to stand still, and whether it does. */
+  private askedToStand = false
+  private stands = false
+  private looking = false
+  private killTimer: NodeJS.Timeout | null = null
+
+  constructor(child: ChildProcess, { minutes }: RoundSpec, options: RoundRunOptions) {
+    this.child = child
+    this.options = options
+    // What is not bounded by the clock takes longer at a share of the processor.
+    this.limitMs = minutes === null ? null : minutes * 60_000 + options.graceMs / options.limits.cpuShare
+    child.on('error', cause => { this.fail('crashed', cause.message) })
+    child.on('message', (reply: TrainerReply) => { this.hear(reply) })
+  }
+
+  ask(request: TrainerRequest): void {
+    // One that has ended is noticed by its end.
+    if (this.child.connected) this.child.send(request, () => undefined)
+  }
+
+  /** Lets it stop by itself, and insists after a while. */
+  stop(withinMs: number): void {
+    this.ask({ type: 'stop' })
+    if (this.killTimer) clearTimeout(this.killTimer)
+    this.killTimer = setTimeout(() => { this.fail('stopped', 'it was to stop, and did not in time') }, withinMs)
+  }
+
+  end(): void {
+    if (this.killTimer) clearTimeout(this.killTimer)
+  }
+
+  /** Its time, its memory, and whether it should stand still. */
+  async look(): Promise<void> {
+    if (this.looking) return
+    this.looking = true
+    try {
+      this.spend()
+      await this.lookAtMemory()
+      await this.lookAtBrake()
+    } finally {
+      this.looking = false
+    }
+  }
+
+  private hear(reply: TrainerReply): void {
+    switch (reply.type) {
+      case 'event':
+        if (reply.event.type === 'engine') this.onGpu = reply.event.device === 'cuda'
+        if (reply.event.type === 'pause') this.stand(reply.event.reason !== null)
+        this.options.onEvent(reply.event)
+        return
+      case 'result':
+        this.outcome ??= { ok: true, result: reply.result }
+        return
+      case 'failed': this.outcome ??= { ok: false, reason: reply.reason, message: reply.message }
+    }
+  }
+
+  private fail(reason: RoundFailure, message: string): void {
+    this.outcome ??= { ok: false, reason, message }
+    this.child.kill('SIGKILL')
+  }
+
+  private stand(stands: boolean): void {
+    this.spend()
+    this.stands = stands
+    this.options.brake.working = !stands
+  }
+
+  /** Counts the time since the last look, unless the round stood still: one that hangs does not, whatever it was asked. */
+  private spend(): void {
+    const nowMs = performance.now()
+    if (!this.stands) this.spentMs += nowMs - this.lookedAtMs
+    this.lookedAtMs = nowMs
+    if (this.limitMs !== null && this.spentMs > this.limitMs) {
+      this.fail('out-of-time', `the trainer had not ended after ${String(Math.round(this.limitMs / 1000))} s`)
+    }
+  }
+
+  private async lookAtMemory(): Promise<void> {
+    const { child: { pid }, options: { limits: { maxMemoryMb, maxGpuMemoryMb } } } = this
+    if (pid === undefined) return
+    const check = (megabytes: number, most: number, key: string, where: string) => {
+      if (megabytes > most) this.fail('out-of-memory', `the trainer held ${String(Math.round(megabytes))} MB${where}, more than rounds.${key} (${String(most)})`)
+    }
+    check(await residentMb(pid), maxMemoryMb, 'maxMemoryMb', '')
+    if (maxGpuMemoryMb === 0 || !this.onGpu || performance.now() - this.gpuLookedAtMs < gpuLookEveryMs) return
+    this.gpuLookedAtMs = performance.now()
+    check(await gpuMemoryMb(pid), maxGpuMemoryMb, 'maxGpuMemoryMb', ' on the GPU')
+  }
+
+  private async lookAtBrake(): Promise<void> {
+    const reason = await this.options.brake.reason()
+    if (this.askedToStand === (reason !== null)) return
+    this.askedToStand = reason !== null
+    if (reason === null && this.stands) this.stand(false)
+    this.ask({ type: 'pause', reason })
+  }
 }

@@ -1,33 +1,78 @@
-/** When a round starts: by the cron schedule, by enough new frames, on command, at once when there is no model. Never two at a time. */
+/**
+ * When a round starts, and when it has to make way.
+ *
+ * INVARIANTS
+ * - Never two at a time.
+ * - What makes a round due is kept until a round begins: it outlasts a round that is running (but for a time of the schedule, which that round
+ *   answers), the hours outside the windows, and a pause of all learning. A command is answered at once: it starts a round or is refused.
+ * - Outside the windows no round begins or goes on, but the first, without which nothing serves, and one on command.
+ */
 import { parse, schedule as cron, type ScheduledTask } from 'node-cron'
+import type { Config } from '../config.js'
 import type { Clock } from '../lib/clock.js'
+import { isOpen, windowOf, type Window } from './windows.js'
 
-export type Trigger = 'first' | 'interrupted' | 'schedule' | 'missed' | 'frames' | 'command'
+export type Trigger = 'first' | 'interrupted' | 'schedule' | 'missed' | 'drift' | 'labels' | 'frames' | 'command'
 
 const minuteMs = 60_000
 /** How far back a missed run is looked for: a month, so that the start of a box never waits for it. */
 const lookBackMs = 31 * 24 * 60 * minuteMs
+const lookEveryMs = 1000
+
+/** What is looked at to see whether a round is due. */
+export interface Surroundings {
+  /** False: a person has paused learning. What is due waits. */
+  mayLearn: () => boolean
+  hasModel: () => boolean
+  /** Whether a round that was begun waits to be taken up again. */
+  interrupted: () => boolean
+  /** When the alarm that stands was raised; null: there is none. */
+  driftAlarmAtMs: () => number | null
+  /** Labels that were put there after a time. */
+  labelsSince: (ms: number) => number
+  /** When the newest label was put there; 0: there are none. */
+  newestLabelAtMs: () => number
+}
 
 export interface ScheduleOptions {
-  expression: string
-  /** New frames that start a round; 0: none do. */
-  newFrames: number
+  config: Pick<Config['rounds'], 'schedule' | 'windows' | 'newFrames' | 'newLabels' | 'onDrift'>
   clock: Clock
-  /** Runs one round to its end; its errors are its own. */
-  run: (trigger: Trigger) => Promise<void>
-  /** When the last round ended, from the registry; null: never. */
+  surroundings: Surroundings
+  /** When the last round began, from the registry; null: never. */
   lastRoundAtMs: number | null
+  /** Frames stored since. */
+  framesSince: number
+  /** Runs one round to its end, or until `closing` stops it; its errors are its own. */
+  run: (trigger: Trigger, closing: AbortSignal) => Promise<void>
+}
+
+interface Running {
+  ended: Promise<void>
+  closing: AbortController
+  /** Whether it needs no window. */
+  exempt: boolean
 }
 
 export class Schedule {
   private readonly options: ScheduleOptions
+  private readonly windows: readonly Window[]
   private task: ScheduledTask | null = null
-  private running: Promise<void> | null = null
-  private frames = 0
+  private timer: NodeJS.Timeout | null = null
+  private running: Running | null = null
   private stopped = false
+  /** A time of the schedule, or the start, that no round has answered yet. */
+  private due: 'first' | 'missed' | 'schedule' | null = null
+  private frames: number
+  /** Labels that were put there later are new. */
+  private labelsFromMs: number
+  /** When the alarm was raised that the last round answered. */
+  private answeredAlarmMs: number | null = null
 
   constructor(options: ScheduleOptions) {
     this.options = options
+    this.windows = options.config.windows.map(windowOf).filter(window => window !== null)
+    this.frames = options.framesSince
+    this.labelsFromMs = options.lastRoundAtMs ?? options.clock.nowMs()
   }
 
   get busy(): boolean {
@@ -35,32 +80,82 @@ export class Schedule {
   }
 
   /** Starts to follow the schedule. A round that was interrupted, or a run that was due while the box was down, is made up for at once. */
-  start({ hasModel, interrupted }: { hasModel: boolean; interrupted: boolean }): void {
-    const { expression, clock, lastRoundAtMs } = this.options
-    this.task = cron(expression, () => { this.trigger('schedule') }, { noOverlap: true, name: 'round' })
-    if (interrupted) this.trigger('interrupted')
-    else if (!hasModel) this.trigger('first')
-    else if (lastRoundAtMs !== null && wasDue(this.task, expression, lastRoundAtMs, clock.nowMs())) this.trigger('missed')
+  start(): void {
+    const { config, clock, surroundings, lastRoundAtMs } = this.options
+    this.task = cron(config.schedule, () => { this.scheduled() }, { noOverlap: true, name: 'round' })
+    this.timer = setInterval(() => { this.look() }, lookEveryMs)
+    const alarmMs = surroundings.driftAlarmAtMs()
+    if (alarmMs !== null && lastRoundAtMs !== null && alarmMs < lastRoundAtMs) this.answeredAlarmMs = alarmMs
+    if (!surroundings.hasModel()) this.due = 'first'
+    else if (lastRoundAtMs !== null && wasDue(this.task, config.schedule, lastRoundAtMs, clock.nowMs())) this.due = 'missed'
+    this.look()
   }
 
   /** Starts a round unless one is running or the schedule was stopped; says whether it did. */
-  trigger(trigger: Trigger): boolean {
+  command(): boolean {
     if (this.running || this.stopped) return false
-    this.frames = 0
-    this.running = this.options.run(trigger).finally(() => { this.running = null })
+    this.begin('command')
     return true
   }
 
   frameStored(): void {
     this.frames++
-    const { newFrames } = this.options
-    if (newFrames > 0 && this.frames >= newFrames) this.trigger('frames')
+    this.look()
   }
 
   async stop(): Promise<void> {
     this.stopped = true
+    if (this.timer) clearInterval(this.timer)
     await this.task?.destroy()
-    await this.running
+    await this.running?.ended
+  }
+
+  private scheduled(): void {
+    if (!this.running) this.due ??= 'schedule'
+    this.look()
+  }
+
+  /** Stops the round whose window has closed, or begins one that is due. */
+  private look(): void {
+    const open = isOpen(this.windows, new Date(this.options.clock.nowMs()))
+    if (this.running) {
+      if (!open && !this.running.exempt) this.running.closing.abort()
+      return
+    }
+    const { mayLearn, hasModel } = this.options.surroundings
+    if (this.stopped || !mayLearn() || !(open || !hasModel())) return
+    const trigger = this.next()
+    if (trigger !== null) this.begin(trigger)
+  }
+
+  private next(): Trigger | null {
+    const { config: { newFrames, newLabels, onDrift }, surroundings } = this.options
+    const { hasModel, interrupted, driftAlarmAtMs, labelsSince } = surroundings
+    const alarmMs = driftAlarmAtMs()
+    // Without a model each label may be the one that was missing.
+    const wantedLabels = hasModel() ? newLabels : 1
+    if (interrupted()) return 'interrupted'
+    if (this.due) return this.due
+    if (onDrift && alarmMs !== null && alarmMs !== this.answeredAlarmMs) return 'drift'
+    if (wantedLabels > 0 && labelsSince(this.labelsFromMs) >= wantedLabels) return 'labels'
+    return newFrames > 0 && this.frames >= newFrames ? 'frames' : null
+  }
+
+  private begin(trigger: Trigger): void {
+    const { clock, surroundings, run } = this.options
+    this.due = null
+    // A round that is taken up again learns from what there was when it began: what came since stays new.
+    if (!surroundings.interrupted()) {
+      this.frames = 0
+      this.labelsFromMs = Math.max(clock.nowMs(), surroundings.newestLabelAtMs())
+      this.answeredAlarmMs = surroundings.driftAlarmAtMs()
+    }
+    const closing = new AbortController()
+    const ended = run(trigger, closing.signal).finally(() => {
+      this.running = null
+      this.look()
+    })
+    this.running = { ended, closing, exempt: trigger === 'command' || !surroundings.hasModel() }
   }
 }
 

@@ -15,9 +15,9 @@ const main = join(import.meta.dirname, '..', '..', 'dist', 'agent', 'main.js')
 
 /** What there may be in a data folder while nothing is being written; everything else is left over. */
 const known: readonly RegExp[] = [
-  /^\.holder$/, /^state\.json(\.[123])?$/, /^lineage\.jsonl(\.\d+)?$/, /^identity\/(private|[0-9a-f]{16}\.public)\.pem$/,
+  /^\.(holder|control)$/, /^state\.json(\.[123])?$/, /^lineage\.jsonl(\.\d+)?$/, /^identity\/(private|[0-9a-f]{16}\.public)\.pem$/,
   /^(engines|probation)\.json$/, /^report\/[a-z-]+\.json$/,
-  /^frames\/belt\/\d{4}-\d\d-\d\d\/\d+-[0-9a-f]{12}\.jpg$/,
+  /^frames\/belt\/\d{4}-\d\d-\d\d\/\d+-[0-9a-f]{12}-[a-z]+-\d+\.jpg$/,
   /^(labels|validation)\/[^/]+\/[^/]+\.png$/,
   /^quarantine\/[^/]+\/[^/]+\.png(\.reason\.txt)?$/,
   /^models\/\d+-[0-9a-f]{8}\/(model\.onnx|weights\.safetensors|card\.json)$/,

@@ -8,7 +8,7 @@ import { loadImages } from '../../trainer/data/load.js'
 import { Random } from '../../trainer/data/random.js'
 import { argMax, probabilitiesOf } from '../../trainer/evidence.js'
 import { streamOf, type Scene } from './stream.js'
-import { ordinary } from '../ordinary.js'
+import { ordinary, undisturbed } from '../ordinary.js'
 import { trained } from './run.js'
 import { linesOf } from './script.js'
 
@@ -152,7 +152,7 @@ export function remembered(stream: readonly LabeledImage[], memory: number, rand
 /** Which images a model has right. */
 async function rightOf(folder: string, images: readonly LabeledImage[]): Promise<boolean[]> {
   const model = await ModelFile.open(await readFile(join(folder, 'model.onnx')))
-  const { pixels } = await loadImages(images, ({ path }) => path, model.metadata.size, new AbortController().signal)
+  const { pixels } = await loadImages(images, ({ path }) => path, model.metadata.size, undisturbed)
   const rows = await probabilitiesOf(model, pixels)
   await model.release()
   return images.map(({ label }, index) => model.metadata.classes[argMax(rows[index] ?? [])] === label)

@@ -12,6 +12,7 @@ import { Learner } from '../../trainer/learner.js'
 import { presets, type Preset } from '../../trainer/model/presets.js'
 import { Pace, rateAt, type Budget } from '../../trainer/pace.js'
 import { recipes } from '../../trainer/recipe.js'
+import { undisturbed } from '../ordinary.js'
 import { divided } from './data.js'
 import { fills, meanOf, type FillName } from './fills.js'
 import { drawMask, patchesOf } from './masking.js'
@@ -62,7 +63,7 @@ export async function reconstruction(
   const simple = fillErrors(examples, frames)
 
   const startedAtMs = performance.now()
-  const dictionary = await learnDictionary({ images: frames, preset, seed, signal: new AbortController().signal })
+  const dictionary = await learnDictionary({ images: frames, preset, seed, turns: undisturbed })
   const learner = new Learner({
     preset, recipe, seed, engine: embedded, lanes: lanesOn(embedded, presets.nano, null),
     classCount: 1, labeled: [], labels: [], gate: [], unlabeled: frames, beliefs: new Float32Array(), dictionary,
@@ -113,7 +114,7 @@ async function learn(learner: Learner, budget: Budget, look: (step: number) => P
 
 /** uint8 [S, S, 3] each. */
 async function decoded(images: readonly LabeledImage[]): Promise<Uint8Array[]> {
-  const { pixels } = await loadImages(images, ({ path }) => path, preset.size, new AbortController().signal)
+  const { pixels } = await loadImages(images, ({ path }) => path, preset.size, undisturbed)
   return pixels
 }
 

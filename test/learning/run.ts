@@ -8,7 +8,7 @@ import { loadImages } from '../../trainer/data/load.js'
 import { probabilitiesOf } from '../../trainer/evidence.js'
 import { presets } from '../../trainer/model/presets.js'
 import type { Recipe } from '../../trainer/recipe.js'
-import { ordinary } from '../ordinary.js'
+import { ordinary, undisturbed } from '../ordinary.js'
 import { runBaseline, type Baseline } from './baselines.js'
 import { divided, type Division } from './data.js'
 
@@ -74,7 +74,7 @@ export async function run(key: RunKey, photographs: Photographs, { folder, say }
 async function baseline(name: Baseline, key: RunKey, { labeled, gate, promotion }: Division, { test, classes }: Photographs): Promise<RunResult> {
   const startedAtMs = performance.now()
   const images = async (items: readonly LabeledImage[]) => {
-    const { pixels } = await loadImages(items, ({ path }) => path, presets.nano.size, new AbortController().signal)
+    const { pixels } = await loadImages(items, ({ path }) => path, presets.nano.size, undisturbed)
     return { pixels, labels: items.map(({ label }) => classes.indexOf(label)) }
   }
   const data = { labeled: await images(labeled), validation: await images([...gate, ...promotion]), test: await images(test), seed: key.seed }
@@ -139,7 +139,7 @@ export async function trained(spec: RoundSpec, onEvent: (event: LearningEvent) =
 export async function metricsOn(folder: string, images: readonly LabeledImage[]) {
   const model = await ModelFile.open(await readFile(join(folder, 'model.onnx')))
   const { classes, size } = model.metadata
-  const { pixels } = await loadImages(images, ({ path }) => path, size, new AbortController().signal)
+  const { pixels } = await loadImages(images, ({ path }) => path, size, undisturbed)
   const metrics = metricsOf(await probabilitiesOf(model, pixels), images.map(({ label }) => classes.indexOf(label)))
   await model.release()
   return metrics

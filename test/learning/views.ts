@@ -8,7 +8,7 @@ import { softmax } from '../../trainer/evidence.js'
 import { counted, type Bin, type RuleCount, type ViewedImage } from './consistency.js'
 import { divided, imageFolder } from './data.js'
 import { pixelsOf } from './masking.js'
-import { ordinary } from '../ordinary.js'
+import { ordinary, undisturbed } from '../ordinary.js'
 import { trained } from './run.js'
 
 export interface ConsistencyOptions {
@@ -83,7 +83,7 @@ async function viewsOf(
   model: ModelFile, images: readonly LabeledImage[], { seed, views, mirror }: { seed: number; views: number; mirror: boolean },
 ): Promise<ViewedImage[]> {
   const { size, classes } = model.metadata
-  const { items, pixels } = await loadImages(images, ({ path }) => path, size, new AbortController().signal)
+  const { items, pixels } = await loadImages(images, ({ path }) => path, size, undisturbed)
   const judge = async (from: number, range: ViewRange, key: number): Promise<number[][]> => {
     const drawn = pixels.slice(from, from + chunk).map((image, index) => viewOf(image, size, range, Random.of(seed, 9, key, from + index)))
     const { logits } = await model.run(new Uint8Array(Buffer.concat(drawn)))

@@ -50,7 +50,9 @@ export class Box {
       monitoring: { port: 0 },
       mqtt: { broker: this.broker.url, longestWaitSeconds: 0.5 },
     }
-    for (const [section, change] of Object.entries(changes)) config[section] = Array.isArray(change) ? change : { ...config[section] as object, ...change }
+    for (const [section, change] of Object.entries(changes)) {
+      config[section] = Array.isArray(change) ? change : { ...config[section] as object, ...change }
+    }
     await writeFile(this.config, stringify(config))
   }
 

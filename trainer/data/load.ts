@@ -2,6 +2,7 @@
 import { availableParallelism } from 'node:os'
 import { readFile } from 'node:fs/promises'
 import { decodeImage } from './image.js'
+import type { Turns } from '../turns.js'
 
 export interface Unreadable {
   path: string
@@ -16,14 +17,14 @@ export interface LoadedImages<T> {
 }
 
 export async function loadImages<T>(
-  items: readonly T[], pathOf: (item: T) => string, size: number, signal: AbortSignal,
+  items: readonly T[], pathOf: (item: T) => string, size: number, turns: Turns,
 ): Promise<LoadedImages<T>> {
   const decoded = new Array<Uint8Array | null>(items.length).fill(null)
   const unreadable: Unreadable[] = []
   let next = 0
   const reader = async () => {
     for (let index = next++; index < items.length; index = next++) {
-      signal.throwIfAborted()
+      await turns.next()
       const path = pathOf(items[index] as T)
       const bytes = await readFile(path).catch((cause: unknown) => {
         // Gone meanwhile: a frame that was evicted, a label that a person moved.
