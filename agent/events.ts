@@ -20,8 +20,6 @@ export interface Frame {
   capturedAtMs: number
   /** JPEG bytes of the crop. */
   jpeg: Uint8Array
-  width: number
-  height: number
 }
 
 export interface Prediction {

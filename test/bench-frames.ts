@@ -60,7 +60,7 @@ try {
   if (await writeFile('/proc/sys/vm/drop_caches', '3').then(() => true, () => false)) await timed('start, nothing in memory', count, opened)
   const store = await timed('start', count, opened)
   await timed('list for a round', count, () => Promise.resolve(store.list()))
-  const frame = (index: number) => ({ camera: 'camera-0', capturedAtMs: nowMs + index, jpeg: jpeg(count + index), width: 1, height: 1 })
+  const frame = (index: number) => ({ camera: 'camera-0', capturedAtMs: nowMs + index, jpeg: jpeg(count + index) })
   await timed('add, each in the place of another', added, async () => {
     for (let index = 0; index < added; index++) {
       const { full } = await store.add(frame(index), { reason: 'novel', worth: (index % 101) / 100 })

@@ -297,8 +297,14 @@ describe('sampler', () => {
       for (const [index, picture] of pictures.entries()) frames.push(...await sampler.sample({ camera: 'door', capturedAtMs: index * 100, jpeg: picture }))
       return frames
     }
-    expect(await sampled(new Sampler({ crop: 'whole', ...upright }), [jpeg, jpeg, other, other])).toMatchObject([{ width: 64, height: 48 }, { width: 64, height: 48 }])
-    expect(await sampled(new Sampler({ crop: { x: 4, y: 8, width: 20, height: 10 }, ...upright }), [jpeg])).toMatchObject([{ width: 20, height: 10 }])
+    // As the camera sent it, to the bit.
+    expect((await sampled(new Sampler({ crop: 'whole', ...upright }), [jpeg, jpeg, other, other])).map(frame => frame.jpeg)).toEqual([jpeg, other])
+    const [part, ...rest] = await sampled(new Sampler({ crop: { x: 4, y: 8, width: 20, height: 10 }, ...upright }), [jpeg])
+    expect(await sharp(part?.jpeg).metadata()).toMatchObject({ format: 'jpeg', width: 20, height: 10 })
+    expect(rest).toEqual([])
+    const [converted] = await sampled(new Sampler({ crop: 'whole', ...upright }), [await sharp(jpeg).png().toBuffer()])
+    expect(await sharp(converted?.jpeg).metadata()).toMatchObject({ format: 'jpeg', width: 64, height: 48 })
+    await expect(sampled(new Sampler({ crop: 'whole', ...upright }), [jpeg.subarray(0, jpeg.length / 2)])).rejects.toMatchObject({ code: 'IMAGE_UNREADABLE' })
     await expect(sampled(new Sampler({ crop: { x: 60, y: 0, width: 20, height: 10 }, ...upright }), [jpeg]))
       .rejects.toMatchObject({ code: 'IMAGE_UNREADABLE', message: expect.stringContaining('camera door') as string })
   })

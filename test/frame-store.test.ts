@@ -40,7 +40,7 @@ async function open(changes?: Partial<Config['frames']>, place = folder, freeByt
 }
 
 const frame = (ageMs: number, bytes = 100, camera = 'belt') =>
-  ({ camera, capturedAtMs: noonMs - ageMs, jpeg: new Uint8Array(bytes).fill(ageMs % 251), width: 1, height: 1 })
+  ({ camera, capturedAtMs: noonMs - ageMs, jpeg: new Uint8Array(bytes).fill(ageMs % 251) })
 
 /** Stores a frame that there must be room for. */
 async function put(store: FrameStore, ...[ageMs, bytes, camera]: Parameters<typeof frame>): Promise<StoredFrame> {

@@ -1,6 +1,7 @@
 /** Pictures of a scene in which nothing happens: seen once, then dropped until something changes. */
 import sharp from 'sharp'
 import type { Frame } from '../events.js'
+import { limitInputPixels } from './source.js'
 
 const [columns, rows] = [9, 8]
 /** Bits of 64 by which the difference hash (dHash) of a new scene differs at least. */
@@ -21,7 +22,7 @@ export class NearDuplicates {
 
   /** True when the frame shows what the last kept frame showed; otherwise it is the one kept. */
   async repeats({ jpeg, capturedAtMs }: Frame): Promise<boolean> {
-    const grey = await sharp(jpeg).resize(columns, rows, { fit: 'fill' }).toColourspace('b-w').raw().toBuffer()
+    const grey = await sharp(jpeg, { limitInputPixels, failOn: 'error' }).resize(columns, rows, { fit: 'fill' }).toColourspace('b-w').raw().toBuffer()
     const { kept } = this
     // The clock may have jumped back: then the frame counts as late.
     const soon = kept !== null && Math.abs(capturedAtMs - kept.capturedAtMs) < repeatAfterMs

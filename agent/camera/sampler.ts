@@ -60,11 +60,19 @@ export class Sampler {
   }
 
   private async frame(picture: Picture, box: Box | null): Promise<Frame> {
+    if (!box && await this.isFrame(picture)) return picture
     const masks = await this.masksIn(picture, box)
     const image = this.upright(picture)
     const cut = box ? image.extract(box) : image
-    const { data, info } = await cut.composite(masks).jpeg({ quality: 92 }).toBuffer({ resolveWithObject: true })
-    return { camera: picture.camera, capturedAtMs: picture.capturedAtMs, jpeg: data, width: info.width, height: info.height }
+    return { ...picture, jpeg: await cut.composite(masks).jpeg({ quality: 92 }).toBuffer() }
+  }
+
+  /** A JPEG of which nothing is to be cut, hidden or turned: encoded again, it would only cost time and lose detail. */
+  private async isFrame({ jpeg }: Picture): Promise<boolean> {
+    const { rotate, masks } = this.options
+    if (rotate !== 0 || masks.length) return false
+    const { format, orientation = 1 } = await sharp(jpeg, { limitInputPixels }).metadata()
+    return format === 'jpeg' && orientation === 1
   }
 
   /** As labels are read: upright by the tag that says how, which cropping drops; and turned as the camera hangs. */

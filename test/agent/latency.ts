@@ -7,7 +7,7 @@ import { median, quantile, type Part, type PartOptions, type PartResult } from '
 import { pictures, type PictureSize } from './pictures.js'
 
 /** Both are measured in turns, with so many pictures a turn, so far apart. */
-const [turns, perTurn, everyMs] = [5, 60, 60]
+const [turns, perTurn, everyMs] = [3, 64, 60]
 
 export const latency: Part = async options => {
   const rows = [
@@ -25,7 +25,7 @@ async function measured({ site: newSite, say }: PartOptions, preset: 'nano' | 't
   await camera.appear()
   const model = await openModel(site.models[0]!)
   try {
-    await site.configure([{ id: 'door', source: 'mjpeg', url: camera.url, crop: 'whole', maxPerSecond: 60 }])
+    await site.configure([{ id: 'door', source: 'mjpeg', url: camera.url, crop: 'whole', maxPerSecond: 60, silentAfterSeconds: 60 }])
     const listener = await site.listen()
     await site.start()
     await camera.watched()

@@ -2,6 +2,7 @@
 import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import sharp from 'sharp'
+import { NearDuplicates } from '../../agent/camera/near-duplicates.js'
 import { bundled } from '../../agent/config.js'
 
 export interface PictureSize {
@@ -9,13 +10,28 @@ export interface PictureSize {
   height: number
 }
 
-/** As JPEGs, of different photographs. */
-export async function pictures(count: number, { width, height }: PictureSize): Promise<Buffer[]> {
+/** As JPEGs, of different photographs: over and over, none is a near duplicate of the one before it, which nobody would be told of. */
+export async function pictures(count: number, size: PictureSize): Promise<Buffer[]> {
   const names = (await readdir(bundled('unlabeled'))).sort()
+  const taken: Buffer[] = []
+  for (let index = 0; taken.length < count; index++) {
+    const next = await picture(join(bundled('unlabeled'), names[index] ?? ''), 40 + 10 * (index % 8), size)
+    const [first = next, last = next] = [taken[0], taken.at(-1)]
+    if (taken.length === 0 || (await differ(last, next) && await differ(next, first))) taken.push(next)
+  }
+  return taken
+}
+
+async function differ(one: Buffer, other: Buffer): Promise<boolean> {
+  const duplicates = new NearDuplicates()
+  const frame = (jpeg: Buffer) => ({ camera: '', capturedAtMs: 0, jpeg })
+  await duplicates.repeats(frame(one))
+  return !await duplicates.repeats(frame(other))
+}
+
+async function picture(photograph: string, mean: number, { width, height }: PictureSize): Promise<Buffer> {
   const side = Math.round(0.8 * Math.min(width, height))
-  return Promise.all(Array.from({ length: count }, async (_, index) => {
-    const photograph = await sharp(join(bundled('unlabeled'), names[index] ?? '')).resize(side, side, { fit: 'fill' }).toColourspace('srgb').png().toBuffer()
-    return sharp({ create: { width, height, channels: 3, background: '#444', noise: { type: 'gaussian', mean: 40 + 10 * (index % 8), sigma: 12 } } })
-      .composite([{ input: photograph, blend: 'screen' }]).jpeg({ quality: 85 }).toBuffer()
-  }))
+  const shown = await sharp(photograph).resize(side, side, { fit: 'fill' }).toColourspace('srgb').png().toBuffer()
+  return sharp({ create: { width, height, channels: 3, background: '#444', noise: { type: 'gaussian', mean, sigma: 12 } } })
+    .composite([{ input: shown, blend: 'screen' }]).jpeg({ quality: 85 }).toBuffer()
 }

@@ -9,7 +9,7 @@ import { prefix, type Site } from './site.js'
 
 const viewer = { user: 'viewer', password: 'secret' }
 /** How often each is tried, and for how long the broker and cameras are away. */
-const [times, awayMs] = [5, 8000]
+const [times, awayMs] = [3, 8000]
 
 export const recovery: Part = async ({ site: newSite, say }) => {
   const site = await newSite()
