@@ -168,7 +168,7 @@ describe('a round that has to stand still', () => {
     const { signal } = new AbortController()
     const brake = { reason: () => Promise.resolve(reason), working: false }
     const outcome = await runInChild({ ...spec, out: join(folder, 'braked'), steps: null, minutes: 0.3 }, {
-      graceMs: 60_000, limits: defaultConfig().rounds, brake, signal, closing: signal,
+      graceMs: 60_000, limits: { ...defaultConfig().rounds, priority: 'low' }, brake, signal, closing: signal,
       onEvent: event => {
         if (event.type === 'progress') {
           steps[now]++

@@ -37,7 +37,7 @@ describe.concurrent('round in a child process', () => {
     { minutes = 10, limits = {}, brake = released(), signal = running(), closing = running(), onEvent = () => undefined }: Run = {},
   ) =>
     runInChild({ ...specOf(out), minutes }, {
-      module: trainer, graceMs: 100, limits: { maxMemoryMb: 4096, maxGpuMemoryMb: 0, cpuShare: 1, ...limits }, brake, signal, closing, onEvent,
+      module: trainer, graceMs: 100, limits: { maxMemoryMb: 4096, maxGpuMemoryMb: 0, cpuShare: 1, priority: 'low', ...limits }, brake, signal, closing, onEvent,
     })
 
   /** Asks for the stop as soon as the child says that it works. */
@@ -196,7 +196,7 @@ describe('learning', () => {
     })
     await registry.start()
     const learning = new Learning({
-      config: { ...defaultConfig().rounds, backend: 'onnxruntime', ...config }, folder: join(data, 'rounds'), engines: join(data, 'engines.json'), registry, clock: systemClock, graceMs: 60_000,
+      config: { ...defaultConfig().rounds, backend: 'onnxruntime', priority: 'low', ...config }, folder: join(data, 'rounds'), engines: join(data, 'engines.json'), registry, clock: systemClock, graceMs: 60_000,
       onEvent: (_, event) => { events.push(event); onEvent(event) },
       brake: released(),
       onQuarantine: async (path, reason) => { await quarantine(path, reason, join(data, 'quarantine')) },
