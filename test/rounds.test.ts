@@ -50,7 +50,7 @@ describe.concurrent('round in a child process', () => {
 
   it('hands over what the trainer tells and its result, and takes only the time that others leave', async () => {
     const events: RoundEvent[] = []
-    const outcome = await run('answers', { onEvent: event => { events.push(event) } })
+    const outcome = await run('answers', { limits: { priority: 'idle' }, onEvent: event => { events.push(event) } })
     expect(outcome).toMatchObject({ ok: true, result: { card: { seed: 1 }, evidence: { labels: [0, 0] } } })
     expect(events).toEqual([
       { type: 'phase', phase: 'load' }, { type: 'quarantine', path: '/x.png', reason: 'nice 19' },
