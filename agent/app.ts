@@ -6,7 +6,7 @@
  *                                    │                └─► probation ─► report
  *                                    └─► selection ─► frame store ─► round ─► promotion gate ─► registry ─► hot swap ─► report
  *
- * The hot swap in `learn` and the way back in `probed` are the arrows back.
+ * The hot swap (training.ts) and the way back in `probed` are the arrows back.
  */
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -22,7 +22,6 @@ import { PawlError, type ErrorCode } from './errors.js'
 import type { AgentEvent, ModelVersion } from './events.js'
 import { LabelStore } from './frames/label-store.js'
 import { LabelWatch } from './frames/label-watch.js'
-import { reservoir } from './frames/reservoir.js'
 import { Selection } from './frames/selection.js'
 import { FrameStore } from './frames/store.js'
 import { Intake } from './intake.js'
@@ -38,11 +37,11 @@ import { Registry } from './registry/registry.js'
 import type { CommandHandlers, Reply } from './report/commands.js'
 import { Report } from './report/report.js'
 import { Brake } from './rounds/brake.js'
-import { Learning, type RoundData } from './rounds/learning.js'
+import { Learning } from './rounds/learning.js'
 import type { ProbationRecord } from './rounds/probation.js'
 import { ProbationWatch } from './rounds/probation-watch.js'
-import { Schedule, type Trigger } from './rounds/schedule.js'
 import { Serving } from './serving.js'
+import { Training } from './training.js'
 
 export interface AgentOptions {
   config: Config
@@ -61,7 +60,6 @@ export interface Addresses {
   monitoring: string | null
 }
 
-const roundJob = 'round'
 const randomSeed = 0x9a31
 /** Why a model serves that a command put in service. */
 const asked = 'a person asked for it'
@@ -70,7 +68,6 @@ export class Agent {
   private readonly config: Config
   private readonly logger: Logger
   private readonly events: EventStream<AgentEvent>
-  private readonly controller = new AbortController()
   private readonly random = Random.of(randomSeed, Date.now())
   private readonly cameras: Cameras
   private readonly frames: FrameStore
@@ -82,13 +79,12 @@ export class Agent {
   private readonly intake: Intake
   private readonly serving: Serving
   private readonly brake: Brake
-  private readonly learning: Learning
+  private readonly training: Training
   private readonly probation: ProbationWatch
   private readonly drift: Drift
   private readonly control: Control
   private readonly report: Report
   private readonly metrics: Metrics
-  private schedule: Schedule | null = null
   /** What to undo, last first. */
   private readonly started: (() => Promise<void>)[] = []
 
@@ -134,7 +130,7 @@ export class Agent {
         this.drift.observe({ camera, capturedAtMs, ...answer, model })
         this.probation.observe({ camera, capturedAtMs, jpeg }, model)
       },
-      onStored: () => { this.schedule?.frameStored() },
+      onStored: () => { this.training.frameStored() },
       onUnanswered: (camera, reason) => { logger.warn({ camera, reason }, 'a frame was not classified') },
       onLatency: ms => { this.brake.observe(ms) },
       clock,
@@ -148,7 +144,7 @@ export class Agent {
       onProblem: message => { this.problem('MODEL_INVALID', message) },
     })
     this.brake = new Brake({ config: config.rounds, clock })
-    this.learning = new Learning({
+    const learning = new Learning({
       config: config.rounds,
       folder: join(config.data, 'rounds'),
       engines: join(config.data, 'engines.json'),
@@ -161,6 +157,21 @@ export class Agent {
         this.problem('TRAINING_FAILED', `round ${String(round)}, which was interrupted, is given up: ${reason}; a new one begins in its time`)
       },
     })
+    this.training = new Training({
+      config: config.rounds,
+      frames: this.frames,
+      labels: this.labels,
+      labelWatch: this.labelWatch,
+      drift: this.drift,
+      registry: this.registry,
+      learning,
+      serving: this.serving,
+      publish: event => { this.publish(event) },
+      onActive: (model, loadedInMs) => this.announce(model, loadedInMs),
+      onFailed: message => { this.problem('TRAINING_FAILED', message) },
+      clock,
+      random: () => this.random.float(),
+    })
     this.probation = new ProbationWatch({
       config: config.rounds.probation,
       file: join(config.data, 'probation.json'),
@@ -172,7 +183,7 @@ export class Agent {
     })
     const handlers: CommandHandlers = {
       train: () => {
-        if (!this.train()) throw new PawlError('COMMAND_INVALID', 'a round is running already; nothing was started')
+        if (!this.training.begin()) throw new PawlError('COMMAND_INVALID', 'a round is running already; nothing was started')
         return { started: true }
       },
       status: () => this.status(),
@@ -217,26 +228,20 @@ export class Agent {
   }
 
   async stop(): Promise<void> {
-    this.controller.abort()
     for (const undo of this.started.splice(0).reverse()) {
       await undo().catch((cause: unknown) => { this.logger.error(cause, 'a part did not stop as it should') })
     }
   }
 
-  /** Starts a round unless one is running; says whether it did. */
-  train(): boolean {
-    return this.schedule?.command() ?? false
-  }
-
   status(): Reply<'status'> {
-    const { config, registry, schedule, frames } = this
+    const { config, registry, training, frames } = this
     return {
       device: config.device,
       model: registry.active()?.version ?? null,
       serving: this.classifier.version,
       mode: registry.mode,
       probation: registry.probation() !== null,
-      training: schedule?.busy ?? false,
+      training: training.busy,
       frames: frames.count,
       frameBytes: frames.totalBytes,
       drift: this.drift.alarm,
@@ -283,11 +288,10 @@ export class Agent {
     await this.report.catchUp(registry.decisions())
     this.started.push(() => this.control.stop())
     await this.startControl()
-    // A round that was interrupted goes on for the champion that serves.
-    await this.learning.start()
     this.started.push(() => this.cameras.stop())
     const cameras = await this.cameras.start()
-    this.startSchedule()
+    this.started.push(() => this.training.stop())
+    await this.training.start()
     return { broker, cameras, monitoring }
   }
 
@@ -310,71 +314,7 @@ export class Agent {
     return address
   }
 
-  // Round ─► promotion gate ─► registry ─► hot swap.
-
-  private startSchedule(): void {
-    const { registry, learning, drift, labelWatch, frames } = this
-    const lastRoundAtMs = registry.lastRunAtMs(roundJob)
-    const schedule = new Schedule({
-      config: this.config.rounds,
-      clock: systemClock,
-      lastRoundAtMs,
-      framesSince: lastRoundAtMs === null ? 0 : frames.list().filter(({ capturedAtMs }) => capturedAtMs > lastRoundAtMs).length,
-      surroundings: {
-        mayLearn: () => registry.mode.kind !== 'pause',
-        hasModel: () => registry.active() !== null,
-        interrupted: () => learning.interrupted,
-        driftAlarmAtMs: () => drift.alarm?.raisedAtMs ?? null,
-        labelsSince: ms => labelWatch.since(ms),
-        newestLabelAtMs: () => labelWatch.newestAtMs,
-      },
-      run: async (trigger, closing) => {
-        try {
-          await this.learn(trigger, closing)
-        } catch (cause) {
-          this.problem('TRAINING_FAILED', cause instanceof Error ? cause.message : String(cause))
-        }
-      },
-    })
-    this.schedule = schedule
-    schedule.start()
-    this.started.push(() => schedule.stop())
-  }
-
-  private async learn(trigger: Trigger, closing: AbortSignal): Promise<void> {
-    if (this.registry.mode.kind === 'pause') {
-      this.publish({ type: 'round-refused-to-start', reason: 'learning is paused; `pawl models follow` goes on' })
-      return
-    }
-    let end
-    try {
-      end = await this.learning.run({
-        gather: () => this.gather(),
-        signal: this.controller.signal,
-        closing,
-        began: begin => { this.publish({ type: 'round-started', trigger, ...begin }) },
-      })
-    } catch (cause) {
-      if (!(cause instanceof PawlError && cause.code === 'LABELS_INSUFFICIENT')) throw cause
-      this.publish({ type: 'round-refused-to-start', reason: cause.message })
-      return
-    }
-    const { decision, challenger } = end
-    const proven = challenger && decision.promoted ? await this.serving.promote(challenger) : null
-    const outcome = proven?.decision ?? decision
-    this.publish({ type: 'round-ended', round: outcome.round, decision: outcome })
-    if (challenger && outcome.promoted) await this.announce(challenger, proven?.loadedInMs ?? 0)
-  }
-
-  /** What a new round learns from. Errors: LABELS_INSUFFICIENT. */
-  private async gather(): Promise<RoundData> {
-    const { config, frames, labels, drift, random } = this
-    const unlabeled = reservoir(frames.list(), config.rounds.maxFrames, () => random.float()).map(({ path }) => path)
-    const split = await labels.read()
-    await this.registry.setLastRun(roundJob)
-    // The gate split is from before the change: it does not speak for what the camera sees now.
-    return { ...split, unlabeled, switches: drift.alarm ? { gate: 'never' } : {} }
-  }
+  // What serves, and what comes of it.
 
   private async announce(model: ModelVersion, loadedInMs: number): Promise<void> {
     this.publish({ type: 'model-active', model, loadedInMs, lineage: this.registry.lineage() })
@@ -382,8 +322,6 @@ export class Agent {
     await this.probation.begin(this.registry.probation())
     await this.intake.answerAgain()
   }
-
-  // Probation: the former model answers too, and may come back.
 
   private async probed(record: ProbationRecord): Promise<void> {
     this.publish({ type: 'probation', record })

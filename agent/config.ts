@@ -98,6 +98,7 @@ const Config = z.strictObject({
     alpha: z.number().gt(0).lt(0.5).default(0.05).describe('Chance of promoting a challenger that is not better, over all rounds on one validation set'),
     refreshMargin: z.number().min(0).lt(0.5).default(0).describe('Accuracy, as a share, that a challenger not proved better may cost and still be promoted, so that the model keeps up with its site; 0: none is. Each such promotion may cost that much, and the losses add up'),
     seed: z.number().int().min(0).default(1).describe('Seed of the first round; later rounds count on from it'),
+    priority: z.enum(['idle', 'low']).default('idle').describe('idle: a round takes only what everything else on the box leaves of the processor; low: a little also where nothing is left'),
     probation: z.strictObject({
       frames: z.number().int().min(0).max(10_000).default(200).describe('Frames that the former model answers too, aside, after a promotion: where the new one is less sure of them, the former comes back; 0: no probation'),
       everySeconds: z.number().min(0).max(86_400).default(10).describe('Least time between two such frames of one camera'),

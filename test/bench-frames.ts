@@ -1,6 +1,6 @@
 /**
- * What the frame store costs with so many frames: `npm run bench:frames [-- --frames 100000] [--bytes 2048] [--folder F] [--json]`. The folder, on the disk
- * that is to be measured, is made and removed again. Root also measures the start with nothing of the disk in memory.
+ * What the frame store costs with so many frames: `npm run bench:frames [-- --frames 100000] [--bytes 2048] [--folder F] [--json]`, in a folder
+ * of its own in F, on the disk that is to be measured. Root also measures the start with nothing of the disk in memory.
  */
 import { execFileSync } from 'node:child_process'
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'

@@ -1,7 +1,4 @@
-import { once } from 'node:events'
 import { mkdir, mkdtemp, rename, rm, writeFile } from 'node:fs/promises'
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -17,10 +14,10 @@ import { Simulation } from '../agent/camera/simulation.js'
 import { bundled } from '../agent/config.js'
 import type { CameraStatus } from '../agent/events.js'
 import { systemClock } from '../agent/lib/clock.js'
+import { boundary, head, HttpCamera, part, sends, type Behaviour } from './cameras/http-camera.js'
 
 const waiting = { timeout: 20_000, interval: 10 }
 const cleanups: (() => Promise<unknown>)[] = []
-const boundary = 'frame-7'
 const upright: Pick<SamplerOptions, 'rotate' | 'masks'> = { rotate: 0, masks: [] }
 let jpeg = Buffer.alloc(0)
 
@@ -33,44 +30,12 @@ afterEach(async () => {
   for (const cleanup of cleanups.splice(0).reverse()) await cleanup()
 })
 
-type Behaviour = (response: ServerResponse, request: IncomingMessage) => void
-
-/** A camera on loopback that behaves as it is told. */
-class FakeCamera {
-  behaviour: Behaviour
-  readonly askedAtMs: number[] = []
-  private readonly server: Server
-
-  constructor(behaviour: Behaviour) {
-    this.behaviour = behaviour
-    this.server = createServer((request, response) => {
-      this.askedAtMs.push(performance.now())
-      this.behaviour(response, request)
-    })
-    cleanups.push(() => this.stop())
-  }
-
-  async start(port = 0): Promise<string> {
-    this.server.listen(port, '127.0.0.1')
-    await once(this.server, 'listening')
-    return `http://127.0.0.1:${String((this.server.address() as AddressInfo).port)}/video`
-  }
-
-  async stop(): Promise<void> {
-    if (!this.server.listening) return
-    this.server.closeAllConnections()
-    this.server.close()
-    await once(this.server, 'close')
-  }
+function httpCamera(behaviour: Behaviour): HttpCamera {
+  const camera = new HttpCamera(behaviour)
+  cleanups.push(() => camera.stop())
+  return camera
 }
 
-const part = (picture: Uint8Array) => Buffer.concat([Buffer.from(`--${boundary}\r\ncontent-length: ${String(picture.length)}\r\n\r\n`), picture, Buffer.from('\r\n')])
-const head = (response: ServerResponse) => response.writeHead(200, { 'content-type': `multipart/x-mixed-replace; boundary=${boundary}` })
-const sends = (picture: () => Uint8Array, everyMs = 20): Behaviour => response => {
-  head(response)
-  const timer = setInterval(() => response.write(part(picture())), everyMs)
-  response.on('close', () => { clearInterval(timer) })
-}
 const works = sends(() => jpeg)
 
 /** Watches a stream; `statuses` holds everything that was told of it. */
@@ -122,7 +87,7 @@ describe('MJPEG stream', () => {
 
   it('sends user and password as the camera wants them, and tells them to nobody', async () => {
     const seen: (string | undefined)[] = []
-    const server = new FakeCamera((response, { headers }) => {
+    const server = httpCamera((response, { headers }) => {
       seen.push(headers.authorization)
       response.writeHead(401, { 'www-authenticate': 'Basic realm="door"' }).end()
     })
@@ -147,7 +112,7 @@ describe('camera', () => {
   ]
   for (const { does, behaviour, reason } of troubles) {
     it(`is offline with the reason when it ${does}, comes back, and disturbs no other`, async () => {
-      const [bad, good] = [new FakeCamera(behaviour), new FakeCamera(works)]
+      const [bad, good] = [httpCamera(behaviour), httpCamera(works)]
       const [one, other] = [watch(await bad.start(), { silentAfterMs: 300 }), watch(await good.start())]
       await vi.waitFor(() => { expect(bad.askedAtMs.length).toBeGreaterThan(2) }, waiting)
       expect(one.statuses.find(({ state }) => state === 'offline')?.reason).toContain(reason)
@@ -159,18 +124,18 @@ describe('camera', () => {
   }
 
   it('is found again when it was away altogether', async () => {
-    const server = new FakeCamera(works)
+    const server = httpCamera(works)
     const url = await server.start()
     const { last } = watch(url)
     await vi.waitFor(() => { expect(last()?.state).toBe('online') }, waiting)
     await server.stop()
     await vi.waitFor(() => { expect(last()?.reason).toMatch(/ECONNREFUSED|terminated/) }, waiting)
-    await new FakeCamera(works).start(Number(new URL(url).port))
+    await httpCamera(works).start(Number(new URL(url).port))
     await vi.waitFor(() => { expect(last()?.state).toBe('online') }, waiting)
   })
 
   it('is asked less and less often while it refuses', async () => {
-    const server = new FakeCamera(response => { response.writeHead(503).end() })
+    const server = httpCamera(response => { response.writeHead(503).end() })
     watch(await server.start())
     await vi.waitFor(() => { expect(server.askedAtMs).toHaveLength(4) }, waiting)
     const [a = 0, b = 0, c = 0, d = 0] = server.askedAtMs
@@ -182,7 +147,7 @@ describe('camera', () => {
   it('stays online with a reason while its pictures are garbage, says so once, and once that they are good again', async () => {
     let picture: Uint8Array = Buffer.from('no picture at all')
     const sampler = new Sampler({ crop: 'whole', ...upright })
-    const { statuses, last } = watch(await new FakeCamera(sends(() => picture)).start(), {
+    const { statuses, last } = watch(await httpCamera(sends(() => picture)).start(), {
       onPicture: async taken => { await sampler.sample(taken) },
     })
     await vi.waitFor(() => { expect(last()?.reason).toContain('cannot be used') }, waiting)
@@ -195,7 +160,7 @@ describe('camera', () => {
   it('gives the newest picture next to whoever is slow, and no more pictures a second than wanted', async () => {
     const [slow, few]: [string[], number[]] = [[], []]
     let count = 0
-    const url = await new FakeCamera(sends(() => Buffer.from(String(count++)), 10)).start()
+    const url = await httpCamera(sends(() => Buffer.from(String(count++)), 10)).start()
     watch(url, { onPicture: async picture => { slow.push(Buffer.from(picture.jpeg).toString()); await sleep(200) } })
     watch(url, { maxPerSecond: 10, onPicture: () => { few.push(performance.now()); return Promise.resolve() } })
     await vi.waitFor(() => { expect(slow.length).toBeGreaterThanOrEqual(4) }, waiting)

@@ -80,14 +80,13 @@ describe.skipIf(!mosquitto)('after the broker was away', { timeout: 90_000 }, ()
     reporter.accept({ type: 'camera', status: cameraStatus })
     reporter.accept(prediction('shirt'))
     for (let n = 0; n < 80; n++) reporter.accept(problem(`waited ${String(n)}`))
+    const begunMs = performance.now()
     const watcher = await broker()
     await vi.waitFor(() => { expect(messagesIn(watcher).length).toBeGreaterThan(10) }, waiting)
-    const begunMs = performance.now()
-    const before = messagesIn(watcher).length
     for (let n = 0; n < 5; n++) reporter.accept(problem(`new ${String(n)}`))
     await vi.waitFor(() => { expect(messagesIn(watcher)).toHaveLength(85) }, waiting)
     // Twenty a second, and no more: a machine that is busy makes it slower only.
-    expect(performance.now() - begunMs).toBeGreaterThan(1000 * (85 - before - 5) / eventsPerSecond)
+    expect(performance.now() - begunMs).toBeGreaterThan(1000 * 84 / eventsPerSecond)
     expect(messagesIn(watcher)).toEqual([
       ...Array.from({ length: 80 }, (_, n) => `waited ${String(n)}`), ...Array.from({ length: 5 }, (_, n) => `new ${String(n)}`),
     ])
@@ -100,7 +99,7 @@ describe.skipIf(!mosquitto)('after the broker was away', { timeout: 90_000 }, ()
     const url = await thinLine(4000)
     const reporter = await start(url, { predictionEveryMs: 0 })
     const long = 'x'.repeat(900)
-    for (let n = 0; n < 50; n++) reporter.accept(problem(`${String(n)} ${long}`))
+    for (let n = 0; n < 30; n++) reporter.accept(problem(`${String(n)} ${long}`))
     const watcher = await broker()
     await vi.waitFor(() => { expect(messagesIn(watcher).length).toBeGreaterThan(1) }, waiting)
     for (const label of ['shirt', 'boot', 'shirt']) {
@@ -108,9 +107,9 @@ describe.skipIf(!mosquitto)('after the broker was away', { timeout: 90_000 }, ()
       reporter.accept(prediction(label))
       await vi.waitFor(() => { expect(watcher.texts('camera/door/prediction')).toHaveLength(seen + 1) }, waiting)
     }
-    // At 1 KB each they need more than ten seconds.
-    expect(messagesIn(watcher).length).toBeLessThan(40)
-    await vi.waitFor(() => { expect(messagesIn(watcher)).toHaveLength(50) }, waiting)
-    expect(messagesIn(watcher).map(text => Number.parseInt(text, 10))).toEqual(Array.from({ length: 50 }, (_, n) => n))
+    // At 1 KB each they need some seconds.
+    expect(messagesIn(watcher).length).toBeLessThan(25)
+    await vi.waitFor(() => { expect(messagesIn(watcher)).toHaveLength(30) }, waiting)
+    expect(messagesIn(watcher).map(text => Number.parseInt(text, 10))).toEqual(Array.from({ length: 30 }, (_, n) => n))
   })
 })

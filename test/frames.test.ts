@@ -74,7 +74,8 @@ describe('labels', () => {
       const place = await mkdtemp(join(folder, 'scenes-'))
       // New classes may be too small to judge by: then all of them teaches.
       const plain = { a: named('x', 20), b: named('y', 20) }
-      await write({ a: [...plain.a, ...first.flatMap(minute => frames(minute, each))], b: [...plain.b, ...first.slice(0, 8).flatMap(minute => frames(minute, each))] }, place)
+      const framesOf = (some: readonly number[]) => some.flatMap(minute => frames(minute, each))
+      await write({ a: [...plain.a, ...framesOf(first)], b: [...plain.b, ...framesOf(first.slice(0, 8))] }, place)
       const before = sides(await readLabels(place, null))
       for (const { minute, label } of later) await write({ [label]: frames(minute, 4).map(name => name.replace(hash, 'ba9876543210')) }, place)
       const split = await readLabels(place, null)

@@ -123,6 +123,18 @@ describe('the history', () => {
     expect(await again.verifyLineage()).toEqual({ ok: true, entries: 10, problem: null })
   })
 
+  it('holds where not even its first entry took effect', async () => {
+    const registry = await open()
+    await registry.beginRound()
+    await copyFile(join(data, 'state.json'), join(data, 'before.json'))
+    await registry.register(await challenger(data, 'one'))
+    await copyFile(join(data, 'before.json'), join(data, 'state.json'))
+    const again = await open()
+    await again.register(await challenger(data, 'two'))
+    expect((await entries()).map(({ change, version, holds }) => [change, version, holds])).toEqual([['registered', 1, null], ['undone', null, 0], ['registered', 2, null]])
+    expect(await again.verifyLineage()).toEqual({ ok: true, entries: 3, problem: null })
+  })
+
   it('goes on in a new file, and says so, where it is damaged or gone; the key too', async () => {
     for (const damage of ['changed', 'gone'] as const) {
       problems = []

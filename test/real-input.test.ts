@@ -180,7 +180,7 @@ describe.skipIf(missing.length > 0)(`the daemon with ffmpeg and mosquitto${missi
       device: 'site-7', data: 'data',
       cameras: [{ id: 'belt', source: 'mjpeg', url, crop: 'whole', silentAfterSeconds: 5 }],
       labels: { import: bundled('labeled'), importValidation: bundled('validation') },
-      rounds: { schedule: '0 0 29 2 *', newFrames: 0, firstMinutes: 0.4, backend: 'onnxruntime' },
+      rounds: { schedule: '0 0 29 2 *', newFrames: 0, firstMinutes: 0.4, backend: 'onnxruntime', priority: 'low' },
       frames: { minFreeBytes: 0 },
       mqtt: { broker: broker.url },
     }))

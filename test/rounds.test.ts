@@ -2,7 +2,7 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { chmod, copyFile, mkdir, mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { bundled, defaultConfig, type Config } from '../agent/config.js'
 import { quarantine, readLabels } from '../agent/frames/labels.js'
 import { systemClock } from '../agent/lib/clock.js'
@@ -32,9 +32,12 @@ describe.concurrent('round in a child process', () => {
     closing?: AbortSignal
     onEvent?: (event: RoundEvent) => void
   }
-  const run = (out: string, { minutes = 10, limits = {}, brake = released(), signal = running(), closing = running(), onEvent = () => undefined }: Run = {}) =>
+  const run = (
+    out: string,
+    { minutes = 10, limits = {}, brake = released(), signal = running(), closing = running(), onEvent = () => undefined }: Run = {},
+  ) =>
     runInChild({ ...specOf(out), minutes }, {
-      module: trainer, graceMs: 100, limits: { maxMemoryMb: 4096, maxGpuMemoryMb: 0, cpuShare: 1, ...limits }, brake, signal, closing, onEvent,
+      module: trainer, graceMs: 100, limits: { maxMemoryMb: 4096, maxGpuMemoryMb: 0, cpuShare: 1, priority: 'low', ...limits }, brake, signal, closing, onEvent,
     })
 
   /** Asks for the stop as soon as the child says that it works. */
@@ -47,7 +50,7 @@ describe.concurrent('round in a child process', () => {
 
   it('hands over what the trainer tells and its result, and takes only the time that others leave', async () => {
     const events: RoundEvent[] = []
-    const outcome = await run('answers', { onEvent: event => { events.push(event) } })
+    const outcome = await run('answers', { limits: { priority: 'idle' }, onEvent: event => { events.push(event) } })
     expect(outcome).toMatchObject({ ok: true, result: { card: { seed: 1 }, evidence: { labels: [0, 0] } } })
     expect(events).toEqual([
       { type: 'phase', phase: 'load' }, { type: 'quarantine', path: '/x.png', reason: 'nice 19' },
@@ -193,7 +196,7 @@ describe('learning', () => {
     })
     await registry.start()
     const learning = new Learning({
-      config: { ...defaultConfig().rounds, backend: 'onnxruntime', ...config }, folder: join(data, 'rounds'), engines: join(data, 'engines.json'), registry, clock: systemClock, graceMs: 60_000,
+      config: { ...defaultConfig().rounds, backend: 'onnxruntime', priority: 'low', ...config }, folder: join(data, 'rounds'), engines: join(data, 'engines.json'), registry, clock: systemClock, graceMs: 60_000,
       onEvent: (_, event) => { events.push(event); onEvent(event) },
       brake: released(),
       onQuarantine: async (path, reason) => { await quarantine(path, reason, join(data, 'quarantine')) },
@@ -203,8 +206,9 @@ describe('learning', () => {
     return { learning, registry }
   }
 
-  const learn = (learning: Learning, round: RoundData, { signal = running(), closing = running(), began = () => undefined }: Partial<RunOptions> = {}) =>
-    learning.run({ gather: () => Promise.resolve(round), signal, closing, began })
+  const learn = (learning: Learning, round: RoundData, options: Partial<RunOptions> = {}) => learning.run({
+    gather: () => Promise.resolve(round), signal: running(), closing: running(), began: () => undefined, ...options,
+  })
   const images = (...names: string[]) => names.map(name => ({ path: join(data, name), label: 'a' }))
   const nothing: RoundData = { labeled: [], gate: [], promotion: images('1.png', '2.png'), unlabeled: [], switches: {} }
   const leftovers = () => readdir(join(data, 'rounds'))

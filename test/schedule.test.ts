@@ -83,9 +83,37 @@ describe('a round starts', () => {
     expect(scheduled({}, { interrupted: true, alarmAtMs: 5 }, { lastRoundAtMs: 1 }).start()).toEqual(['interrupted'])
   })
 
-  it('at the times of the expression', async () => {
-    const begun = scheduled({ schedule: '* * * * * *' }).start()
+  it('at the times of the expression, by itself', async () => {
+    const { start, begun, now } = scheduled({ schedule: '0 */6 * * *' }, { nowMs: at(7, 17, 59, 55) })
+    start()
+    now.nowMs = at(7, 18, 0, 2)
     await vi.waitFor(() => { expect(begun).toEqual(['schedule']) }, { timeout: 5000 })
+  })
+
+  it('once for each of these times, whatever else is looked at', async () => {
+    const { start, begun, wait, end } = scheduled({ schedule: '*/30 * * * * *' })
+    start()
+    for (let second = 0; second < 300; second++) {
+      await wait(1000)
+      await end()
+    }
+    expect(begun).toEqual(Array.from({ length: 10 }, () => 'schedule'))
+  })
+
+  it('when the clock jumped over such a time, and by the new time from then on, whichever way it jumped', async () => {
+    const { start, begun, wait, end } = scheduled({ schedule: '0 */6 * * *' }, { nowMs: at(7, 17, 59) })
+    start()
+    await wait(400 * 24 * hourMs)
+    expect(begun).toEqual(['missed'])
+    await end()
+    await wait(-400 * 24 * hourMs)
+    expect(begun).toEqual(['missed'])
+    await wait(50_000)
+    await wait(20_000)
+    expect(begun).toEqual(['missed', 'schedule'])
+    await end()
+    await wait(3 * hourMs)
+    expect(begun).toHaveLength(2)
   })
 
   it('at enough new frames since the last one began, also those that came while it ran or before a restart', async () => {
@@ -111,7 +139,8 @@ describe('a round starts', () => {
   })
 
   it('at enough new labels since the last one began, also those that came while it ran', async () => {
-    const { start, begun, now, wait, end } = scheduled({ newLabels: 3 }, { labels: [at(6, 1), at(6, 2), at(6, 3), at(6, 4)] }, { lastRoundAtMs: at(6, 3) })
+    const labels = [at(6, 1), at(6, 2), at(6, 3), at(6, 4)]
+    const { start, begun, now, wait, end } = scheduled({ newLabels: 3 }, { labels }, { lastRoundAtMs: at(6, 3) })
     start()
     now.labels.push(at(7, 12) + 1)
     await wait(10)
@@ -245,7 +274,8 @@ describe('outside the windows', () => {
   const windows = ['22:00-06:00']
 
   it('what is due waits until one opens; then all of it is one round', async () => {
-    const { start, begun, now, wait, schedule, end } = scheduled({ windows, newFrames: 2, newLabels: 1 }, { alarmAtMs: at(7, 11) }, { lastRoundAtMs: at(7, 1), framesSince: 5 })
+    const before = { lastRoundAtMs: at(7, 1), framesSince: 5 }
+    const { start, begun, now, wait, schedule, end } = scheduled({ windows, newFrames: 2, newLabels: 1 }, { alarmAtMs: at(7, 11) }, before)
     start()
     now.labels.push(now.nowMs + 1)
     await wait(9.9 * hourMs)
@@ -258,17 +288,12 @@ describe('outside the windows', () => {
   })
 
   it('a time of the schedule is not lost', async () => {
-    const { schedule, start, begun, wait } = scheduled({ windows, schedule: '* * * * * *' })
+    const { start, begun, wait } = scheduled({ windows, schedule: '0 13 * * *' }, { nowMs: at(7, 12, 59, 50) })
     start()
-    await new Promise(resolve => setTimeout(resolve, 1500))
-    await schedule.stop()
+    await wait(20_000)
     expect(begun).toEqual([])
-    const later = scheduled({ windows, schedule: '* * * * * *' })
-    later.start()
-    await new Promise(resolve => setTimeout(resolve, 1500))
-    await later.wait(10 * hourMs)
-    expect(later.begun).toEqual(['schedule'])
-    await wait(0)
+    await wait(10 * hourMs)
+    expect(begun).toEqual(['schedule'])
   })
 
   it('the first round runs all the same, and one on command, to their ends', async () => {
@@ -323,7 +348,9 @@ describe('windows', () => {
       [['fri-mon 01:00-02:00'], 11, 1, 0, true], [['fri-mon 01:00-02:00'], 7, 1, 0, false],
       [['01:00-02:00', '03:00-04:00'], 7, 3, 30, true], [['01:00-02:00', '03:00-04:00'], 7, 2, 30, false],
     ]
-    for (const [texts, day, hour, minute, expected] of cases) expect([texts, day, hour, minute, open(texts, day, hour, minute)]).toEqual([texts, day, hour, minute, expected])
+    for (const [texts, day, hour, minute, expected] of cases) {
+      expect([texts, day, hour, minute, open(texts, day, hour, minute)]).toEqual([texts, day, hour, minute, expected])
+    }
   })
 
   it('are open for as many minutes of a week as they say', () => {

@@ -93,7 +93,7 @@ function verifyInChild(engine: Engine, preset: PresetName, { limitMs = patientMs
   const program = fileURLToPath(new URL('./verify-process.js', import.meta.url))
   const start = existsSync(program) ? [program] : ['--import', 'tsx', program.replace(/\.js$/, '.ts')]
   return new Promise(resolve => {
-    const options = { timeout: limitMs, signal, killSignal: 'SIGKILL', maxBuffer: 1e7, env: { ...process.env, ...trainerEnvironment } } as const
+    const options = { timeout: Math.ceil(limitMs), signal, killSignal: 'SIGKILL', maxBuffer: 1e7, env: { ...process.env, ...trainerEnvironment } } as const
     const failed = (reason: string, lasting: boolean) => {
       const nothing = { lossDifference: null, gradientDifference: null, slopeDifference: null, imagesPerSecond: null }
       resolve({ verification: { engine, ok: false, reason, ...nothing }, lasting })

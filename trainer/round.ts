@@ -187,13 +187,13 @@ async function championOf({ champion }: RoundSpec): Promise<Champion | null> {
     .then(text => JSON.parse(text) as Pick<ModelCard, 'recipe' | 'data' | 'files'>).catch(() => null)
   const weights = await readFile(join(folder, 'weights.safetensors')).catch(() => null)
   // Weights that a disk has damaged are none: nothing would ever be learned from them again.
-  const intact = weights && card && hashOf(weights) === card.files['weights.safetensors']
+  const intact = weights !== null && hashOf(weights) === card?.files['weights.safetensors']
   return {
     version,
     sha256,
     recipe: card?.recipe ?? null,
     pictures: card ? card.data.labeled + card.data.unlabeled : 0,
-    tensors: intact ? readSafetensors(weights) : new Map(),
+    tensors: intact ? readSafetensors(weights) : new Map<string, never>(),
   }
 }
 

@@ -1,6 +1,7 @@
 /**
- * A stored frame's name tells when it was captured and why it was kept: `<time>-<hash>-<reason>-<worth>.jpg`, the time in milliseconds since 1970, the
- * worth in hundredths. So what is known of a frame is on the disk with it, whole or not at all. Frames of before have neither reason nor worth.
+ * A stored frame's name tells when it was captured and why it was kept: `<time>-<hash>-<reason>-<worth>.jpg`, the time in milliseconds since
+ * 1970, the worth in hundredths. So what is known of a frame is on the disk with it, whole or not at all. Frames of before have neither reason
+ * nor worth.
  */
 import { createHash } from 'node:crypto'
 import type { Frame } from '../events.js'

@@ -18,9 +18,9 @@ function objectionTo(entries: ReadLineage['entries'], { lineage: head, versions,
   // What was written and not pointed to did not take effect: a power cut came between, or a running agent is about to.
   const place = head === null ? 0 : entries.findIndex(signed => headOf(signed).hash === head.hash) + 1
   if (head !== null && place === 0) return `it does not lead to entry ${String(head.sequence)}, where the registry stands`
+  const [first] = entries
+  if (first && place > 0 && first.entry.sequence !== 1) return `it begins with entry ${String(first.entry.sequence)}; what was before is missing`
   const held = inEffect(entries.slice(0, place))
-  const [first] = held
-  if (first && first.sequence !== 1) return `it begins with entry ${String(first.sequence)}; what was before is missing`
   for (const { version, card, decision } of versions) {
     const own = held.filter(entry => entry.version === version)
     const registered = own.find(({ change }) => change === 'registered')

@@ -57,6 +57,8 @@ export interface Message {
 }
 
 const publishMs = 20_000
+/** For the farewell, however the broker is. */
+const leaveMs = 700
 
 export class Link {
   private readonly options: LinkOptions
@@ -113,8 +115,13 @@ export class Link {
     const { client } = this
     if (!client?.connected) return
     this.leaving = true
-    if (farewell) await Promise.race([this.publish(farewell).catch(() => undefined), sleep(1000)])
-    await Promise.race([client.endAsync().catch(() => undefined), sleep(1000)])
+    const said = async () => {
+      if (farewell) await this.publish(farewell)
+      await client.endAsync()
+    }
+    // A broker that says nothing more is not waited for: it will hear of the end from the connection.
+    await Promise.race([said().catch(() => undefined), sleep(leaveMs)])
+    client.stream.destroy()
   }
 
   /** Leaves for good. */
@@ -163,7 +170,11 @@ export class Link {
       })
       this.client = client
       this.heard = true
-      const abort = () => { client.end(true) }
+      const abort = () => {
+        client.end(true)
+        // A client that is saying good-bye already would wait for its broker.
+        client.stream.destroy()
+      }
       signal.addEventListener('abort', abort, { once: true })
       client.setMaxListeners(0)
       client.on('error', error => {

@@ -60,7 +60,7 @@ export class ProbationWatch {
     const { config, file } = this.options
     this.trial = null
     if (!candidates || config.frames === 0) return
-    const stored = await readFile(file, 'utf8').then(text => Stored.parse(JSON.parse(text)), () => null)
+    const stored = await readFile(file, 'utf8').then(text => Stored.parse(JSON.parse(text))).catch(() => null)
     const same = stored?.model === candidates.model.version && stored.former === candidates.former.version
     this.trial = { candidates, site: same ? stored.site : [], promotion: same ? stored.promotion : [], waiting: [], crashes: 0 }
   }

@@ -21,7 +21,7 @@ export interface RoundRunOptions {
   module?: URL
   /** Added to the round's own minutes before it is ended by force. */
   graceMs: number
-  limits: Pick<Config['rounds'], 'maxMemoryMb' | 'maxGpuMemoryMb' | 'cpuShare'>
+  limits: Pick<Config['rounds'], 'maxMemoryMb' | 'maxGpuMemoryMb' | 'cpuShare' | 'priority'>
   brake: RoundBrake
   /** The agent ends: there is little time. */
   signal: AbortSignal
@@ -44,7 +44,7 @@ export async function runInChild(spec: RoundSpec, options: RoundRunOptions): Pro
     serialization: 'advanced', stdio: ['ignore', 'ignore', 'inherit', 'ipc'], env: { ...process.env, ...trainerEnvironment },
   })
   const round = new Round(child, spec, options)
-  if (child.pid !== undefined) giveWay(child.pid)
+  if (child.pid !== undefined) giveWay(child.pid, limits.priority)
   brake.working = true
   round.ask({ type: 'round', spec, cpuShare: limits.cpuShare })
   const look = setInterval(() => { void round.look() }, lookEveryMs)

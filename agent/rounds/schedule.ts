@@ -7,7 +7,7 @@
  *   answers), the hours outside the windows, and a pause of all learning. A command is answered at once: it starts a round or is refused.
  * - Outside the windows no round begins or goes on, but the first, without which nothing serves, and one on command.
  */
-import { parse, schedule as cron, type ScheduledTask } from 'node-cron'
+import { createTask, parse, type ScheduledTask } from 'node-cron'
 import type { Config } from '../config.js'
 import type { Clock } from '../lib/clock.js'
 import { isOpen, windowOf, type Window } from './windows.js'
@@ -58,6 +58,8 @@ export class Schedule {
   private readonly windows: readonly Window[]
   private task: ScheduledTask | null = null
   private timer: NodeJS.Timeout | null = null
+  /** By the time of day: timers that wait for one would sleep through a clock that is set back, and count through one that is set forward. */
+  private lookedAtMs = 0
   private running: Running | null = null
   private stopped = false
   /** A time of the schedule, or the start, that no round has answered yet. */
@@ -82,7 +84,8 @@ export class Schedule {
   /** Starts to follow the schedule. A round that was interrupted, or a run that was due while the box was down, is made up for at once. */
   start(): void {
     const { config, clock, surroundings, lastRoundAtMs } = this.options
-    this.task = cron(config.schedule, () => { this.scheduled() }, { noOverlap: true, name: 'round' })
+    this.task = createTask(config.schedule, () => undefined)
+    this.lookedAtMs = clock.nowMs()
     this.timer = setInterval(() => { this.look() }, lookEveryMs)
     const alarmMs = surroundings.driftAlarmAtMs()
     if (alarmMs !== null && lastRoundAtMs !== null && alarmMs < lastRoundAtMs) this.answeredAlarmMs = alarmMs
@@ -110,13 +113,20 @@ export class Schedule {
     await this.running?.ended
   }
 
-  private scheduled(): void {
-    if (!this.running) this.due ??= 'schedule'
-    this.look()
+  /** Whether a time of the schedule has come since it was looked last. What a clock jumped over is as if the box had been down. */
+  private follow(): void {
+    const { task, lookedAtMs, options: { clock, config } } = this
+    const nowMs = clock.nowMs()
+    this.lookedAtMs = nowMs
+    if (!task || this.running || nowMs <= lookedAtMs) return
+    const late = nowMs - lookedAtMs > minuteMs
+    if (late && wasDue(task, config.schedule, lookedAtMs, nowMs)) this.due ??= 'missed'
+    if (!late && secondsBetween(lookedAtMs, nowMs).some(atMs => task.match(new Date(atMs)))) this.due ??= 'schedule'
   }
 
   /** Stops the round whose window has closed, or begins one that is due. */
   private look(): void {
+    this.follow()
     const open = isOpen(this.windows, new Date(this.options.clock.nowMs()))
     if (this.running) {
       if (!open && !this.running.exempt) this.running.closing.abort()
@@ -157,6 +167,12 @@ export class Schedule {
     })
     this.running = { ended, closing, exempt: trigger === 'command' || !surroundings.hasModel() }
   }
+}
+
+/** Every full second after one time and until another, milliseconds. */
+function secondsBetween(afterMs: number, untilMs: number): number[] {
+  const first = Math.floor(afterMs / 1000) + 1
+  return Array.from({ length: Math.floor(untilMs / 1000) - first + 1 }, (_, index) => (first + index) * 1000)
 }
 
 /** Whether the expression had a run after one time and until another: minute by minute, since runs need not be evenly spaced. */

@@ -23,7 +23,7 @@ export function windowOf(text: string): Window | null {
   return begun && window.begins !== window.ends ? { days: new Set(begun), ...window } : null
 }
 
-/** Whether rounds may run; always, where there are no windows. By the clock on the wall, so that a night with a change of time has its windows too. */
+/** Whether rounds may run; always, where there are no windows. By the clock on the wall, whatever a change of time does to the night. */
 export function isOpen(windows: readonly Window[], at: Date): boolean {
   const minute = at.getHours() * 60 + at.getMinutes()
   const today = at.getDay()

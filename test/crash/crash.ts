@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Random } from '../../trainer/index.js'
 import type { Daemon } from '../site/daemon.js'
-import { Box } from './box.js'
+import { Box } from '../site/box.js'
 import { drawMoment, moments, type MomentName } from './moments.js'
 import { Truth } from './truth.js'
 

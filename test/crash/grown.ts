@@ -3,7 +3,7 @@ import { cp, readdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { seldom } from '../site/labels.js'
-import { Box } from './box.js'
+import { Box } from '../site/box.js'
 
 export interface Grown {
   box: Box
@@ -41,7 +41,7 @@ export async function grow(folder: string): Promise<Grown> {
   const model = (version: number) => ({ version, folder: join(box.data, 'models', folders.find(name => name.startsWith(`${String(version)}-`)) ?? '') })
   const kept = join(folder, 'grown')
   // A socket cannot be copied.
-  await cp(box.data, kept, { recursive: true, filter: path => !path.endsWith('.holder') })
+  await cp(box.data, kept, { recursive: true, filter: path => !/\.(holder|control)$/.test(path) })
   await box.broker.start()
   return {
     box, configuration, newest: model(newest), former: model(former),

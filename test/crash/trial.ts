@@ -1,6 +1,6 @@
 /** One trial of a grown box: what is not as it should be is noted, and nothing runs on afterwards. */
 import type { Daemon } from '../site/daemon.js'
-import type { Box } from './box.js'
+import type { Box } from '../site/box.js'
 import type { Grown } from './grown.js'
 import { Truth } from './truth.js'
 

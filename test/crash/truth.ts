@@ -9,13 +9,14 @@ import { basename, dirname, join, relative } from 'node:path'
 import { promisify } from 'node:util'
 import { systemClock } from '../../agent/lib/clock.js'
 import { Registry } from '../../agent/registry/registry.js'
-import type { Box } from './box.js'
+import type { Box } from '../site/box.js'
 
 const main = join(import.meta.dirname, '..', '..', 'dist', 'agent', 'main.js')
 
 /** What there may be in a data folder while nothing is being written; everything else is left over. */
 const known: readonly RegExp[] = [
-  /^\.holder$/, /^state\.json(\.[123])?$/, /^engines\.json$/, /^report\/[a-z-]+\.json$/,
+  /^\.(holder|control)$/, /^state\.json(\.[123])?$/, /^lineage\.jsonl(\.\d+)?$/, /^identity\/(private|[0-9a-f]{16}\.public)\.pem$/,
+  /^(engines|probation)\.json$/, /^report\/[a-z-]+\.json$/,
   /^frames\/belt\/\d{4}-\d\d-\d\d\/\d+-[0-9a-f]{12}-[a-z]+-\d+\.jpg$/,
   /^(labels|validation)\/[^/]+\/[^/]+\.png$/,
   /^quarantine\/[^/]+\/[^/]+\.png(\.reason\.txt)?$/,
@@ -64,6 +65,8 @@ export class Truth {
       if (former !== sha256) this.problems.push(`version ${String(version)} stands for two models`)
       this.versions.set(version, sha256)
     }
+    const history = await registry.verifyLineage()
+    if (!history.ok) this.problems.push(history.problem ?? 'the history does not hold')
     for (const { version, ok, problem } of await registry.verify()) if (!ok) this.problems.push(`model ${String(version)}: ${problem ?? ''}`)
     const decisions = new Set(registry.decisions().map(({ round }) => round))
     for (const round of this.decided) if (!decisions.has(round)) this.problems.push(`the decision on round ${String(round)} is gone`)
@@ -79,9 +82,9 @@ export class Truth {
   /** As a person would ask. */
   async verify(): Promise<void> {
     const { stdout } = await promisify(execFile)(process.execPath, [main, 'models', 'verify', '--config', this.box.config, '--json'])
-      .catch((cause: unknown) => ({ stdout: `{"models":[{"ok":false,"problem":${JSON.stringify(String(cause))}}]}` }))
-    const { models } = JSON.parse(stdout) as { models: { ok: boolean; problem: string | null }[] }
-    for (const { ok, problem } of models) if (!ok) this.problems.push(`pawl models verify: ${problem ?? ''}`)
+      .catch((cause: unknown) => ({ stdout: `{"models":[],"lineage":{"ok":false,"problem":${JSON.stringify(String(cause))}}}` }))
+    const { models, lineage } = JSON.parse(stdout) as Record<'models', { ok: boolean; problem: string | null }[]> & Record<'lineage', { ok: boolean; problem: string | null }>
+    for (const { ok, problem } of [...models, lineage]) if (!ok) this.problems.push(`pawl models verify: ${problem ?? ''}`)
   }
 
   /** A model was told to be in service. */

@@ -20,22 +20,28 @@ export interface BrokerOptions {
 
 export class Mosquitto {
   readonly url: string
-  private readonly config: string
+  private readonly folder: string
+  private readonly persistent: boolean
   private child: ChildProcess | null = null
 
-  private constructor(url: string, config: string) {
+  private constructor({ url, folder, persistent }: { url: string; folder: string; persistent: boolean }) {
     this.url = url
-    this.config = config
+    this.folder = folder
+    this.persistent = persistent
   }
 
   /** In a folder of its own; not started yet. */
   static async in(folder: string, { persistent = false, more = 'allow_anonymous true' }: BrokerOptions = {}): Promise<Mosquitto> {
     await mkdir(folder, { recursive: true })
-    const port = await freePort()
-    const config = join(folder, 'mosquitto.conf')
-    const kept = persistent ? `persistence true\npersistence_location ${folder}/\n` : ''
-    await writeFile(config, `user root\nlistener ${String(port)} 127.0.0.1\nmax_queued_messages 0\n${kept}${more}\n`)
-    return new Mosquitto(`mqtt://127.0.0.1:${String(port)}`, config)
+    const broker = new Mosquitto({ url: `mqtt://127.0.0.1:${String(await freePort())}`, folder, persistent })
+    await broker.configure(more)
+    return broker
+  }
+
+  /** From its next start on. */
+  async configure(more: string): Promise<void> {
+    const kept = this.persistent ? `persistence true\npersistence_location ${this.folder}/\n` : ''
+    await writeFile(this.config, `user root\nlistener ${new URL(this.url).port} 127.0.0.1\nmax_queued_messages 0\n${kept}${more}\n`)
   }
 
   get running(): boolean {
@@ -64,9 +70,13 @@ export class Mosquitto {
     await ended(child)
   }
 
-  /** SIGSTOP: it says nothing more and keeps its connections; SIGCONT; SIGHUP: it reads who may do what anew. */
-  tell(signal: 'SIGSTOP' | 'SIGCONT' | 'SIGHUP'): void {
+  /** SIGSTOP: it says nothing more and keeps its connections. */
+  tell(signal: 'SIGSTOP' | 'SIGCONT'): void {
     this.child?.kill(signal)
+  }
+
+  private get config(): string {
+    return join(this.folder, 'mosquitto.conf')
   }
 
   /** Refused for its name, a client was answered. */

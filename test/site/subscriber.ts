@@ -7,6 +7,7 @@ export interface SubscriberOptions extends Pick<IClientOptions, 'username' | 'pa
   url: string
   /** `<base>/<device>`. */
   prefix: string
+  clientId?: string
 }
 
 interface Heard { topic: string; text: string; retained: boolean; atMs: number }
@@ -21,11 +22,11 @@ export class Subscriber {
   repeats = 0
   /** Events that are not of the published shape, and ids that came with different contents. */
   readonly wrong: string[] = []
-  private readonly prefix: string
+  readonly prefix: string
 
   /** With a session that the broker keeps. */
-  static async open({ url, prefix, ...credentials }: SubscriberOptions): Promise<Subscriber> {
-    const client = await connectAsync(url, { clientId: 'onlooker', clean: false, reconnectPeriod: 200, ...credentials })
+  static async open({ url, prefix, clientId = 'onlooker', ...credentials }: SubscriberOptions): Promise<Subscriber> {
+    const client = await connectAsync(url, { clientId, clean: false, reconnectPeriod: 200, reconnectOnConnackError: true, ...credentials })
     const subscriber = new Subscriber(client, prefix)
     await client.subscribeAsync(`${prefix}/#`, { qos: 1 })
     return subscriber
@@ -51,6 +52,12 @@ export class Subscriber {
 
   ofType<T extends ReportedEvent['type']>(type: T): Extract<ReportedEvent, { type: T }>[] {
     return [...this.events.values()].filter(event => event.type === type) as Extract<ReportedEvent, { type: T }>[]
+  }
+
+  /** When each payload of a topic came, milliseconds since 1970. */
+  timesOf(name: TopicName, level = ''): number[] {
+    const wanted = topics[name].topic.replace(/\{.*\}/, level)
+    return this.messages.filter(({ topic }) => topic === wanted).map(({ atMs }) => atMs)
   }
 
   async ask(verb: string, payload: object = {}): Promise<void> {

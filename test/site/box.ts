@@ -1,12 +1,12 @@
-/** A box that loses its power again and again: its folder, its broker, who listens to it. */
+/** A box under test: its folder, its broker, who listens to it. */
 import { copyFile, mkdir, readdir, rename, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { stringify } from 'yaml'
 import { bundled } from '../../agent/config.js'
-import { Daemon } from '../site/daemon.js'
-import { copyLabels, shortRounds } from '../site/labels.js'
-import { Mosquitto } from '../site/mosquitto.js'
-import { Subscriber } from '../site/subscriber.js'
+import { Daemon } from './daemon.js'
+import { copyLabels, shortRounds } from './labels.js'
+import { Mosquitto } from './mosquitto.js'
+import { Subscriber } from './subscriber.js'
 
 const device = 'box-9'
 const perClass = { labels: 10, validation: 20 }
@@ -27,7 +27,7 @@ export class Box {
     this.onlooker = onlooker
   }
 
-  /** `changes` to its configuration, by section. */
+  /** `changes` to its configuration, by section; a list replaces its own. */
   static async in(folder: string, changes: Record<string, object> = {}): Promise<Box> {
     const broker = await Mosquitto.in(join(folder, 'broker'), { persistent: true })
     await broker.start()
@@ -50,7 +50,9 @@ export class Box {
       monitoring: { port: 0 },
       mqtt: { broker: this.broker.url, longestWaitSeconds: 0.5 },
     }
-    for (const [section, change] of Object.entries(changes)) config[section] = { ...config[section] as object, ...change }
+    for (const [section, change] of Object.entries(changes)) {
+      config[section] = Array.isArray(change) ? change : { ...config[section] as object, ...change }
+    }
     await writeFile(this.config, stringify(config))
   }
 

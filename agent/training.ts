@@ -1,0 +1,129 @@
+/** Rounds from their trigger to what serves: gather the data, learn, judge, register, swap. */
+import { PawlError } from './errors.js'
+import type { Config } from './config.js'
+import type { Drift } from './drift/drift.js'
+import type { AgentEvent, ModelVersion } from './events.js'
+import type { LabelStore } from './frames/label-store.js'
+import type { LabelWatch } from './frames/label-watch.js'
+import { reservoir } from './frames/reservoir.js'
+import type { FrameStore } from './frames/store.js'
+import type { Clock } from './lib/clock.js'
+import type { Registry } from './registry/registry.js'
+import type { Learning, RoundData } from './rounds/learning.js'
+import { Schedule, type Trigger } from './rounds/schedule.js'
+import type { Serving } from './serving.js'
+
+export interface TrainingOptions {
+  config: Config['rounds']
+  frames: FrameStore
+  labels: LabelStore
+  labelWatch: LabelWatch
+  drift: Drift
+  registry: Registry
+  learning: Learning
+  serving: Serving
+  publish: (event: AgentEvent) => void
+  /** A challenger serves from now on; milliseconds that it took to load. */
+  onActive: (model: ModelVersion, loadedInMs: number) => Promise<void>
+  /** A round that did not begin or end as it should. */
+  onFailed: (message: string) => void
+  clock: Clock
+  /** Uniform in [0, 1). */
+  random: () => number
+}
+
+const job = 'round'
+
+export class Training {
+  private readonly options: TrainingOptions
+  private readonly ending = new AbortController()
+  private schedule: Schedule | null = null
+
+  constructor(options: TrainingOptions) {
+    this.options = options
+  }
+
+  /** After the model in service serves: an interrupted round goes on for it. */
+  async start(): Promise<void> {
+    const { config, frames, labelWatch, drift, registry, learning, clock, onFailed } = this.options
+    await learning.start()
+    const lastRoundAtMs = registry.lastRunAtMs(job)
+    this.schedule = new Schedule({
+      config,
+      clock,
+      lastRoundAtMs,
+      framesSince: lastRoundAtMs === null ? 0 : frames.list().filter(({ capturedAtMs }) => capturedAtMs > lastRoundAtMs).length,
+      surroundings: {
+        mayLearn: () => registry.mode.kind !== 'pause',
+        hasModel: () => registry.active() !== null,
+        interrupted: () => learning.interrupted,
+        driftAlarmAtMs: () => drift.alarm?.raisedAtMs ?? null,
+        labelsSince: ms => labelWatch.since(ms),
+        newestLabelAtMs: () => labelWatch.newestAtMs,
+      },
+      run: async (trigger, closing) => {
+        try {
+          await this.round(trigger, closing)
+        } catch (cause) {
+          onFailed(cause instanceof Error ? cause.message : String(cause))
+        }
+      },
+    })
+    this.schedule.start()
+  }
+
+  /** Ends the round that runs, so that the next start takes it up again. */
+  async stop(): Promise<void> {
+    this.ending.abort()
+    await this.schedule?.stop()
+  }
+
+  get busy(): boolean {
+    return this.schedule?.busy ?? false
+  }
+
+  /** Starts a round unless one is running; says whether it did. */
+  begin(): boolean {
+    return this.schedule?.command() ?? false
+  }
+
+  frameStored(): void {
+    this.schedule?.frameStored()
+  }
+
+  private async round(trigger: Trigger, closing: AbortSignal): Promise<void> {
+    const { registry, learning, serving, publish, onActive } = this.options
+    if (registry.mode.kind === 'pause') {
+      publish({ type: 'round-refused-to-start', reason: 'learning is paused; `pawl models follow` goes on' })
+      return
+    }
+    let end
+    try {
+      end = await learning.run({
+        gather: () => this.gather(),
+        signal: this.ending.signal,
+        closing,
+        began: begin => { publish({ type: 'round-started', trigger, ...begin }) },
+      })
+    } catch (cause) {
+      if (!(cause instanceof PawlError && cause.code === 'LABELS_INSUFFICIENT')) throw cause
+      publish({ type: 'round-refused-to-start', reason: cause.message })
+      return
+    }
+    const { decision, challenger } = end
+    const proven = challenger && decision.promoted ? await serving.promote(challenger) : null
+    const outcome = proven?.decision ?? decision
+    publish({ type: 'round-ended', round: outcome.round, decision: outcome })
+    if (challenger && outcome.promoted) await onActive(challenger, proven?.loadedInMs ?? 0)
+  }
+
+  /** What a new round learns from. Errors: LABELS_INSUFFICIENT. */
+  private async gather(): Promise<RoundData> {
+    const { config, frames, labels, drift, registry, random } = this.options
+    const unlabeled = reservoir(frames.list(), config.maxFrames, random).map(({ path }) => path)
+    const split = await labels.read()
+    await registry.setLastRun(job)
+    // The gate split is from before the change: it does not speak for what the camera sees now.
+    return { ...split, unlabeled, switches: drift.alarm ? { gate: 'never' } : {} }
+  }
+}

@@ -1,0 +1,54 @@
+/** A box in service, for everything that may happen to it while it runs. */
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { Box } from '../site/box.js'
+import type { Daemon } from '../site/daemon.js'
+import { mosquitto } from '../site/mosquitto.js'
+
+/** For the name of a test: why it is skipped, if it is. CI never skips. */
+export const lacks = mosquitto === '' ? ' (skipped: mosquitto missing)' : ''
+
+export const soon = { timeout: 60_000, interval: 50 }
+
+export interface InService {
+  box: Box
+  /** The model in service. */
+  version: number
+  daemon: Daemon
+  close: () => Promise<void>
+}
+
+/** Runs, with a model in service. */
+export async function inService(changes: Record<string, object> = {}): Promise<InService> {
+  const folder = await mkdtemp(join(tmpdir(), 'pawl-chaos-'))
+  const box = await Box.in(folder, changes)
+  const daemon = box.start()
+  let served = /^model (\d+) is in service/m.exec(daemon.text)
+  for (let tries = 1; served === null; tries++) {
+    if (tries > 900) throw new Error(`no model came into service:\n${daemon.text}`)
+    await sleep(200)
+    // On a busy machine the first round may have come to too little.
+    if (tries % 25 === 0) await box.onlooker.ask('train')
+    served = /^model (\d+) is in service/m.exec(daemon.text)
+  }
+  return {
+    box, daemon, version: Number(served[1]),
+    close: async () => {
+      await daemon.cut()
+      await box.close()
+      await rm(folder, { recursive: true, force: true })
+    },
+  }
+}
+
+/** The process of the classifier or of the trainer, as soon as there is one. */
+export async function processOf(daemon: Daemon, part: 'classifier' | 'trainer', other = 0): Promise<number> {
+  for (let tries = 0; tries < 6000; tries++) {
+    const found = (await daemon.children()).find(({ pid, program }) => program.includes(`${part}/process`) && pid !== other)
+    if (found) return found.pid
+    await sleep(5)
+  }
+  throw new Error(`there is no ${part}:\n${daemon.text}`)
+}

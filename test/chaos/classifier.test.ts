@@ -1,0 +1,77 @@
+/** The classifier dies as native code dies, hangs, or dies while it takes over: predictions go on, of the model that they should be of. */
+import { copyFile, mkdir, mkdtemp, readdir, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
+import { bundled } from '../../agent/config.js'
+import { seldom } from '../site/labels.js'
+import { inService, lacks, processOf, soon, type InService } from './box.js'
+
+describe.skipIf(lacks !== '')(`a classifier that ends by itself${lacks}`, () => {
+  let site: InService
+  beforeAll(async () => { site = await inService({ rounds: { schedule: seldom } }) }, 180_000)
+  afterAll(() => site.close())
+
+  for (const signal of ['SIGABRT', 'SIGSEGV', 'SIGSTOP'] as const) {
+    it(`${signal === 'SIGSTOP' ? 'or hangs' : `with ${signal}`} is replaced by one of the same model, and nothing else ends`, async () => {
+      const { daemon, version, box: { onlooker } } = site
+      const pid = await processOf(daemon, 'classifier')
+      const from = daemon.lines.length
+      process.kill(pid, signal)
+      await daemon.said(/the classifier of model \d+ ended; starting it again/, { from })
+      const next = await processOf(daemon, 'classifier', pid)
+      const before = onlooker.all('cameraPrediction', 'belt').length
+      await vi.waitFor(() => { expect(onlooker.all('cameraPrediction', 'belt').length).toBeGreaterThan(before) }, soon)
+      expect(onlooker.last('cameraPrediction', 'belt')?.model).toBe(version)
+      expect(onlooker.last('health')?.problems.at(-1)?.message).toContain(`the classifier of model ${String(version)} ended`)
+      expect((await daemon.children()).filter(({ program }) => program.includes('classifier/process')).map(({ pid: own }) => own)).toEqual([next])
+      expect([daemon.running, onlooker.last('cameraStatus', 'belt')?.state]).toEqual([true, 'online'])
+    }, 90_000)
+  }
+
+  it('while its model is to take over leaves the former one in service, and the promotion is refused', async () => {
+    const { daemon, version, box: { onlooker } } = site
+    const serving = await processOf(daemon, 'classifier')
+    const from = daemon.lines.length
+    await onlooker.ask('train')
+    await daemon.said(/: evidence$/, { from })
+    process.kill(await processOf(daemon, 'classifier', serving), 'SIGSEGV')
+    await daemon.said(/^round \d+: refused \(crashed\): passed the gate, but could not be put in service/, { from })
+    await vi.waitFor(() => { expect(onlooker.ofType('round-ended').at(-1)?.decision).toMatchObject({ promoted: false, reason: 'crashed' }) }, soon)
+    const before = onlooker.all('cameraPrediction', 'belt').length
+    await vi.waitFor(() => { expect(onlooker.all('cameraPrediction', 'belt').length).toBeGreaterThan(before) }, soon)
+    expect([onlooker.last('cameraPrediction', 'belt')?.model, await processOf(daemon, 'classifier')]).toEqual([version, serving])
+  }, 120_000)
+})
+
+describe.skipIf(lacks !== '')(`three promotions in a row${lacks}`, () => {
+  let folder = ''
+  beforeAll(async () => { folder = await mkdtemp(join(tmpdir(), 'pawl-pictures-')) })
+  afterAll(() => rm(folder, { recursive: true, force: true }))
+
+  it('each take effect: the last picture is answered anew by every model, though no other comes', async () => {
+    const pictures = join(folder, 'pictures')
+    await mkdir(pictures)
+    const site = await inService({
+      cameras: [{ id: 'still', source: 'folder', url: pictures, crop: 'whole', silentAfterSeconds: 3600 }],
+    })
+    try {
+      const { box: { onlooker }, daemon } = site
+      const [name = ''] = await readdir(join(bundled('test'), 'bag'))
+      await copyFile(join(bundled('test'), 'bag', name), join(pictures, name))
+      const versions = () => onlooker.ofType('model-active').map(({ version }) => version)
+      const answers = () => onlooker.all('cameraPrediction', 'still')
+      await vi.waitFor(() => { expect(answers().length).toBeGreaterThan(0) }, soon)
+      await vi.waitFor(() => { expect(versions().length, daemon.text).toBeGreaterThanOrEqual(4) }, { timeout: 240_000, interval: 100 })
+      const after = versions().filter(version => version > (answers()[0]?.model ?? 0)).slice(0, 3)
+      await vi.waitFor(() => { for (const version of after) expect(answers().map(({ model }) => model)).toContain(version) }, soon)
+      // One picture, whatever was made of it.
+      expect(new Set(answers().map(({ capturedAtMs }) => capturedAtMs)).size).toBe(1)
+      expect(answers().map(({ model }) => model)).toEqual(answers().map(({ model }) => model).toSorted((a, b) => a - b))
+      // And the newest of it is what the broker has for whoever comes later.
+      expect(onlooker.last('modelActive')?.version).toBeGreaterThanOrEqual(after.at(-1) ?? 0)
+    } finally {
+      await site.close()
+    }
+  }, 400_000)
+})
