@@ -132,6 +132,7 @@ export class Agent {
       },
       onStored: () => { this.training.frameStored() },
       onUnanswered: (camera, reason) => { logger.warn({ camera, reason }, 'a frame was not classified') },
+      onUnstored: (camera, reason) => { logger.warn({ camera, reason }, 'a frame was not stored') },
       onLatency: ms => { this.brake.observe(ms) },
       clock,
     })
@@ -288,6 +289,7 @@ export class Agent {
     await this.report.catchUp(registry.decisions())
     this.started.push(() => this.control.stop())
     await this.startControl()
+    this.started.push(() => this.intake.stop())
     this.started.push(() => this.cameras.stop())
     const cameras = await this.cameras.start()
     this.started.push(() => this.training.stop())

@@ -15,25 +15,41 @@ export interface IntakeOptions {
   onStored: () => void
   /** A frame that could not be answered. */
   onUnanswered: (camera: string, reason: string) => void
+  /** A frame that could not be stored for another reason than the disk's, which is told as an event. */
+  onUnstored: (camera: string, reason: string) => void
   /** Hears how long each frame waited for its answer, or in vain. */
   onLatency: (ms: number) => void
   clock: Clock
 }
 
+/** Frames that are being written at most; beyond, cameras wait. */
+const mostWriting = 16
+
 export class Intake {
   private readonly options: IntakeOptions
   /** Of each camera: answered again when the model changes. */
   private readonly newest = new Map<string, Frame>()
+  private readonly writing = new Set<Promise<void>>()
   private collecting = true
 
   constructor(options: IntakeOptions) {
     this.options = options
   }
 
+  /** Resolves when the frame is answered; it may be written later: the next one does not wait for the disk. */
   async accept(frame: Frame): Promise<void> {
     this.newest.set(frame.camera, frame)
     const answer = await this.answer(frame)
-    await this.store(frame, answer && { model: answer.version, confidence: answer.confidence, embedding: answer.embedding })
+    while (this.writing.size >= mostWriting) await Promise.race(this.writing)
+    const writing = this.store(frame, answer && { model: answer.version, confidence: answer.confidence, embedding: answer.embedding })
+      .catch((cause: unknown) => { this.options.onUnstored(frame.camera, cause instanceof Error ? cause.message : String(cause)) })
+      .finally(() => { this.writing.delete(writing) })
+    this.writing.add(writing)
+  }
+
+  /** What was taken is written. */
+  async stop(): Promise<void> {
+    await Promise.all(this.writing)
   }
 
   /** Another model serves: what is seen now is answered by it. */
