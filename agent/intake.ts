@@ -30,6 +30,8 @@ export class Intake {
   /** Of each camera: answered again when the model changes. */
   private readonly newest = new Map<string, Frame>()
   private readonly writing = new Set<Promise<void>>()
+  /** Of each camera, what was taken last: its frames are chosen and written in their order. */
+  private readonly lastOf = new Map<string, Promise<void>>()
   private collecting = true
 
   constructor(options: IntakeOptions) {
@@ -41,10 +43,12 @@ export class Intake {
     this.newest.set(frame.camera, frame)
     const answer = await this.answer(frame)
     while (this.writing.size >= mostWriting) await Promise.race(this.writing)
-    const writing = this.store(frame, answer && { model: answer.version, confidence: answer.confidence, embedding: answer.embedding })
+    const answered = answer && { model: answer.version, confidence: answer.confidence, embedding: answer.embedding }
+    const writing = (this.lastOf.get(frame.camera) ?? Promise.resolve()).then(() => this.store(frame, answered))
       .catch((cause: unknown) => { this.options.onUnstored(frame.camera, cause instanceof Error ? cause.message : String(cause)) })
       .finally(() => { this.writing.delete(writing) })
     this.writing.add(writing)
+    this.lastOf.set(frame.camera, writing)
   }
 
   /** What was taken is written. */
