@@ -30,10 +30,10 @@ describe.skipIf(lacks !== '')(`a classifier that ends by itself${lacks}`, () => 
   }
 
   it('while its model is to take over leaves the former one in service, and the promotion is refused', async () => {
-    const { daemon, version, box: { onlooker } } = site
+    const { daemon, version, box } = site
+    const { onlooker } = box
     const serving = await processOf(daemon, 'classifier')
-    const from = daemon.lines.length
-    await onlooker.ask('train')
+    const from = await box.train(daemon)
     await daemon.said(/: evidence$/, { from })
     process.kill(await processOf(daemon, 'classifier', serving), 'SIGSEGV')
     await daemon.said(/^round \d+: refused \(crashed\): passed the gate, but could not be put in service/, { from })

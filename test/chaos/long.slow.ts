@@ -10,15 +10,14 @@ describe.skipIf(lacks !== '')(`what lasts${lacks}`, () => {
   afterAll(() => site.close())
 
   it('a trainer that hangs is ended, and its round refused', async () => {
-    const { daemon, version, box: { onlooker } } = site
-    const from = daemon.lines.length
-    await onlooker.ask('train')
+    const { daemon, version, box } = site
+    const { onlooker } = box
+    const from = await box.train(daemon)
     process.kill(await processOf(daemon, 'trainer'), 'SIGSTOP')
     await daemon.said(/^round \d+: refused \(out-of-time\): .*the trainer had not ended after \d+ s/, { from, withinMs: 180_000 })
     await daemon.said(/^belt: /, { from: daemon.lines.length })
     expect([onlooker.last('cameraPrediction', 'belt')?.model, (await daemon.children()).length]).toEqual([version, 1])
-    const next = daemon.lines.length
-    await onlooker.ask('train')
+    const next = await box.train(daemon)
     await daemon.said(/^round \d+: (promoted|refused \((?!out-of-time|crashed))/, { from: next })
   }, 400_000)
 

@@ -14,11 +14,10 @@ describe.skipIf(lacks !== '')(`a round that comes to nothing${lacks}`, () => {
 
   /** A round, and what is done to it; gives its decision, with which the champion must still be in service. */
   async function refused(meddle: () => Promise<void>) {
-    const { daemon, version, box: { onlooker } } = site
-    const from = daemon.lines.length
+    const { daemon, version, box } = site
+    const { onlooker } = box
     const ended = onlooker.ofType('round-ended').length
-    await onlooker.ask('train')
-    await daemon.said(/^round \d+ \(command\)/, { from })
+    await box.train(daemon)
     await meddle()
     await vi.waitFor(() => { expect(onlooker.ofType('round-ended').length, daemon.text).toBeGreaterThan(ended) }, { timeout: 150_000, interval: 50 })
     const before = onlooker.all('cameraPrediction', 'belt').length
@@ -69,9 +68,8 @@ describe.skipIf(lacks !== '')(`a round that comes to nothing${lacks}`, () => {
   }, 240_000)
 
   it('and the next one is as any other', async () => {
-    const { daemon, box: { onlooker } } = site
-    const from = daemon.lines.length
-    await onlooker.ask('train')
+    const { daemon, box } = site
+    const from = await box.train(daemon)
     await daemon.said(/^round \d+: (promoted|refused \((inconclusive|regressed|class-regressed|likelihood-worse)\))/, { from })
   }, 180_000)
 })

@@ -1,7 +1,6 @@
 /** A box in the middle of everything: two models, a round that a power cut interrupted, events that wait, a known site. */
-import { cp, readdir, rm } from 'node:fs/promises'
+import { cp, lstat, readdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { seldom } from '../site/labels.js'
 import { Box } from '../site/box.js'
 
@@ -21,27 +20,22 @@ export async function grow(folder: string): Promise<Grown> {
   const configuration = { rounds: { schedule: seldom } }
   const box = await Box.in(folder, configuration)
   const first = box.start()
+  await first.said(/^model \d+ is in service/, { withinMs: 120_000 })
   const models = () => [...first.text.matchAll(/^model (\d+) is in service/gm)].map(([, version]) => Number(version))
-  for (let tries = 0; models().length < 2; tries++) {
-    if (tries > 1200) throw new Error(`it made no two models:\n${first.text}`)
-    if (tries % 20 === 19) await box.onlooker.ask('train')
-    await sleep(100)
-  }
+  while (models().length < 2) await first.said(/^round \d+: (promoted|refused)/, { from: await box.train(first) })
   const [former = 0, newest = 0] = models()
-  await first.said(/^known by now: what model/, { withinMs: 120_000 })
-  const from = first.lines.length
-  await box.onlooker.ask('train')
-  await first.said(/: prepare$/, { from })
+  await first.said(new RegExp(`^known by now: what model ${String(newest)}`), { withinMs: 120_000 })
+  await first.said(/: prepare$/, { from: await box.train(first) })
   await first.cut()
   await box.broker.stop()
   const second = box.start()
-  await second.said(/: finetune$/)
+  await second.said(/: (finetune|export)$/)
   await second.cut()
   const folders = await readdir(join(box.data, 'models'))
   const model = (version: number) => ({ version, folder: join(box.data, 'models', folders.find(name => name.startsWith(`${String(version)}-`)) ?? '') })
   const kept = join(folder, 'grown')
   // A socket cannot be copied.
-  await cp(box.data, kept, { recursive: true, filter: path => !/\.(holder|control)$/.test(path) })
+  await cp(box.data, kept, { recursive: true, filter: async path => !(await lstat(path)).isSocket() })
   await box.broker.start()
   return {
     box, configuration, newest: model(newest), former: model(former),

@@ -4,6 +4,7 @@ import { mkdtempSync, rmdirSync } from 'node:fs'
 import { chmod, chown, mkdir, open, readdir, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { withClock } from '../site/clock.js'
 import type { Grown } from './grown.js'
 import { Trial } from './trial.js'
 
@@ -16,13 +17,6 @@ export interface Surrounding {
 
 const dayMs = 86_400_000
 
-/** Seen by all that the daemon starts: at each SIGUSR2 the time of day jumps; intervals go on. */
-function jumping(ms: number): Record<string, string> {
-  const program = `const real = Date; let offset = 0; process.on('SIGUSR2', () => { offset += ${String(ms)} });
-globalThis.Date = class extends real { constructor(...parts) { if (parts.length) super(...parts); else super(real.now() + offset) } static now() { return real.now() + offset } }`
-  return { NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(program)}` }
-}
-
 function clock(ms: number): Surrounding {
   return {
     missing: () => null,
@@ -31,7 +25,7 @@ function clock(ms: number): Surrounding {
       await grown.restore()
       await truth.look()
       await box.configure({ rounds: { schedule: '*/3 * * * * *' } })
-      const daemon = await trial.serving(grown.newest.version, { environment: jumping(ms) })
+      const daemon = await trial.serving(grown.newest.version, { environment: withClock({ jumpMs: ms }) })
       await daemon.said(/^round \d+: (promoted|refused)/)
       const from = daemon.lines.length
       process.kill(-daemon.pid, 'SIGUSR2')

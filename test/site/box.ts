@@ -60,6 +60,17 @@ export class Box {
     return new Daemon({ config: this.config, ...options })
   }
 
+  /** Has a round begin: as soon as the one before is over. Gives the place in what the daemon says from which it is told. */
+  async train(daemon: Daemon): Promise<number> {
+    const from = daemon.lines.length
+    for (let tries = 0; tries < 20; tries++) {
+      await this.onlooker.ask('train')
+      const begun = await daemon.said(/^round \d+ \(/, { from, withinMs: 3000 }).catch(() => null)
+      if (begun) return from
+    }
+    throw new Error(`no round begins:\n${daemon.text}`)
+  }
+
   /** Where labels are imported from. */
   source(part: 'labels' | 'validation'): string {
     return join(this.folder, `given-${part}`)
