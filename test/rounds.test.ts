@@ -349,7 +349,7 @@ describe('learning', () => {
   })
 
   it('makes a first model from real images, sets unreadable ones aside, and counts every later challenger judged on its images', async () => {
-    const { learning, registry } = await open({ firstMinutes: 0.2, minutes: 0.1, lanes: 1 })
+    const { learning, registry } = await open({ firstMinutes: 0.5, minutes: 0.1, lanes: 1 })
     const split = await readLabels(bundled('labeled'), bundled('validation'))
     const promotion = split.promotion.slice(0, 100)
     await mkdir(join(data, 'labels', 'bag'), { recursive: true })

@@ -21,9 +21,9 @@ export async function linesOf<Line>(path: string): Promise<Line[]> {
   return text.split('\n').filter(line => line !== '').map(line => JSON.parse(line) as Line)
 }
 
-export function grouped<Item>(items: readonly Item[], nameOf: (item: Item) => string): Map<string, Item[]> {
-  const groups = new Map<string, Item[]>()
-  for (const item of items) groups.set(nameOf(item), [...groups.get(nameOf(item)) ?? [], item])
+export function grouped<Item, Key>(items: readonly Item[], keyOf: (item: Item) => Key): Map<Key, Item[]> {
+  const groups = new Map<Key, Item[]>()
+  for (const item of items) groups.set(keyOf(item), [...groups.get(keyOf(item)) ?? [], item])
   return groups
 }
 

@@ -1,4 +1,5 @@
 /** What a soak measures, how much each may grow, and whether it did. */
+import { grouped } from '../learning/script.js'
 import { median, theilSen, type Slope } from './slope.js'
 
 export interface Reading {
@@ -41,17 +42,16 @@ const pointSeconds = 60
 
 /** `warmUpSeconds` at the start do not count: caches fill, code is compiled, folders reach their bounds. */
 export function judge(readings: readonly Reading[], { warmUpSeconds, long }: { warmUpSeconds: number; long: boolean }): Finding[] {
-  const minutes = new Map<number, Reading[]>()
-  for (const reading of readings) {
-    if (reading.seconds < warmUpSeconds) continue
-    const minute = Math.floor(reading.seconds / pointSeconds)
-    minutes.set(minute, [...minutes.get(minute) ?? [], reading])
-  }
-  return (Object.keys(quantities) as Quantity[]).filter(quantity => long || !('long' in quantities[quantity])).map(quantity => {
-    const points = [...minutes].map(([minute, own]) => [(minute + 0.5) * pointSeconds / 3600, median(own.map(({ values }) => values[quantity]))] as const)
+  const warm = readings.filter(({ seconds }) => seconds >= warmUpSeconds)
+  const minutes = [...grouped(warm, ({ seconds }) => Math.floor(seconds / pointSeconds))]
+  const measured = (Object.keys(quantities) as Quantity[]).filter(quantity => long || !('long' in quantities[quantity]))
+  return measured.map(quantity => {
+    const points = minutes.map(([minute, own]) =>
+      [(minute + 0.5) * pointSeconds / 3600, median(own.map(({ values }) => values[quantity]))] as const)
     const { slope, interval } = theilSen(points)
     const { perHour: bound } = quantities[quantity]
-    return { quantity, slope, interval, bound, first: points[0]?.[1] ?? NaN, last: points.at(-1)?.[1] ?? NaN, grows: slope > bound && interval[0] > 0 }
+    const [first, last] = [points[0]?.[1] ?? NaN, points.at(-1)?.[1] ?? NaN]
+    return { quantity, slope, interval, bound, first, last, grows: slope > bound && interval[0] > 0 }
   })
 }
 
@@ -60,7 +60,11 @@ export function table(findings: readonly Finding[]): string[] {
   return [
     '| what | first minute | last minute | per hour | 95 % interval | may grow by | verdict |',
     '| --- | --- | --- | --- | --- | --- | --- |',
-    ...findings.map(({ quantity, first, last, slope, interval: [low, high], bound, grows }) =>
-      `| ${quantities[quantity].unit} | ${shown(first)} | ${shown(last)} | ${shown(slope)} | ${shown(low)} to ${shown(high)} | ${String(bound)} | ${grows ? 'GROWS' : 'flat'} |`),
+    ...findings.map(({ quantity, first, last, slope, interval: [low, high], bound, grows }) => {
+      const cells = [
+        quantities[quantity].unit, shown(first), shown(last), shown(slope), `${shown(low)} to ${shown(high)}`, String(bound), grows ? 'GROWS' : 'flat',
+      ]
+      return `| ${cells.join(' | ')} |`
+    }),
   ]
 }
