@@ -10,7 +10,7 @@
  */
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
-import { Random } from '../trainer/index.js'
+import { presets, Random } from '../trainer/index.js'
 import { Cameras } from './camera/cameras.js'
 import type { Simulation } from './camera/simulation.js'
 import { ClassifierPool } from './classifier/pool.js'
@@ -96,6 +96,7 @@ export class Agent {
     this.cameras = new Cameras({
       cameras: config.cameras,
       ffmpeg: config.ffmpeg,
+      size: () => this.classifier.size ?? presets[config.rounds.preset].size,
       clock,
       random: Math.random,
       onFrame: frame => this.intake.accept(frame),

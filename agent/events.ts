@@ -1,5 +1,6 @@
 /** What flows through the agent, as plain data. Times are milliseconds since 1970 unless named otherwise. */
 import type { ModelCard, RoundEvent } from '../trainer/contract.js'
+import type { FittedImage } from '../trainer/index.js'
 import type { DriftEvent } from './drift/alarm.js'
 import type { KeptReason } from './frames/selection.js'
 import type { SignedHead } from './registry/lineage.js'
@@ -20,6 +21,8 @@ export interface Frame {
   capturedAtMs: number
   /** JPEG bytes of the crop. */
   jpeg: Uint8Array
+  /** The same decoded, for the model that serves; absent: not yet. */
+  fitted?: FittedImage
 }
 
 export interface Prediction {
@@ -31,7 +34,7 @@ export interface Prediction {
   probabilities: Record<string, number>
   /** Registry version of the model that predicted. */
   model: number
-  /** JPEG bytes to prediction, inside the classifier. */
+  /** From the picture's arrival to its prediction; of a frame that another model answers again, from then. */
   latencyMs: number
 }
 

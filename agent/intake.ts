@@ -41,7 +41,8 @@ export class Intake {
   /** Resolves when the frame is answered; it may be written later: the next one does not wait for the disk. */
   async accept(frame: Frame): Promise<void> {
     this.newest.set(frame.camera, frame)
-    const answer = await this.answer(frame)
+    const { clock } = this.options
+    const answer = await this.answer(frame, clock.nowMs() - frame.capturedAtMs)
     while (this.writing.size >= mostWriting) await Promise.race(this.writing)
     const answered = answer && { model: answer.version, confidence: answer.confidence, embedding: answer.embedding }
     const writing = (this.lastOf.get(frame.camera) ?? Promise.resolve()).then(() => this.store(frame, answered))
@@ -58,25 +59,27 @@ export class Intake {
 
   /** Another model serves: what is seen now is answered by it. */
   async answerAgain(): Promise<void> {
-    for (const frame of this.newest.values()) await this.answer(frame)
+    for (const frame of this.newest.values()) await this.answer(frame, 0)
   }
 
-  private async answer(frame: Frame): Promise<Answer | null> {
+  /** `ageMs`: how long the frame has been waiting. */
+  private async answer(frame: Frame, ageMs: number): Promise<Answer | null> {
     const { classifier, publish, onAnswer, onUnanswered, onLatency, clock } = this.options
     if (classifier.version === null) return null
-    const { camera, capturedAtMs, jpeg } = frame
+    const { camera, capturedAtMs, jpeg, fitted } = frame
     const beganMs = clock.monotonicMs()
+    const waitedMs = () => Math.max(0, ageMs) + clock.monotonicMs() - beganMs
     try {
-      const answer = await classifier.classify(jpeg)
-      const { label, confidence, probabilities, latencyMs, version: model } = answer
-      publish({ type: 'prediction', prediction: { camera, capturedAtMs, label, confidence, probabilities, latencyMs, model } })
+      const answer = await classifier.classify(jpeg, fitted)
+      const { label, confidence, probabilities, version: model } = answer
+      publish({ type: 'prediction', prediction: { camera, capturedAtMs, label, confidence, probabilities, latencyMs: waitedMs(), model } })
       onAnswer(frame, answer)
       return answer
     } catch (cause) {
       onUnanswered(camera, cause instanceof Error ? cause.message : String(cause))
       return null
     } finally {
-      onLatency(clock.monotonicMs() - beganMs)
+      onLatency(waitedMs())
     }
   }
 

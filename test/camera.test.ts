@@ -14,11 +14,12 @@ import { Simulation } from '../agent/camera/simulation.js'
 import { bundled } from '../agent/config.js'
 import type { CameraStatus } from '../agent/events.js'
 import { systemClock } from '../agent/lib/clock.js'
+import { fitImage } from '../trainer/index.js'
 import { boundary, head, HttpCamera, part, sends, type Behaviour } from './cameras/http-camera.js'
 
 const waiting = { timeout: 20_000, interval: 10 }
 const cleanups: (() => Promise<unknown>)[] = []
-const upright: Pick<SamplerOptions, 'rotate' | 'masks'> = { rotate: 0, masks: [] }
+const upright: Pick<SamplerOptions, 'rotate' | 'masks' | 'size'> = { rotate: 0, masks: [], size: () => 28 }
 let jpeg = Buffer.alloc(0)
 
 beforeAll(async () => {
@@ -277,7 +278,7 @@ describe('sampler', () => {
     const url = await simulation.start()
     cleanups.push(() => simulation.stop())
     // All of the belt, and all but its edge, where nothing that passes is seen whole.
-    const [open, shut] = [new Sampler({ crop: 'passing', ...upright }), new Sampler({ crop: 'passing', rotate: 0, masks: [{ x: 30, y: 0, width: 400, height: 240 }] })]
+    const [open, shut] = [new Sampler({ crop: 'passing', ...upright }), new Sampler({ crop: 'passing', ...upright, masks: [{ x: 30, y: 0, width: 400, height: 240 }] })]
     const counts = [0, 0]
     let pictures = 0
     for await (const jpeg of mjpeg(addressOf(url))(new AbortController().signal)) {
@@ -298,7 +299,8 @@ describe('sampler', () => {
       return frames
     }
     // As the camera sent it, to the bit.
-    expect((await sampled(new Sampler({ crop: 'whole', ...upright }), [jpeg, jpeg, other, other])).map(frame => frame.jpeg)).toEqual([jpeg, other])
+    const whole = await sampled(new Sampler({ crop: 'whole', ...upright }), [jpeg, jpeg, other, other])
+    expect(whole).toMatchObject([{ jpeg, fitted: await fitImage(jpeg, 28) }, { jpeg: other, fitted: await fitImage(other, 28) }])
     const [part, ...rest] = await sampled(new Sampler({ crop: { x: 4, y: 8, width: 20, height: 10 }, ...upright }), [jpeg])
     expect(await sharp(part?.jpeg).metadata()).toMatchObject({ format: 'jpeg', width: 20, height: 10 })
     expect(rest).toEqual([])

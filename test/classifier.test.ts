@@ -8,12 +8,13 @@ import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest
 import { evaluateModel, openModel, timeInference } from '../agent/classifier/evaluate.js'
 import { ClassifierPool, type Answer, type ServedModel } from '../agent/classifier/pool.js'
 import { bundled } from '../agent/config.js'
-import { ModelFile, untrainedModel } from '../trainer/index.js'
+import { fitImage, ModelFile, untrainedModel, type FittedImage } from '../trainer/index.js'
 
 const waiting = { timeout: 20_000, interval: 20 }
 let folder = ''
 let model = Buffer.alloc(0)
 let jpeg = Buffer.alloc(0)
+let fitted: FittedImage
 let problems: string[] = []
 let pools: ClassifierPool[] = []
 
@@ -21,6 +22,7 @@ beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'pawl-classifier-'))
   model = Buffer.from(await untrainedModel('nano'))
   jpeg = await sharp({ create: { width: 100, height: 80, channels: 3, background: '#a64' } }).jpeg().toBuffer()
+  fitted = await fitImage(jpeg, 28)
 })
 
 afterAll(() => rm(folder, { recursive: true, force: true }))
@@ -71,7 +73,8 @@ describe('classifier pool', () => {
     expect(answer.confidence).toBe(answer.probabilities[answer.label])
     expect(Object.values(answer.probabilities).reduce((sum, value) => sum + value, 0)).toBeCloseTo(1, 4)
     expect([answer.embedding.length, answer.embedding.every(Number.isFinite)]).toEqual([128, true])
-    expect(answer.latencyMs).toBeGreaterThan(0)
+    expect(await pool.classify(Buffer.from('not looked at'), fitted)).toEqual(answer)
+    expect(await pool.classify(jpeg, await fitImage(jpeg, 96))).toEqual(answer)
     await expect(pool.classify(Buffer.from('no image'))).rejects.toThrow(/image/)
     expect((await pool.classify(jpeg)).version).toBe(7)
   })
@@ -82,7 +85,7 @@ describe('classifier pool', () => {
     let busy = true
     const load = (async () => {
       while (busy) {
-        for (let count = 0; count < 4; count++) answers.push(pool.classify(jpeg))
+        for (let count = 0; count < 4; count++) answers.push(pool.classify(jpeg, fitted))
         await answers.at(-1)
       }
     })()
@@ -103,7 +106,7 @@ describe('classifier pool', () => {
 
   it('refuses the oldest frame when more wait than it can answer soon', async () => {
     const pool = await poolWith(1)
-    const results = await Promise.allSettled(Array.from({ length: 100 }, () => pool.classify(jpeg)))
+    const results = await Promise.allSettled(Array.from({ length: 100 }, () => pool.classify(jpeg, fitted)))
     const refused = results.map(({ status }) => status === 'rejected')
     expect(refused.filter(Boolean)).toHaveLength(36)
     expect(refused.slice(-64)).not.toContain(true)

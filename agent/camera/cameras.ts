@@ -12,6 +12,8 @@ export interface CamerasOptions {
   cameras: readonly CameraConfig[]
   /** The program that opens RTSP, V4L2 and video files; "": the one there is. */
   ffmpeg: string
+  /** Pixels a side of what the model that serves reads. */
+  size: () => number
   clock: Clock
   random: () => number
   /** Awaited: a camera's next picture waits for it. */
@@ -49,8 +51,8 @@ export class Cameras {
   }
 
   private watch(config: CameraConfig): void {
-    const { ffmpeg, clock, random, onFrame, onStatus } = this.options
-    const sampler = new Sampler(config)
+    const { ffmpeg, size, clock, random, onFrame, onStatus } = this.options
+    const sampler = new Sampler({ ...config, size })
     const camera = new Camera({
       id: config.id,
       source: sourceOf(config, ffmpeg),

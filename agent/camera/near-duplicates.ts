@@ -1,7 +1,5 @@
 /** Pictures of a scene in which nothing happens: seen once, then dropped until something changes. */
-import sharp from 'sharp'
-import type { Frame } from '../events.js'
-import { limitInputPixels } from './source.js'
+import type { FittedImage } from '../../trainer/index.js'
 
 const [columns, rows] = [9, 8]
 /** Bits of 64 by which the difference hash (dHash) of a new scene differs at least. */
@@ -13,16 +11,16 @@ const repeatAfterMs = 10_000
 
 interface Glance {
   capturedAtMs: number
-  /** Grey, row-major, `columns` × `rows`. */
-  grey: Uint8Array
+  /** Mean brightness of each cell, row-major, `columns` × `rows`. */
+  grey: Float32Array
 }
 
 export class NearDuplicates {
   private kept: Glance | null = null
 
   /** True when the frame shows what the last kept frame showed; otherwise it is the one kept. */
-  async repeats({ jpeg, capturedAtMs }: Frame): Promise<boolean> {
-    const grey = await sharp(jpeg, { limitInputPixels, failOn: 'error' }).resize(columns, rows, { fit: 'fill' }).toColourspace('b-w').raw().toBuffer()
+  repeats(image: FittedImage, capturedAtMs: number): boolean {
+    const grey = glance(image)
     const { kept } = this
     // The clock may have jumped back: then the frame counts as late.
     const soon = kept !== null && Math.abs(capturedAtMs - kept.capturedAtMs) < repeatAfterMs
@@ -32,13 +30,26 @@ export class NearDuplicates {
   }
 }
 
-function motion(a: Uint8Array, b: Uint8Array): number {
+/** Each pixel counts in the cell that its middle lies in; a picture narrower than the cells leaves some empty. */
+function glance({ width, height, pixels }: FittedImage): Float32Array {
+  const [sums, counts] = [new Float32Array(columns * rows), new Float32Array(columns * rows)]
+  for (let pixel = 0; pixel < width * height; pixel++) {
+    const [column, row] = [Math.floor(((pixel % width) + 0.5) * columns / width), Math.floor((Math.floor(pixel / width) + 0.5) * rows / height)]
+    const cell = row * columns + column
+    const [red = 0, green = 0, blue = 0] = pixels.subarray(pixel * 3, pixel * 3 + 3)
+    sums[cell] = (sums[cell] ?? 0) + 0.299 * red + 0.587 * green + 0.114 * blue
+    counts[cell] = (counts[cell] ?? 0) + 1
+  }
+  return sums.map((sum, cell) => sum / Math.max(1, counts[cell] ?? 0))
+}
+
+function motion(a: Float32Array, b: Float32Array): number {
   return a.reduce((most, value, at) => Math.max(most, Math.abs(value - (b[at] ?? 0))), 0)
 }
 
 /** Bits that differ between the difference hashes: is each cell brighter than the one to its right? */
-function differentBits(a: Uint8Array, b: Uint8Array): number {
-  const bit = (grey: Uint8Array, at: number) => (grey[at] ?? 0) > (grey[at + 1] ?? 0)
+function differentBits(a: Float32Array, b: Float32Array): number {
+  const bit = (grey: Float32Array, at: number) => (grey[at] ?? 0) > (grey[at + 1] ?? 0)
   let bits = 0
   for (let at = 0; at < columns * rows; at++) if (at % columns < columns - 1 && bit(a, at) !== bit(b, at)) bits++
   return bits

@@ -1,5 +1,6 @@
 /** From pictures to frames: what is worth classifying, cut out. */
 import sharp, { type OverlayOptions, type Sharp } from 'sharp'
+import { fitImage } from '../../trainer/index.js'
 import type { CameraConfig } from '../config.js'
 import { PawlError } from '../errors.js'
 import type { Frame, Picture } from '../events.js'
@@ -14,7 +15,10 @@ sharp.concurrency(1)
 /** Width at which motion is looked for, pixels. */
 const lookWidth = 160
 
-export type SamplerOptions = Pick<CameraConfig, 'crop' | 'rotate' | 'masks'>
+export interface SamplerOptions extends Pick<CameraConfig, 'crop' | 'rotate' | 'masks'> {
+  /** Pixels a side of what the model that serves reads: frames are decoded once, and for it. */
+  size: () => number
+}
 
 export class Sampler {
   private readonly options: SamplerOptions
@@ -43,7 +47,7 @@ export class Sampler {
   private async fixed(picture: Picture, crop: Exclude<CameraConfig['crop'], 'passing'>): Promise<Frame[]> {
     const box = crop === 'whole' ? null : { left: crop.x, top: crop.y, width: crop.width, height: crop.height }
     const frame = await this.frame(picture, box)
-    return await this.duplicates.repeats(frame) ? [] : [frame]
+    return this.duplicates.repeats(frame.fitted, frame.capturedAtMs) ? [] : [frame]
   }
 
   private async passing(picture: Picture): Promise<Frame[]> {
@@ -59,12 +63,15 @@ export class Sampler {
     return Promise.all(passed.map(sight => this.frame(sight.picture, square(sight.box, scale, size.width, size.height))))
   }
 
-  private async frame(picture: Picture, box: Box | null): Promise<Frame> {
-    if (!box && await this.isFrame(picture)) return picture
+  private async frame(picture: Picture, box: Box | null): Promise<Required<Frame>> {
+    const jpeg = !box && await this.isFrame(picture) ? picture.jpeg : await this.cut(picture, box)
+    return { ...picture, jpeg, fitted: await fitImage(jpeg, this.options.size()) }
+  }
+
+  private async cut(picture: Picture, box: Box | null): Promise<Uint8Array> {
     const masks = await this.masksIn(picture, box)
     const image = this.upright(picture)
-    const cut = box ? image.extract(box) : image
-    return { ...picture, jpeg: await cut.composite(masks).jpeg({ quality: 92 }).toBuffer() }
+    return (box ? image.extract(box) : image).composite(masks).jpeg({ quality: 92 }).toBuffer()
   }
 
   /** A JPEG of which nothing is to be cut, hidden or turned: encoded again, it would only cost time and lose detail. */

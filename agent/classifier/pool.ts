@@ -7,6 +7,7 @@
  * - A model that does not load, or a child that dies while it loads, changes nothing.
  */
 import type { ChildProcess } from 'node:child_process'
+import { fitImage, squared, type FittedImage } from '../../trainer/index.js'
 import { PawlError } from '../errors.js'
 import { Backoff } from '../lib/backoff.js'
 import { ended, forkModule, hasEnded } from '../lib/child.js'
@@ -63,11 +64,20 @@ export class ClassifierPool {
     await former?.drain()
   }
 
-  /** Errors: no model in service, an image that cannot be read, or a queue that was full. */
-  async classify(jpeg: Uint8Array): Promise<Answer> {
+  /** Pixels a side of what the model in service reads; null: none. */
+  get size(): number | null {
+    return this.live?.size ?? null
+  }
+
+  /** `fitted`: the same, decoded already. Errors: no model in service, an image that cannot be read, or a queue that was full. */
+  async classify(jpeg: Uint8Array, fitted?: FittedImage): Promise<Answer> {
+    const { size } = this
+    const decoded = size === null || fitted?.size === size ? fitted : await fitImage(jpeg, size)
     const { live } = this
-    if (!live) throw new PawlError('MODEL_INVALID', 'no model is in service yet')
-    return { ...await live.classify(jpeg), version: live.model.version }
+    if (!live || !decoded) throw new PawlError('MODEL_INVALID', 'no model is in service yet')
+    // Meanwhile one may have taken over that reads another size.
+    if (decoded.size !== live.size) return this.classify(jpeg)
+    return { ...await live.classify(squared(decoded)), version: live.model.version }
   }
 
   async stop(): Promise<void> {
@@ -120,6 +130,8 @@ interface Waiting {
 class Child {
   readonly model: ServedModel
   readonly process: ChildProcess
+  /** Pixels a side of what the model reads; 0: it has not loaded yet. */
+  size = 0
   private readonly waiting = new Map<number, Waiting>()
   private nextId = 0
   private loaded: { resolve: () => void; reject: (reason: Error) => void } | null = null
@@ -152,7 +164,7 @@ class Child {
     }
   }
 
-  classify(jpeg: Uint8Array): Promise<Classification> {
+  classify(pixels: Uint8Array): Promise<Classification> {
     if (hasEnded(this.process)) return Promise.reject(new Error('the classifier process has ended; it is starting again'))
     if (this.waiting.size >= longestQueue) {
       const [oldest] = this.waiting
@@ -173,7 +185,7 @@ class Child {
           reject(reason)
         },
       })
-      this.send({ type: 'classify', id, jpeg })
+      this.send({ type: 'classify', id, pixels })
     })
   }
 
@@ -194,7 +206,9 @@ class Child {
 
   private received(reply: ClassifierReply): void {
     switch (reply.type) {
-      case 'ready': return this.loaded?.resolve()
+      case 'ready':
+        this.size = reply.metadata.size
+        return this.loaded?.resolve()
       case 'refused': return this.loaded?.reject(new Error(reply.message))
       case 'classified': return this.settle(reply.id, waiting => { waiting.resolve(reply.classification) })
       case 'failed': return this.settle(reply.id, waiting => { waiting.reject(new Error(reply.message)) })

@@ -1,7 +1,7 @@
-/** The classifier child: loads one model, proves that it answers sensibly, then classifies one JPEG after another. */
+/** The classifier child: loads one model, proves that it answers sensibly, then classifies one image after another. */
 import { createHash } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
-import { decodeImage, ModelFile } from '../../trainer/index.js'
+import { ModelFile } from '../../trainer/index.js'
 import type { Classification, ClassifierReply, ClassifierRequest } from './protocol.js'
 
 let model: ModelFile | null = null
@@ -37,24 +37,22 @@ async function canary(candidate: ModelFile): Promise<void> {
   }
 }
 
-async function classify(jpeg: Uint8Array): Promise<Classification> {
+async function classify(pixels: Uint8Array): Promise<Classification> {
   if (!model) throw new Error('no model is loaded')
-  const start = performance.now()
-  const { size, classes } = model.metadata
-  const { probabilities, embedding } = await model.run(await decodeImage(jpeg, size))
+  const { classes } = model.metadata
+  const { probabilities, embedding } = await model.run(pixels)
   const best = probabilities.reduce((top, value, index) => (value > (probabilities[top] ?? 0) ? index : top), 0)
   return {
     label: classes[best] ?? '',
     confidence: probabilities[best] ?? 0,
     probabilities: Object.fromEntries(classes.map((name, index) => [name, probabilities[index] ?? 0])),
     embedding,
-    latencyMs: performance.now() - start,
   }
 }
 
-async function answer({ id, jpeg }: Extract<ClassifierRequest, { type: 'classify' }>): Promise<void> {
+async function answer({ id, pixels }: Extract<ClassifierRequest, { type: 'classify' }>): Promise<void> {
   try {
-    reply({ type: 'classified', id, classification: await classify(jpeg) })
+    reply({ type: 'classified', id, classification: await classify(pixels) })
   } catch (cause) {
     reply({ type: 'failed', id, message: messageOf(cause) })
   }

@@ -3,7 +3,8 @@ import type { ModelMetadata } from '../../trainer/index.js'
 
 export type ClassifierRequest =
   | { type: 'load'; path: string; sha256: string; threads: number }
-  | { type: 'classify'; id: number; jpeg: Uint8Array }
+  /** `pixels`: as the model reads them, uint8 [S, S, 3]. */
+  | { type: 'classify'; id: number; pixels: Uint8Array }
 
 export interface Classification {
   label: string
@@ -11,8 +12,6 @@ export interface Classification {
   probabilities: Record<string, number>
   /** What the model makes of the picture before it names a class [D]. */
   embedding: Float32Array
-  /** JPEG bytes to prediction inside the child, milliseconds. */
-  latencyMs: number
 }
 
 export type ClassifierReply =

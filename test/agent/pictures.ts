@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import sharp from 'sharp'
 import { NearDuplicates } from '../../agent/camera/near-duplicates.js'
 import { bundled } from '../../agent/config.js'
+import { fitImage, presets } from '../../trainer/index.js'
 
 export interface PictureSize {
   width: number
@@ -24,9 +25,9 @@ export async function pictures(count: number, size: PictureSize): Promise<Buffer
 
 async function differ(one: Buffer, other: Buffer): Promise<boolean> {
   const duplicates = new NearDuplicates()
-  const frame = (jpeg: Buffer) => ({ camera: '', capturedAtMs: 0, jpeg })
-  await duplicates.repeats(frame(one))
-  return !await duplicates.repeats(frame(other))
+  const repeats = async (jpeg: Buffer) => duplicates.repeats(await fitImage(jpeg, presets.nano.size), 0)
+  await repeats(one)
+  return !await repeats(other)
 }
 
 async function picture(photograph: string, mean: number, { width, height }: PictureSize): Promise<Buffer> {
