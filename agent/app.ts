@@ -334,7 +334,7 @@ export class Agent {
 
   private async setAside(path: string, reason: string): Promise<void> {
     if (this.frames.holds(path)) await this.frames.remove(path)
-    else await this.labels.quarantine(path, reason)
+    else if (!await this.labels.quarantine(path, reason)) return
     this.publish({ type: 'quarantine', path, reason })
   }
 

@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { join, resolve } from 'node:path'
 import type { YAMLMap } from 'yaml'
-import { LineCounter, parseDocument, Document, isMap, isNode, isSeq, type Node } from 'yaml'
+import { LineCounter, parseDocument, Document, isMap, isNode, isSeq, visit, type Node } from 'yaml'
 import { validate as validCron } from 'node-cron'
 import { z } from 'zod'
 import { PawlError } from './errors.js'
@@ -15,7 +15,10 @@ import { windowOf } from './rounds/windows.js'
 import { Method } from './schemas.js'
 
 const identifier = z.string().regex(/^[a-zA-Z0-9_-]{1,64}$/, 'letters, digits, - and _ only, 64 at most: it becomes part of topics and paths')
-const topicLevel = z.string().regex(/^[^+#/]*$/, 'one level of a topic, without wildcards')
+/** Paths, addresses, names. */
+const line = z.string().regex(/^[^\p{Cc}\p{Cs}]{0,1024}$/u, 'one line of at most 1024 characters, without control characters')
+const topic = line.max(256)
+const topicLevel = topic.regex(/^[^+#/]*$/, 'one level of a topic, without wildcards')
 
 const Rectangle = z.strictObject({
   x: z.number().int().min(0), y: z.number().int().min(0), width: z.number().int().positive(), height: z.number().int().positive(),
@@ -25,9 +28,9 @@ const CameraConfig = z.strictObject({
   id: identifier.describe('Name of the camera in topics and folders'),
   source: z.enum(['simulation', 'rtsp', 'mjpeg', 'snapshot', 'v4l2', 'folder', 'video'])
     .describe('simulation: the bundled belt; rtsp: most IP cameras; mjpeg: MJPEG over HTTP; snapshot: single pictures over HTTP; v4l2: a USB or CSI camera; folder: pictures that appear in a folder; video: a file, over and over'),
-  url: z.string().default('').describe('rtsp: rtsp(s)://host/path; mjpeg, snapshot: http(s)://host/path; v4l2: the device, such as /dev/video0; folder, video: its path; simulation: empty'),
-  username: z.string().default('').describe('rtsp, mjpeg, snapshot: user on the camera'),
-  passwordFile: z.string().default('').describe('File that holds the user\'s password; or set PAWL_CAMERA_<ID>_PASSWORD, the id in capitals and _ for -'),
+  url: line.default('').describe('rtsp: rtsp(s)://host/path; mjpeg, snapshot: http(s)://host/path; v4l2: the device, such as /dev/video0; folder, video: its path; simulation: empty'),
+  username: line.default('').describe('rtsp, mjpeg, snapshot: user on the camera'),
+  passwordFile: line.default('').describe('File that holds the user\'s password; or set PAWL_CAMERA_<ID>_PASSWORD, the id in capitals and _ for -'),
   transport: z.enum(['tcp', 'udp']).default('tcp').describe('rtsp: what the pictures come over'),
   decoder: z.string().regex(/^[a-z0-9_]*$/, 'a name that `ffmpeg -hwaccels` lists, or ""').default('').describe('rtsp, v4l2, video: hardware that decodes, as ffmpeg names it (`ffmpeg -hwaccels`): vaapi, cuda, drm, …; "": the processor'),
   maxWidth: z.number().int().min(32).max(8192).default(1280).describe('rtsp, v4l2, video: wider pictures are scaled down to so many pixels'),
@@ -35,9 +38,9 @@ const CameraConfig = z.strictObject({
   masks: z.array(Rectangle).default([]).describe('Parts of the turned picture, {x, y, width, height} in pixels, that are made black: nothing moves there, nothing of them is kept'),
   crop: z.union([z.enum(['whole', 'passing']), Rectangle]).default('passing')
     .describe('whole: the picture as it is; passing: what moves past, cut out once; or a fixed {x, y, width, height} in pixels'),
-  maxPerSecond: z.number().positive().max(60).default(10).describe('Pictures looked at each second; snapshot: asked for each second'),
+  maxPerSecond: z.number().min(0.001).max(60).default(10).describe('Pictures looked at each second; snapshot: asked for each second'),
   minPerSecond: z.number().min(0).max(60).default(0).describe('A camera that sends fewer for 20 s is started again; 0: however few it sends'),
-  silentAfterSeconds: z.number().positive().default(10).describe('A camera without a picture for so long is started again'),
+  silentAfterSeconds: z.number().positive().max(86_400).default(10).describe('A camera without a picture for so long is started again'),
   uselessAfterSeconds: z.number().min(0).default(300).describe('A camera that shows the same picture to the bit, or blackness, for so long is started again; 0: never'),
 }).superRefine(({ source, url, passwordFile, username, minPerSecond, maxPerSecond }, context) => {
   const wrong = (message: string, key = 'url') => { context.addIssue({ code: 'custom', path: [key], message: `a camera of source ${source} needs ${message}` }) }
@@ -52,15 +55,15 @@ const CameraConfig = z.strictObject({
 
 const Config = z.strictObject({
   device: identifier.default('box-1').describe('Name of this box on the broker'),
-  data: z.string().min(1).default('pawl-data').describe('Folder for frames, labels, models and state; relative to this file'),
+  data: line.min(1).default('pawl-data').describe('Folder for frames, labels, models and state; relative to this file'),
   logLevel: z.enum(['trace', 'debug', 'info', 'warn', 'error']).default('info').describe('Least level that is logged'),
-  ffmpeg: z.string().default('').describe('Program that opens cameras of source rtsp, v4l2 and video; "": the one that FFMPEG_PATH names, else the one on the PATH'),
-  cameras: z.array(CameraConfig).min(1).default([CameraConfig.parse({ id: 'belt', source: 'simulation' })])
+  ffmpeg: line.default('').describe('Program that opens cameras of source rtsp, v4l2 and video; "": the one that FFMPEG_PATH names, else the one on the PATH'),
+  cameras: z.array(CameraConfig).min(1).max(256).default([CameraConfig.parse({ id: 'belt', source: 'simulation' })])
     .refine(cameras => new Set(cameras.map(({ id }) => id)).size === cameras.length, 'two cameras have the same id')
     .describe('The cameras that are watched'),
   labels: z.strictObject({
-    import: z.string().default('auto').describe('Class folders copied in at the first start: a folder, "" for none, or auto: the bundled set when the simulation is the only camera'),
-    importValidation: z.string().default('').describe('Class folders that only judge, never teach; "": a part of the labels is kept back for it'),
+    import: line.default('auto').describe('Class folders copied in at the first start: a folder, "" for none, or auto: the bundled set when the simulation is the only camera'),
+    importValidation: line.default('').describe('Class folders that only judge, never teach; "": a part of the labels is kept back for it'),
   }).prefault({}),
   frames: z.strictObject({
     maxBytes: z.number().int().positive().default(500_000_000).describe('Bytes of unlabeled frames kept; of the older half the least useful go first'),
@@ -77,7 +80,7 @@ const Config = z.strictObject({
     }).prefault({}),
   }).prefault({}),
   rounds: z.strictObject({
-    schedule: z.string().default('0 */6 * * *').refine(text => validCron(text), 'not a cron expression such as "0 */6 * * *"').describe('When rounds start, as a cron expression'),
+    schedule: z.string().default('0 */6 * * *').refine(isCron, 'not a cron expression such as "0 */6 * * *"').describe('When rounds start, as a cron expression'),
     windows: z.array(z.string().refine(text => windowOf(text) !== null, 'not a stretch of the day such as "22:00-06:00" or "mon-fri 22:00-06:00"')).default([])
       .describe('Local times at which rounds may run, as "22:00-06:00" or "sat,sun 00:00-24:00"; none: at all times. The first round, and one on command, run at any time; another is stopped at the end of a window and goes on in the next'),
     newFrames: z.number().int().min(0).default(2000).describe('Frames since the last round that start another; 0: none do'),
@@ -116,21 +119,21 @@ const Config = z.strictObject({
     port: z.number().int().min(0).max(65_535).default(9464).describe('Port on loopback of /metrics for Prometheus and /healthz for probes; the next free one when it is taken; 0: none'),
   }).prefault({}),
   mqtt: z.strictObject({
-    broker: z.string().default('embedded').describe('embedded: a broker inside this process, on loopback; else mqtt://, mqtts://, ws:// or wss:// URL')
+    broker: line.default('embedded').describe('embedded: a broker inside this process, on loopback; else mqtt://, mqtts://, ws:// or wss:// URL')
       .refine(text => text === 'embedded' || (/^(mqtts?|wss?):\/\/[^/]/.test(text) && URL.canParse(text)), 'neither "embedded" nor a mqtt://, mqtts://, ws:// or wss:// URL'),
     port: z.number().int().min(1).max(65535).default(1883).describe('Port of the embedded broker; the next free one when it is taken'),
-    username: z.string().default('').describe('User on the broker'),
-    passwordFile: z.string().default('').describe('File that holds the password; or set PAWL_MQTT_PASSWORD'),
+    username: line.default('').describe('User on the broker'),
+    passwordFile: line.default('').describe('File that holds the password; or set PAWL_MQTT_PASSWORD'),
     protocol: z.enum(['3.1.1', '5']).default('3.1.1').describe('Version of MQTT'),
     tls: z.strictObject({
-      ca: z.string().default('').describe('File (PEM) of who signed the broker\'s certificate; "": who the system trusts'),
-      cert: z.string().default('').describe('File (PEM) of the certificate that the broker knows this box by; "": none'),
-      key: z.string().default('').describe('File (PEM) of its key'),
+      ca: line.default('').describe('File (PEM) of who signed the broker\'s certificate; "": who the system trusts'),
+      cert: line.default('').describe('File (PEM) of the certificate that the broker knows this box by; "": none'),
+      key: line.default('').describe('File (PEM) of its key'),
     }).refine(({ cert, key }) => (cert === '') === (key === ''), 'a certificate needs its key, and a key its certificate').prefault({}),
     longestWaitSeconds: z.number().min(0.1).max(3600).default(1.5).describe('Longest wait between two tries to reach a broker that is away: longer where thousands of boxes would come back at once'),
-    base: z.string().regex(/^[^+#/]+(\/[^+#/]+)*$/, 'a topic without wildcards and without a slash at its ends').default('pawl').describe('First level of every topic'),
-    homeAssistant: z.string().regex(/^[^+#]*$/, 'a topic without wildcards').default('').describe('Discovery prefix of Home Assistant, as a rule homeassistant: the box is announced there; "": it is not'),
-    predictionEveryMs: z.number().int().min(0).default(1000).describe('Least time between two messages of an unchanged prediction'),
+    base: topic.regex(/^[^+#/]+(\/[^+#/]+)*$/, 'a topic without wildcards and without a slash at its ends').default('pawl').describe('First level of every topic'),
+    homeAssistant: topic.regex(/^[^+#]*$/, 'a topic without wildcards').default('').describe('Discovery prefix of Home Assistant, as a rule homeassistant: the box is announced there; "": it is not'),
+    predictionEveryMs: z.number().int().min(0).max(86_400_000).default(1000).describe('Least time between two messages of an unchanged prediction'),
     outboxEvents: z.number().int().positive().default(10_000).describe('Events kept while the broker is away; the oldest go first'),
     eventsPerSecond: z.number().min(0.1).max(1000).default(20).describe('Events sent each second at most: those that waited for the broker do not fill a thin line'),
     commands: z.array(z.enum(verbs)).default([...verbs]).describe('Commands that are carried out; []: none is. Who may ask is for the broker to say'),
@@ -142,6 +145,10 @@ const Config = z.strictObject({
 })
 
 export type Config = z.infer<typeof Config>
+
+/** Characters of a file that is read, and problems that are told of at once. */
+const longestText = 250_000
+const mostProblems = 20
 export type CameraConfig = z.infer<typeof CameraConfig>
 
 /** Every key at its default; paths are relative to the working directory. */
@@ -160,33 +167,45 @@ export async function loadConfig(path: string): Promise<Config> {
 
 export function parseConfig(text: string, file: string): Config {
   const lines = new LineCounter()
+  if (text.length > longestText) throw new PawlError('CONFIG_INVALID', `${file}: it has ${String(text.length)} characters; at most ${String(longestText)} are read`)
   const document = parseDocument(text, { lineCounter: lines, uniqueKeys: true })
   const at = (offset: number) => {
     const { line, col } = lines.linePos(offset)
     return `${file}:${String(line)}:${String(col)}`
   }
   // The first is where it went wrong; the others follow from it.
-  const syntax = document.errors.slice(0, 1).map(error => `${at(error.pos[0])}: ${error.message.replace(/ at line \d[^]*$/, '')}`)
+  const syntax = [...document.errors, ...document.warnings].slice(0, 1).map(error => `${at(error.pos[0])}: ${error.message.replace(/ at line \d[^]*$/, '')}`)
   if (syntax.length) throw new PawlError('CONFIG_INVALID', syntax.join('\n'))
-  const parsed = Config.safeParse(plainOf(document, file) ?? {})
+  const parsed = Config.safeParse(plainOf(document, file, at) ?? {})
   if (parsed.success) return parsed.data
-  const problems = parsed.error.issues.flatMap(issue => problemsOf(issue, document, at))
+  const problems = parsed.error.issues.slice(0, mostProblems).flatMap(issue => problemsOf(issue, document, at)).slice(0, mostProblems)
   throw new PawlError('CONFIG_INVALID', problems.join('\n'))
 }
 
-/** Errors: CONFIG_INVALID for an alias without its anchor, which the parser lets pass. */
-function plainOf(document: Document, file: string): unknown {
+/** Errors: CONFIG_INVALID for an alias without its anchor, which the parser lets pass, and for those that stand for more than anybody writes. */
+function plainOf(document: Document, file: string, at: (offset: number) => string): unknown {
+  visit(document, {
+    Alias: (_, alias) => {
+      // What is meant to be a password may begin with *.
+      if (!alias.resolve(document)) throw new PawlError('CONFIG_INVALID', `${at(alias.range?.[0] ?? 0)}: a text that begins with * needs quotes`)
+    },
+  })
   try {
     return document.toJS()
   } catch (cause) {
-    throw new PawlError('CONFIG_INVALID', `${file}: ${cause instanceof Error ? cause.message : String(cause)}; put a text that begins with * in quotes`, { cause })
+    throw new PawlError('CONFIG_INVALID', `${file}: ${cause instanceof Error ? cause.message : String(cause)}; write it without & and *`, { cause })
   }
+}
+
+/** Numbers that no time has would be counted to, one by one. */
+function isCron(text: string): boolean {
+  return text.length <= 256 && !/\d{4}/.test(text) && validCron(text)
 }
 
 function problemsOf(issue: z.core.$ZodIssue, document: Document, at: (offset: number) => string): string[] {
   if (issue.code === 'unrecognized_keys') {
     const known = knownKeys(issue.path)
-    return issue.keys.map(key => {
+    return issue.keys.slice(0, mostProblems).map(key => {
       const path = [...issue.path, key].join('.')
       const near = nearest(key, known)
       const fix = near ? `did you mean "${near}"?` : `known here: ${known.join(', ')}`
@@ -195,7 +214,7 @@ function problemsOf(issue: z.core.$ZodIssue, document: Document, at: (offset: nu
   }
   const key = issue.path.join('.')
   const value: unknown = document.getIn(issue.path)
-  const shown = isNode(value) ? '' : value === undefined ? 'is missing' : `is ${withoutPasswords(JSON.stringify(value))}`
+  const shown = isNode(value) || /password/i.test(key) ? '' : value === undefined ? 'is missing' : `is ${withoutPasswords(JSON.stringify(value)).slice(0, 200)}`
   return [`${at(offsetOf(document, issue.path))}: ${key} ${shown}`.trimEnd() + `; ${issue.message}; see \`pawl config example\``]
 }
 

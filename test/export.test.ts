@@ -45,7 +45,7 @@ beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'pawl-export-'))
   await trainTo(at('model'), 'pawl')
   model = await readFile(at('model', 'model.onnx'))
-  images = await Promise.all((await someOf('validation', 6, 5)).map(({ path }) => decodeImage(path, 28)))
+  images = await Promise.all((await someOf('validation', 6, 5)).map(async ({ path }) => decodeImage(await readFile(path), 28)))
 })
 
 async function trainTo(out: string, method: MethodName): Promise<void> {

@@ -95,7 +95,7 @@ describe('round', () => {
     expect(card.trainedShare).toBeGreaterThanOrEqual(0)
     // The weights that were balanced are those of the file: what the card says of the gate images is what the file says of them.
     const model = await ModelFile.open(await readFile(join(out, 'model.onnx')))
-    const rows = await Promise.all(data.gate.map(async ({ path }) => [...(await model.run(await decodeImage(path, 28))).probabilities]))
+    const rows = await Promise.all(data.gate.map(async ({ path }) => [...(await model.run(await decodeImage(await readFile(path), 28))).probabilities]))
     const { nll, correct } = metricsOf(rows, data.gate.map(({ label }) => classes.indexOf(label)))
     expect([Math.abs(nll - card.validation.nll) < 1e-3, correct]).toEqual([true, card.validation.correct])
   })
@@ -113,7 +113,7 @@ describe('round', () => {
     const bytes = await readFile(join(out, 'model.onnx'))
     const model = await ModelFile.open(bytes)
     expect(model.metadata).toEqual({ classes, size: 28, preprocessing: 'contain-rgb-1' })
-    const images = await Promise.all(data.promotion.map(({ path }) => decodeImage(path, 28)))
+    const images = await Promise.all(data.promotion.map(async ({ path }) => decodeImage(await readFile(path), 28)))
     const alone = await Promise.all(images.map(async image => [...(await model.run(image)).probabilities]))
     const session = await InferenceSession.create(bytes)
     for (const count of [1, 2, 7, images.length]) {
@@ -193,7 +193,7 @@ describe('round', () => {
 
   it('trains beside the words that were learned, and leaves them as they are', async () => {
     await round('words', { seed: 80, method: 'supervised' })
-    const images = await Promise.all(data.labeled.map(({ path }) => decodeImage(path, 28)))
+    const images = await Promise.all(data.labeled.map(async ({ path }) => decodeImage(await readFile(path), 28)))
     const learned = await learnDictionary({ images, preset: presets.nano, seed: 80, turns: undisturbed })
     const weights = await weightsIn(join(folder, 'words'))
     expect(new Float32Array(['dictionary.weight', 'dictionary.bias'].flatMap(name => [...weights.get(name)?.data ?? []]))).toEqual(learned)

@@ -1,8 +1,7 @@
 /** Whether what a camera sends shows anything: one that repeats a picture to the bit, or sends blackness, is as good as silent. */
 import { createHash } from 'node:crypto'
-import sharp from 'sharp'
+import { headOf, uprightImage } from '../../trainer/index.js'
 import type { Clock } from '../lib/clock.js'
-import { limitInputPixels } from './source.js'
 
 /** Milliseconds between two looks for blackness, at most. */
 const lookEveryMs = 5000
@@ -45,6 +44,11 @@ export class Content {
 
 /** A picture that cannot be read is not black: the sampler says what is wrong with it. */
 async function black(jpeg: Uint8Array): Promise<boolean> {
-  const pixels = await sharp(jpeg, { limitInputPixels }).resize(side, side, { fit: 'fill' }).toColourspace('b-w').raw().toBuffer().catch(() => null)
-  return pixels?.every(value => value <= darkest) ?? false
+  try {
+    await headOf(jpeg)
+    const pixels = await uprightImage(jpeg).resize(side, side, { fit: 'fill' }).toColourspace('b-w').raw().toBuffer()
+    return pixels.every(value => value <= darkest)
+  } catch {
+    return false
+  }
 }

@@ -23,15 +23,17 @@ export function folder(path: string, maxPerSecond: number): CameraSource {
       const present = await names()
       for (const name of present) {
         if (done.has(name)) continue
-        const size = (await stat(join(path, name)).catch(() => null))?.size ?? 0
-        // Still being written, or gone again: it is looked at once more.
+        const found = await stat(join(path, name)).catch(() => null)
+        const size = found?.isFile() ? found.size : 0
+        // Still being written, gone again, or no file: it is looked at once more.
         if (size === 0 || sizes.get(name) !== size) {
           sizes.set(name, size)
           continue
         }
         done.add(name)
         if (size > largestPictureBytes) continue
-        yield await readFile(join(path, name))
+        const picture = await readFile(join(path, name)).catch(() => null)
+        if (picture) yield picture
         await sleep(1000 / maxPerSecond, undefined, { signal }).catch(() => undefined)
         if (signal.aborted) return
       }

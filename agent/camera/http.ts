@@ -1,5 +1,6 @@
 /** What is asked of a camera over HTTP. */
 import { randomBytes } from 'node:crypto'
+import { STATUS_CODES } from 'node:http'
 import { PawlError } from '../errors.js'
 import { authorization } from '../lib/http-authentication.js'
 import type { Address } from './address.js'
@@ -32,7 +33,7 @@ export class HttpCamera {
     const response = challenge === null ? first : await this.fetch(signal)
     if (!response.ok) {
       await response.body?.cancel()
-      throw new PawlError('CAMERA_UNAVAILABLE', `${this.shown} answered ${String(response.status)} ${response.statusText}`.trimEnd() + this.hint(response.status))
+      throw new PawlError('CAMERA_UNAVAILABLE', `${this.shown} answered ${String(response.status)} ${STATUS_CODES[response.status] ?? ''}`.trimEnd() + this.hint(response.status))
     }
     return response
   }
@@ -55,6 +56,11 @@ export class HttpCamera {
     const header = authorization(this.challenge.text, this.credentials, { method: 'GET', uri, count, cnonce: randomBytes(8).toString('hex') })
     return header === null ? {} : { authorization: header }
   }
+}
+
+/** What a camera says it sends, as far as that is the name of a type: what else it says is for nobody. */
+export function typeOf({ headers }: Response): string {
+  return /^[a-z]{1,20}\/[a-z0-9.+-]{1,40}/i.exec(headers.get('content-type') ?? '')?.[0].toLowerCase() ?? ''
 }
 
 /** fetch hides the real reason ("connect ECONNREFUSED …") one level down. */

@@ -1,18 +1,18 @@
 import { PawlError } from '../errors.js'
 import type { Address } from './address.js'
-import { HttpCamera } from './http.js'
+import { HttpCamera, typeOf } from './http.js'
 import { largestPictureBytes, type CameraSource } from './source.js'
 
 /** MJPEG over HTTP (multipart/x-mixed-replace): most IP cameras, mjpg-streamer, ffmpeg's mpjpeg. */
 export function mjpeg(address: Address): CameraSource {
   return async function* (signal) {
     const camera = new HttpCamera(address)
-    const { body, headers } = await camera.get(signal)
-    const type = headers.get('content-type') ?? ''
-    const boundary = /boundary="?([^";]+)"?/i.exec(type)?.[1]?.trim()
+    const response = await camera.get(signal)
+    const { body, headers } = response
+    const boundary = /boundary="?([^";]+)"?/i.exec(headers.get('content-type') ?? '')?.[1]?.trim()
     if (!boundary || !body) {
       await body?.cancel()
-      throw new PawlError('CAMERA_UNAVAILABLE', `${camera.shown} sends "${type}", not multipart/x-mixed-replace with a boundary`)
+      throw new PawlError('CAMERA_UNAVAILABLE', `${camera.shown} sends "${typeOf(response)}", not multipart/x-mixed-replace with a boundary`)
     }
     yield* parts(body, boundary.replace(/^--/, ''))
   }

@@ -1,19 +1,15 @@
 /** From pictures to frames: what is worth classifying, cut out. */
-import sharp, { type OverlayOptions, type Sharp } from 'sharp'
-import { fitImage } from '../../trainer/index.js'
+import type { Metadata, OverlayOptions, Sharp } from 'sharp'
+import { fitImage, headOf, uprightImage } from '../../trainer/index.js'
 import type { CameraConfig } from '../config.js'
 import { PawlError } from '../errors.js'
 import type { Frame, Picture } from '../events.js'
 import { Background } from './background.js'
 import { NearDuplicates } from './near-duplicates.js'
 import { findObjects, Follower, type Box } from './objects.js'
-import { limitInputPixels } from './source.js'
 
-sharp.cache(false)
-sharp.concurrency(1)
-
-/** Width at which motion is looked for, pixels. */
-const lookWidth = 160
+/** Width at which motion is looked for, pixels; what is much higher than wide is looked at smaller. */
+const look = { width: 160, height: 640 } as const
 
 export interface SamplerOptions extends Pick<CameraConfig, 'crop' | 'rotate' | 'masks'> {
   /** Pixels a side of what the model that serves reads: frames are decoded once, and for it. */
@@ -37,65 +33,58 @@ export class Sampler {
   async sample(picture: Picture): Promise<Frame[]> {
     const { crop } = this.options
     try {
-      return crop === 'passing' ? await this.passing(picture) : await this.fixed(picture, crop)
+      const head = await headOf(picture.jpeg)
+      return crop === 'passing' ? await this.passing(picture, this.sizeOf(head)) : await this.fixed(picture, crop, head)
     } catch (cause) {
       const why = cause instanceof Error ? cause.message : String(cause)
       throw new PawlError('IMAGE_UNREADABLE', `camera ${picture.camera}: a picture of ${String(picture.jpeg.length)} bytes cannot be used: ${why}`, { cause })
     }
   }
 
-  private async fixed(picture: Picture, crop: Exclude<CameraConfig['crop'], 'passing'>): Promise<Frame[]> {
-    const box = crop === 'whole' ? null : { left: crop.x, top: crop.y, width: crop.width, height: crop.height }
-    const frame = await this.frame(picture, box)
+  private async fixed(picture: Picture, crop: Exclude<CameraConfig['crop'], 'passing'>, head: Metadata): Promise<Frame[]> {
+    const box = crop === 'whole' ? { left: 0, top: 0, ...this.sizeOf(head) } : { left: crop.x, top: crop.y, width: crop.width, height: crop.height }
+    const frame = await this.frame(picture, crop === 'whole' && this.isFrame(head) ? picture.jpeg : await this.cut(picture, box))
     return this.duplicates.repeats(frame.fitted, frame.capturedAtMs) ? [] : [frame]
   }
 
-  private async passing(picture: Picture): Promise<Frame[]> {
+  private async passing(picture: Picture, size: Size): Promise<Frame[]> {
     const { data, info } = await this.upright(picture)
-      .resize(lookWidth, null, { kernel: 'linear' }).toColourspace('b-w').raw().toBuffer({ resolveWithObject: true })
-    const size = await this.sizeOf(picture)
+      .resize(look.width, look.height, { fit: 'inside', kernel: 'linear' }).toColourspace('b-w').raw().toBuffer({ resolveWithObject: true })
     const scale = size.width / info.width
     const hidden = this.options.masks.map(mask => shrunk(mask, scale))
     for (const box of hidden) hide(data, info, box)
     const differs = this.background.differs(data, info.width)
     const { width, height } = info
     const passed = this.follower.passed(findObjects(differs, width, height), { width, height, hidden }, picture)
-    return Promise.all(passed.map(sight => this.frame(sight.picture, square(sight.box, scale, size.width, size.height))))
+    return Promise.all(passed.map(async sight =>
+      this.frame(sight.picture, await this.cut(sight.picture, square(sight.box, scale, size.width, size.height)))))
   }
 
-  private async frame(picture: Picture, box: Box | null): Promise<Required<Frame>> {
-    const jpeg = !box && await this.isFrame(picture) ? picture.jpeg : await this.cut(picture, box)
+  private async frame(picture: Picture, jpeg: Uint8Array): Promise<Required<Frame>> {
     return { ...picture, jpeg, fitted: await fitImage(jpeg, this.options.size()) }
   }
 
-  private async cut(picture: Picture, box: Box | null): Promise<Uint8Array> {
-    const masks = await this.masksIn(picture, box)
-    const image = this.upright(picture)
-    return (box ? image.extract(box) : image).composite(masks).jpeg({ quality: 92 }).toBuffer()
+  private cut(picture: Picture, box: Box): Promise<Uint8Array> {
+    return this.upright(picture).extract(box).composite(this.masksIn(box)).jpeg({ quality: 92 }).toBuffer()
   }
 
   /** A JPEG of which nothing is to be cut, hidden or turned: encoded again, it would only cost time and lose detail. */
-  private async isFrame({ jpeg }: Picture): Promise<boolean> {
+  private isFrame({ format, orientation = 1 }: Metadata): boolean {
     const { rotate, masks } = this.options
-    if (rotate !== 0 || masks.length) return false
-    const { format, orientation = 1 } = await sharp(jpeg, { limitInputPixels }).metadata()
-    return format === 'jpeg' && orientation === 1
+    return rotate === 0 && masks.length === 0 && format === 'jpeg' && orientation === 1
   }
 
   /** As labels are read: upright by the tag that says how, which cropping drops; and turned as the camera hangs. */
   private upright({ jpeg }: Picture): Sharp {
-    return sharp(jpeg, { limitInputPixels, failOn: 'error' }).autoOrient().rotate(this.options.rotate)
+    return uprightImage(jpeg).rotate(this.options.rotate)
   }
 
-  private async sizeOf({ jpeg }: Picture): Promise<{ width: number; height: number }> {
-    const { width, height } = (await sharp(jpeg).metadata()).autoOrient
+  private sizeOf({ autoOrient: { width, height } }: Metadata): Size {
     return this.options.rotate % 180 === 0 ? { width, height } : { width: height, height: width }
   }
 
   /** What is black of a box, as far as it reaches. */
-  private async masksIn(picture: Picture, box: Box | null): Promise<OverlayOptions[]> {
-    if (this.options.masks.length === 0) return []
-    const { left, top, width, height } = box ?? { left: 0, top: 0, ...await this.sizeOf(picture) }
+  private masksIn({ left, top, width, height }: Box): OverlayOptions[] {
     return this.options.masks.flatMap(mask => {
       const [x, y] = [Math.max(mask.x - left, 0), Math.max(mask.y - top, 0)]
       const size = { width: Math.min(mask.x + mask.width - left, width) - x, height: Math.min(mask.y + mask.height - top, height) - y }
@@ -104,6 +93,8 @@ export class Sampler {
     })
   }
 }
+
+type Size = Pick<Box, 'width' | 'height'>
 
 /** Every pixel of the smaller picture that a mask touches. */
 function shrunk({ x, y, width, height }: CameraConfig['masks'][number], scale: number): Box {

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { PawlError } from '../errors.js'
 import type { Address } from './address.js'
-import { HttpCamera } from './http.js'
+import { HttpCamera, typeOf } from './http.js'
 import { largestPictureBytes, type CameraSource } from './source.js'
 
 /** Single pictures over HTTP, asked for one after the other, no more often than they are looked at. */
@@ -11,7 +11,7 @@ export function snapshot(address: Address, maxPerSecond: number): CameraSource {
     while (!signal.aborted) {
       const next = sleep(1000 / maxPerSecond, undefined, { signal }).catch(() => undefined)
       const response = await camera.get(signal)
-      const type = response.headers.get('content-type') ?? ''
+      const type = typeOf(response)
       if (!type.startsWith('image/')) {
         await response.body?.cancel()
         throw new PawlError('CAMERA_UNAVAILABLE', `${camera.shown} sends "${type}", not an image`)

@@ -4,7 +4,5 @@
  */
 export type CameraSource = (signal: AbortSignal) => AsyncIterable<Uint8Array>
 
-/** Larger pictures are refused before they are decoded: 64 megapixels. */
-export const limitInputPixels = 64e6
 /** Bytes of the largest picture that is taken from a camera. */
 export const largestPictureBytes = 16 * 1024 * 1024

@@ -1,7 +1,7 @@
 /** A model measured on labeled images, and timed on JPEGs. */
 import { readFile, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
-import { decodeImage, metricsOf, ModelFile, type LabeledImage, type Metrics } from '../../trainer/index.js'
+import { decodeImage, metricsOf, ModelFile, readImageFile, type LabeledImage, type Metrics } from '../../trainer/index.js'
 import { PawlError } from '../errors.js'
 
 export interface Evaluation extends Metrics {
@@ -38,7 +38,7 @@ export async function classifyImages(model: ModelFile, images: readonly LabeledI
   const [rows, labels, quarantined]: [number[][], number[], Classified['quarantined']] = [[], [], []]
   for (const { path, label } of images) {
     try {
-      rows.push([...(await model.run(await decodeImage(path, size))).probabilities])
+      rows.push([...(await model.run(await decodeImage(await readImageFile(path), size))).probabilities])
       labels.push(classes.indexOf(label))
     } catch (cause) {
       quarantined.push({ path, reason: cause instanceof Error ? cause.message : String(cause) })

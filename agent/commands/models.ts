@@ -21,7 +21,7 @@ export async function list(options: Options): Promise<void> {
 
 export async function show(version: number, options: Options): Promise<void> {
   const model = (await readRegistry(await configOf(options))).find(version)
-  print(options, model, [JSON.stringify(model, null, 2)])
+  print(options, model, JSON.stringify(model, null, 2).split('\n'))
 }
 
 export async function verify(options: Options): Promise<void> {

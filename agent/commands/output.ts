@@ -1,4 +1,5 @@
 /** What every command prints: words and tables for people, or one JSON object as the last line for machines. */
+import { visible } from '../lib/logger.js'
 
 export interface OutputOptions {
   json?: boolean | undefined
@@ -6,7 +7,7 @@ export interface OutputOptions {
 
 /** Prints `data` as JSON where it was asked for, else `lines`. */
 export function print({ json }: OutputOptions, data: unknown, lines: readonly string[]): void {
-  process.stdout.write(json ? `${JSON.stringify(data)}\n` : `${lines.join('\n')}\n`)
+  process.stdout.write(json ? `${JSON.stringify(data)}\n` : `${lines.map(visible).join('\n')}\n`)
 }
 
 /** Columns as wide as their widest cell; numbers to the right. */

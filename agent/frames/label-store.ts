@@ -1,6 +1,6 @@
 /** The labels in the data folder: imported once, then a person's to edit. */
 import { mkdir, readdir, rename, rm } from 'node:fs/promises'
-import { join } from 'node:path'
+import { join, resolve, sep } from 'node:path'
 import type { Config } from '../config.js'
 import { syncFolder } from '../lib/durable.js'
 import { importLabels, quarantine, readLabels, type LabelSplit } from './labels.js'
@@ -43,9 +43,10 @@ export class LabelStore {
     return readLabels(this.folder('labels'), this.options.config.importValidation ? this.folder('validation') : null)
   }
 
-  /** Puts an unreadable image aside, with the reason beside it. */
-  async quarantine(path: string, reason: string): Promise<void> {
-    await quarantine(path, reason, this.folder('quarantine'))
+  /** Puts an unreadable image aside, with the reason beside it. Says whether it did: only a label that is here is moved. */
+  async quarantine(path: string, reason: string): Promise<boolean> {
+    const own = (['labels', 'validation'] as const).some(part => resolve(path).startsWith(join(this.folder(part), sep)))
+    return own && await quarantine(path, reason, this.folder('quarantine')) !== null
   }
 
   private folder(part: 'labels' | 'validation' | 'quarantine'): string {

@@ -1,11 +1,11 @@
 /** Human labels: plain class folders that a person may edit, and what of them teaches, gates and promotes. */
 import { createHash } from 'node:crypto'
 import { existsSync } from 'node:fs'
-import { mkdir, readFile, readdir, rename } from 'node:fs/promises'
+import { mkdir, readdir, rename } from 'node:fs/promises'
 import { basename, dirname, join, parse } from 'node:path'
-import type { LabeledImage } from '../../trainer/contract.js'
+import { readImageFile, type LabeledImage } from '../../trainer/index.js'
 import { PawlError } from '../errors.js'
-import { writeDurably } from '../lib/durable.js'
+import { fitting, writeDurably } from '../lib/durable.js'
 import { groupBy } from '../lib/group.js'
 import { readFrameName } from './frame-name.js'
 
@@ -24,7 +24,7 @@ export interface LabelSplit {
   promotion: LabeledImage[]
 }
 
-/** Images of class folders, sorted by path. Errors: LABELS_INSUFFICIENT when the folder cannot be read. */
+/** Images of class folders, sorted by path; what is no file, or a link to one, is none. Errors: LABELS_INSUFFICIENT when a folder cannot be read. */
 export async function readClassFolders(folder: string): Promise<{ images: LabeledImage[]; empty: string[] }> {
   const entries = await readdir(folder, { withFileTypes: true }).catch((cause: unknown) => {
     throw new PawlError('LABELS_INSUFFICIENT', `${folder}: the folder cannot be read; it should hold one folder of PNG or JPEG images for each class`, { cause })
@@ -33,7 +33,10 @@ export async function readClassFolders(folder: string): Promise<{ images: Labele
   const images: LabeledImage[] = []
   const empty: string[] = []
   for (const label of labels) {
-    const names = (await readdir(join(folder, label))).filter(name => imageName.test(name)).sort()
+    const files = await readdir(join(folder, label), { withFileTypes: true }).catch((cause: unknown) => {
+      throw new PawlError('LABELS_INSUFFICIENT', `${join(folder, label)}: the class folder cannot be read; see to its permissions, and that its name is UTF-8`, { cause })
+    })
+    const names = files.filter(file => (file.isFile() || file.isSymbolicLink()) && imageName.test(file.name)).map(({ name }) => name).sort()
     if (names.length === 0) empty.push(label)
     for (const name of names) images.push({ path: join(folder, label, name), label, ...sceneOf(name) })
   }
@@ -101,7 +104,7 @@ function hashOf({ path, scene }: LabeledImage): number {
   return createHash('sha256').update(scene ?? basename(path)).digest().readUInt32BE() / 2 ** 32
 }
 
-/** Copies class folders in, empty ones too; files that are there already stay. Each appears whole. Gives the number of new files. */
+/** Copies class folders in, empty ones too; files that are there already stay, and so does what is no image file. Each appears whole. Gives the number of new files. */
 export async function importLabels(from: string, to: string): Promise<number> {
   const { images, empty } = await readClassFolders(from)
   for (const label of empty) await mkdir(join(to, label), { recursive: true })
@@ -109,27 +112,32 @@ export async function importLabels(from: string, to: string): Promise<number> {
   for (const { path, label } of images) {
     const target = join(to, label, basename(path))
     if (existsSync(target)) continue
-    await writeDurably(target, await readFile(path))
+    const image = await readImageFile(path).catch(() => null)
+    if (!image) continue
+    await writeDurably(target, image)
     copied++
   }
   return copied
 }
+
+/** Of the file that tells the reason. */
+const beside = '.reason.txt'
 
 /** Puts an unreadable image aside, with the reason beside it; nothing is deleted or replaced. Null when a person took it away meanwhile. */
 export async function quarantine(path: string, reason: string, folder: string): Promise<string | null> {
   const place = join(folder, basename(dirname(path)))
   await mkdir(place, { recursive: true })
   const taken = new Set(await readdir(place))
-  const { base, name, ext } = parse(path)
-  let free = base
-  for (let copy = 2; taken.has(free); copy++) free = `${name}-${String(copy)}${ext}`
-  const target = join(place, free)
+  const { name, ext } = parse(path)
+  let free = fitting(name, `${ext}${beside}`)
+  for (let copy = 2; taken.has(`${free}${ext}`); copy++) free = fitting(name, `-${String(copy)}${ext}${beside}`).concat(`-${String(copy)}`)
+  const target = join(place, `${free}${ext}`)
   try {
     await rename(path, target)
   } catch (cause) {
     if (cause instanceof Error && 'code' in cause && cause.code === 'ENOENT') return null
     throw cause
   }
-  await writeDurably(`${target}.reason.txt`, `${reason}\n`)
+  await writeDurably(`${target}${beside}`, `${reason}\n`)
   return target
 }

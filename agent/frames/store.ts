@@ -1,7 +1,7 @@
 /** Frames that nobody labeled: on disk, bounded by bytes, age and what is free on the disk; order.ts says which go first. */
 import { statSync } from 'node:fs'
 import { mkdir, readdir, rm, rmdir, statfs } from 'node:fs/promises'
-import { join, sep } from 'node:path'
+import { join, resolve, sep } from 'node:path'
 import type { Config } from '../config.js'
 import type { Frame } from '../events.js'
 import type { Clock } from '../lib/clock.js'
@@ -105,7 +105,7 @@ export class FrameStore {
 
   /** Whether a path is one of a frame, there or gone. */
   holds(path: string): boolean {
-    return path.startsWith(join(this.options.folder, sep))
+    return resolve(path).startsWith(join(this.options.folder, sep))
   }
 
   /** Takes a frame out, because it cannot be read. */

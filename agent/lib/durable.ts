@@ -1,15 +1,17 @@
 /** Files that survive a power cut: bytes first, then the name. */
 import { randomBytes } from 'node:crypto'
 import { mkdir, open, readdir, rename, rm } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
+import { basename, dirname, join } from 'node:path'
 
 /** Of files that are being written. */
 const temporaryName = /\.[0-9a-f]{8}\.tmp$/
+const longestName = 255
 
 /** Writes `data` under a temporary name, syncs, renames, syncs the folder. A reader sees the old file or the new one, whole. */
 export async function writeDurably(path: string, data: string | Uint8Array): Promise<void> {
   await mkdir(dirname(path), { recursive: true })
-  const temporary = `${path}.${randomBytes(4).toString('hex')}.tmp`
+  const ending = `.${randomBytes(4).toString('hex')}.tmp`
+  const temporary = join(dirname(path), `${fitting(basename(path), ending)}${ending}`)
   try {
     const file = await open(temporary, 'wx')
     try {
@@ -24,6 +26,14 @@ export async function writeDurably(path: string, data: string | Uint8Array): Pro
     throw cause
   }
   await syncFolder(dirname(path))
+}
+
+/** As much of a name as leaves room for its ending: a file system takes 255 bytes. */
+export function fitting(name: string, ending: string): string {
+  const room = longestName - Buffer.byteLength(ending)
+  let kept = name
+  while (Buffer.byteLength(kept) > room) kept = [...kept].slice(0, -1).join('')
+  return kept
 }
 
 /** Removes what a power cut left half-written in a folder, or also below it. Nobody may be writing there. */

@@ -20,10 +20,12 @@ export interface Request {
 }
 
 const hashes: Record<string, string> = { md5: 'md5', 'sha-256': 'sha256' }
+/** Characters of a challenge that is answered. */
+const longestChallenge = 4096
 
 /** The Authorization header that answers a WWW-Authenticate header; null where it offers nothing that is known here. */
 export function authorization(challenge: string, { user, password }: Credentials, request: Request): string | null {
-  const offers = offersOf(challenge)
+  const offers = offersOf(challenge.slice(0, longestChallenge))
   // The strongest that is known; servers that follow the specification name it first.
   const digest = offers.find(({ scheme, values }) => scheme === 'digest' && hashOf(values) !== undefined)
   if (digest) return answer(digest.values, { user, password }, request)

@@ -12,6 +12,14 @@ export function withoutPasswords(text: string): string {
     .replaceAll(/((?:pass|passwd|password|pwd|token|secret)=)[^&\s"/]+/gi, '$1***')
 }
 
+/** Signs that steer a terminal or turn its text around are written out; lines after the first are set in, so that none looks like another message. */
+export function visible(text: string): string {
+  const shown = text.length > longestShown ? `${text.slice(0, longestShown)}…` : text
+  return shown.replaceAll('\n', '\n  ').replaceAll(/(?!\n|\u200d)[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu, sign => `\\u${sign.codePointAt(0)?.toString(16).padStart(4, '0') ?? ''}`)
+}
+
+const longestShown = 4000
+
 export interface LoggerOptions {
   level: 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'silent'
   /** Receives each line, as JSON; standard error unless given. */

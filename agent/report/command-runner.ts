@@ -8,6 +8,8 @@ import type { Response } from './topics.js'
 
 const maxPayloadBytes = 65_536
 const maxRunning = 8
+/** Characters of an error that is answered: it may repeat what was asked. */
+const longestMessage = 1000
 const verbPattern = /^[a-z][a-z0-9-]{0,31}$/
 
 export interface CommandRunnerOptions {
@@ -70,7 +72,7 @@ export class CommandRunner {
       return await work()
     } catch (error) {
       const code = error instanceof PawlError ? error.code : 'INTERNAL'
-      const message = error instanceof Error ? error.message : String(error)
+      const message = (error instanceof Error ? error.message : String(error)).slice(0, longestMessage)
       this.options.logger.warn({ verb, code, message }, 'a command was not carried out')
       return { status: 'error', error: { code, message } }
     }

@@ -4,7 +4,7 @@ import { SingleBar } from 'cli-progress'
 import type { RoundEvent } from '../../trainer/contract.js'
 import type { DriftEvent } from '../drift/alarm.js'
 import type { AgentEvent, Prediction } from '../events.js'
-import { withoutPasswords } from '../lib/logger.js'
+import { visible, withoutPasswords } from '../lib/logger.js'
 import type { Mode } from '../registry/state.js'
 
 export interface TerminalOptions {
@@ -37,7 +37,7 @@ export class Terminal {
 
   /** One line, above the bar where there is one. */
   say(text: string, style?: Style): void {
-    const line = style ? this.styled(style, text) : text
+    const line = style ? this.styled(style, visible(text)) : visible(text)
     if (this.bar && this.screen) {
       this.screen.clearLine(0)
       this.screen.cursorTo(0)

@@ -1,13 +1,23 @@
 /** From image files to pixels, the same way in training and in service. */
-import sharp from 'sharp'
+import { constants } from 'node:fs'
+import { open } from 'node:fs/promises'
+import sharp, { type Metadata, type Sharp } from 'sharp'
 import { channels } from '../model/presets.js'
 
 sharp.cache(false)
 // Each caller decides how much runs side by side; sharp's own threads would only fight over the cores.
 sharp.concurrency(1)
 
+/** JPEG, PNG and WebP are decoded, nothing else: pictures come from anywhere, and each decoder more is one that they can attack. */
+sharp.block({ operation: ['VipsForeignLoad'] })
+sharp.unblock({ operation: ['Jpeg', 'Png', 'Webp'].flatMap(format => [`VipsForeignLoad${format}Buffer`, `VipsForeignLoad${format}File`]) })
+
 /** Larger pictures are refused before they are decoded: 64 megapixels. */
 const pixelLimit = 64e6
+/** Bytes of memory that a progressive JPEG or an interlaced PNG may take, which are decoded as a whole; others are, row by row. */
+const wholeLimit = 128e6
+/** Bytes of the largest image file that is read. */
+const fileLimit = 64e6
 
 /** An image as large as it fits whole into a square of `size` pixels a side. */
 export interface FittedImage {
@@ -18,13 +28,25 @@ export interface FittedImage {
   pixels: Uint8Array
 }
 
-/**
- * Decodes a PNG, JPEG or other common image, turned as its EXIF orientation says, transparency on black.
- * Errors: sharp's own when the bytes are no image, are cut off, or hold more than 64 megapixels.
- */
-export async function fitImage(image: Uint8Array | string, size: number): Promise<FittedImage> {
-  const { data, info } = await sharp(image, { limitInputPixels: pixelLimit, failOn: 'error' })
-    .autoOrient()
+/** What a picture says of itself. Errors: it is no JPEG, PNG or WebP; it has more than 64 megapixels, or would take more memory than 128 MB. */
+export async function headOf(image: Uint8Array): Promise<Metadata> {
+  const head = await sharp(image, { limitInputPixels: pixelLimit }).metadata()
+  const { width, height, isProgressive, format, depth } = head
+  // A JPEG's coefficients have 16 bits.
+  const bytes = isProgressive ? width * height * head.channels * (format === 'jpeg' || depth === 'ushort' ? 2 : 1) : 0
+  if (bytes <= wholeLimit) return head
+  throw new Error(`a progressive picture of ${String(width)} × ${String(height)} takes ${String(Math.round(bytes / 1e6))} MB to decode, more than ${String(wholeLimit / 1e6)} MB`)
+}
+
+/** Upright, as its EXIF orientation says; to be decoded once its head was looked at. Errors, as it is decoded: bytes that are cut off. */
+export function uprightImage(image: Uint8Array): Sharp {
+  return sharp(image, { limitInputPixels: pixelLimit, failOn: 'error' }).autoOrient()
+}
+
+/** Decodes an image, turned as its EXIF orientation says, transparency on black. Errors: those of `headOf`, and bytes that are cut off. */
+export async function fitImage(image: Uint8Array, size: number): Promise<FittedImage> {
+  await headOf(image)
+  const { data, info } = await uprightImage(image)
     .flatten({ background: '#000' })
     .resize(size, size, { fit: 'inside', kernel: 'lanczos3' })
     .toColourspace('srgb')
@@ -46,7 +68,21 @@ export function squared({ size, width, height, pixels }: FittedImage): Uint8Arra
   return square
 }
 
-/** From an image file to what a model reads. This is preprocessing `contain-rgb-1` of the model metadata. Errors: those of `fitImage`. */
-export async function decodeImage(image: Uint8Array | string, size: number): Promise<Uint8Array> {
+/** From an image to what a model reads. This is preprocessing `contain-rgb-1` of the model metadata. Errors: those of `fitImage`. */
+export async function decodeImage(image: Uint8Array, size: number): Promise<Uint8Array> {
   return squared(await fitImage(image, size))
+}
+
+/** Bytes of an image file. Errors: what the file system says; what is no file, such as a pipe, which might never end; more than 64 MB. */
+export async function readImageFile(path: string): Promise<Uint8Array> {
+  // To open a pipe, too, would wait for whoever writes into it.
+  const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK)
+  try {
+    const found = await file.stat()
+    if (!found.isFile()) throw new Error('it is no file')
+    if (found.size > fileLimit) throw new Error(`it has ${String(found.size)} bytes, more than ${String(fileLimit)}`)
+    return await file.readFile()
+  } finally {
+    await file.close()
+  }
 }

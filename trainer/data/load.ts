@@ -1,7 +1,6 @@
 /** Reads the images of a round; what cannot be read is set aside by name and the round goes on. */
 import { availableParallelism } from 'node:os'
-import { readFile } from 'node:fs/promises'
-import { decodeImage } from './image.js'
+import { decodeImage, readImageFile } from './image.js'
 import type { Turns } from '../turns.js'
 
 export interface Unreadable {
@@ -26,15 +25,11 @@ export async function loadImages<T>(
     for (let index = next++; index < items.length; index = next++) {
       await turns.next()
       const path = pathOf(items[index] as T)
-      const bytes = await readFile(path).catch((cause: unknown) => {
-        // Gone meanwhile: a frame that was evicted, a label that a person moved.
-        if (cause instanceof Error && 'code' in cause && cause.code === 'ENOENT') return null
-        throw cause
-      })
-      if (!bytes) continue
       try {
-        decoded[index] = await decodeImage(bytes, size)
+        decoded[index] = await decodeImage(await readImageFile(path), size)
       } catch (cause) {
+        // Gone meanwhile: a frame that was evicted, a label that a person moved.
+        if (cause instanceof Error && 'code' in cause && cause.code === 'ENOENT') continue
         unreadable.push({ path, reason: cause instanceof Error ? cause.message.split('\n')[0] ?? '' : String(cause) })
       }
     }

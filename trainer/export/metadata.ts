@@ -7,7 +7,7 @@ const keys = { classes: 'pawl.classes', size: 'pawl.size', preprocessing: 'pawl.
 
 const Metadata = z.object({
   classes: z.array(z.string()).min(1),
-  size: z.number().int().positive(),
+  size: z.number().int().positive().max(4096),
   preprocessing: z.literal('contain-rgb-1'),
 })
 
