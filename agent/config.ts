@@ -2,13 +2,13 @@
 import { readFile } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { join, resolve } from 'node:path'
-import type { YAMLMap } from 'yaml'
-import { LineCounter, parseDocument, Document, isMap, isNode, isSeq, visit, type Node } from 'yaml'
+import { Document, isMap, isNode, isSeq, type Node, type YAMLMap } from 'yaml'
 import { validate as validCron } from 'node-cron'
 import { z } from 'zod'
 import { PawlError } from './errors.js'
 import { withoutPasswords } from './lib/logger.js'
 import { packageRoot } from './lib/package-root.js'
+import { parseYaml } from './lib/yaml.js'
 import { verbs } from './report/commands.js'
 import { presetNames } from '../trainer/contract.js'
 import { windowOf } from './rounds/windows.js'
@@ -146,8 +146,7 @@ const Config = z.strictObject({
 
 export type Config = z.infer<typeof Config>
 
-/** Characters of a file that is read, and problems that are told of at once. */
-const longestText = 250_000
+/** Problems that are told of at once. */
 const mostProblems = 20
 export type CameraConfig = z.infer<typeof CameraConfig>
 
@@ -166,35 +165,11 @@ export async function loadConfig(path: string): Promise<Config> {
 }
 
 export function parseConfig(text: string, file: string): Config {
-  const lines = new LineCounter()
-  if (text.length > longestText) throw new PawlError('CONFIG_INVALID', `${file}: it has ${String(text.length)} characters; at most ${String(longestText)} are read`)
-  const document = parseDocument(text, { lineCounter: lines, uniqueKeys: true })
-  const at = (offset: number) => {
-    const { line, col } = lines.linePos(offset)
-    return `${file}:${String(line)}:${String(col)}`
-  }
-  // The first is where it went wrong; the others follow from it.
-  const syntax = [...document.errors, ...document.warnings].slice(0, 1).map(error => `${at(error.pos[0])}: ${error.message.replace(/ at line \d[^]*$/, '')}`)
-  if (syntax.length) throw new PawlError('CONFIG_INVALID', syntax.join('\n'))
-  const parsed = Config.safeParse(plainOf(document, file, at) ?? {})
+  const { document, value, at } = parseYaml(text, file)
+  const parsed = Config.safeParse(value ?? {})
   if (parsed.success) return parsed.data
   const problems = parsed.error.issues.slice(0, mostProblems).flatMap(issue => problemsOf(issue, document, at)).slice(0, mostProblems)
   throw new PawlError('CONFIG_INVALID', problems.join('\n'))
-}
-
-/** Errors: CONFIG_INVALID for an alias without its anchor, which the parser lets pass, and for those that stand for more than anybody writes. */
-function plainOf(document: Document, file: string, at: (offset: number) => string): unknown {
-  visit(document, {
-    Alias: (_, alias) => {
-      // What is meant to be a password may begin with *.
-      if (!alias.resolve(document)) throw new PawlError('CONFIG_INVALID', `${at(alias.range?.[0] ?? 0)}: a text that begins with * needs quotes`)
-    },
-  })
-  try {
-    return document.toJS()
-  } catch (cause) {
-    throw new PawlError('CONFIG_INVALID', `${file}: ${cause instanceof Error ? cause.message : String(cause)}; write it without & and *`, { cause })
-  }
 }
 
 /** Numbers that no time has would be counted to, one by one. */
@@ -214,8 +189,12 @@ function problemsOf(issue: z.core.$ZodIssue, document: Document, at: (offset: nu
   }
   const key = issue.path.join('.')
   const value: unknown = document.getIn(issue.path)
-  const shown = isNode(value) || /password/i.test(key) ? '' : value === undefined ? 'is missing' : `is ${withoutPasswords(JSON.stringify(value)).slice(0, 200)}`
+  const shown = isNode(value) || /password/i.test(key) ? '' : value === undefined ? 'is missing' : `is ${shownOf(value)}`
   return [`${at(offsetOf(document, issue.path))}: ${key} ${shown}`.trimEnd() + `; ${issue.message}; see \`pawl config example\``]
+}
+
+function shownOf(value: unknown): string {
+  return typeof value === 'number' ? String(value) : withoutPasswords(JSON.stringify(value)).slice(0, 200)
 }
 
 /** Where a value (or a key inside it) stands in the file. */

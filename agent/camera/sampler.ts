@@ -33,7 +33,7 @@ export class Sampler {
   async sample(picture: Picture): Promise<Frame[]> {
     const { crop } = this.options
     try {
-      const head = await headOf(picture.jpeg)
+      const head = await headOf(picture.jpeg, { whole: this.options.rotate !== 0 || this.options.masks.length > 0 })
       return crop === 'passing' ? await this.passing(picture, this.sizeOf(head)) : await this.fixed(picture, crop, head)
     } catch (cause) {
       const why = cause instanceof Error ? cause.message : String(cause)

@@ -3,7 +3,7 @@ import { copyFile, mkdir, readdir, rename, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { stringify } from 'yaml'
 import { bundled } from '../../agent/config.js'
-import { Daemon } from './daemon.js'
+import { Daemon, type DaemonOptions } from './daemon.js'
 import { copyLabels, shortRounds } from './labels.js'
 import { Mosquitto } from './mosquitto.js'
 import { Subscriber } from './subscriber.js'
@@ -56,7 +56,7 @@ export class Box {
     await writeFile(this.config, stringify(config))
   }
 
-  start(options: { environment?: Record<string, string>; user?: number | undefined } = {}): Daemon {
+  start(options: Omit<DaemonOptions, 'config'> = {}): Daemon {
     return new Daemon({ config: this.config, ...options })
   }
 

@@ -15,6 +15,8 @@ export interface DaemonOptions {
   environment?: Record<string, string>
   /** User and group that it runs as; else those of the test. */
   user?: number | undefined
+  /** Folder that it is started in; else that of the test. */
+  cwd?: string
 }
 
 export class Daemon {
@@ -24,9 +26,9 @@ export class Daemon {
   private readonly listeners = new Set<(line: string) => void>()
   private readonly closed: Promise<void>
 
-  constructor({ config, environment = {}, user }: DaemonOptions) {
+  constructor({ config, environment = {}, user, cwd }: DaemonOptions) {
     this.child = spawn(process.execPath, [main, 'run', '--config', config], {
-      detached: true, stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...environment }, ...(user === undefined ? {} : { uid: user, gid: user }),
+      detached: true, stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...environment }, ...(user === undefined ? {} : { uid: user, gid: user }), ...(cwd !== undefined && { cwd }),
     })
     this.closed = new Promise(resolve => { this.child.once('close', () => { resolve() }) })
     for (const stream of [this.child.stdout, this.child.stderr]) {

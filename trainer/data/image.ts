@@ -14,7 +14,7 @@ sharp.unblock({ operation: ['Jpeg', 'Png', 'Webp'].flatMap(format => [`VipsForei
 
 /** Larger pictures are refused before they are decoded: 64 megapixels. */
 const pixelLimit = 64e6
-/** Bytes of memory that a progressive JPEG or an interlaced PNG may take, which are decoded as a whole; others are, row by row. */
+/** Bytes of memory that a picture may take which is decoded as a whole, not row by row. */
 const wholeLimit = 128e6
 /** Bytes of the largest image file that is read. */
 const fileLimit = 64e6
@@ -28,14 +28,18 @@ export interface FittedImage {
   pixels: Uint8Array
 }
 
-/** What a picture says of itself. Errors: it is no JPEG, PNG or WebP; it has more than 64 megapixels, or would take more memory than 128 MB. */
-export async function headOf(image: Uint8Array): Promise<Metadata> {
+/**
+ * What a picture says of itself. `whole`: all of it is to be decoded before anything else is done, as progressive JPEG and interlaced PNG always are.
+ * Errors: it is no JPEG, PNG or WebP; it has more than 64 megapixels, or would take more than 128 MB as a whole.
+ */
+export async function headOf(image: Uint8Array, { whole = false } = {}): Promise<Metadata> {
   const head = await sharp(image, { limitInputPixels: pixelLimit }).metadata()
   const { width, height, isProgressive, format, depth } = head
-  // A JPEG's coefficients have 16 bits.
-  const bytes = isProgressive ? width * height * head.channels * (format === 'jpeg' || depth === 'ushort' ? 2 : 1) : 0
+  // A progressive JPEG is held as coefficients of 16 bits.
+  const wide = depth === 'ushort' || (isProgressive && format === 'jpeg')
+  const bytes = whole || isProgressive ? width * height * head.channels * (wide ? 2 : 1) : 0
   if (bytes <= wholeLimit) return head
-  throw new Error(`a progressive picture of ${String(width)} × ${String(height)} takes ${String(Math.round(bytes / 1e6))} MB to decode, more than ${String(wholeLimit / 1e6)} MB`)
+  throw new Error(`a picture of ${String(width)} × ${String(height)} would take ${String(Math.round(bytes / 1e6))} MB to decode, more than ${String(wholeLimit / 1e6)} MB`)
 }
 
 /** Upright, as its EXIF orientation says; to be decoded once its head was looked at. Errors, as it is decoded: bytes that are cut off. */
