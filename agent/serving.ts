@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import type { ClassifierPool, ServedModel } from './classifier/pool.js'
 import { PawlError } from './errors.js'
 import type { ModelVersion } from './events.js'
+import { InTurn } from './lib/in-turn.js'
 import type { Registry } from './registry/registry.js'
 import type { Mode } from './registry/state.js'
 import type { PromotionRecord } from './rounds/promotion.js'
@@ -23,7 +24,7 @@ export interface ServingOptions {
 
 export class Serving {
   private readonly options: ServingOptions
-  private last: Promise<unknown> = Promise.resolve()
+  private readonly turns = new InTurn()
 
   constructor(options: ServingOptions) {
     this.options = options
@@ -31,7 +32,7 @@ export class Serving {
 
   /** What served before the start serves again; what was proved just before a power cut goes in. */
   start(): Promise<void> {
-    return this.inTurn(async () => {
+    return this.turns.run(async () => {
       const { registry, onActive } = this.options
       const pending = registry.unserved()
       if (pending) {
@@ -57,12 +58,12 @@ export class Serving {
 
   /** A challenger that passed the gate. Gives its decision, revised where it does not come to serve; whoever asks tells that it serves. */
   promote(model: ModelVersion): Promise<{ decision: PromotionRecord; loadedInMs: number }> {
-    return this.inTurn(() => this.enter(model))
+    return this.turns.run(() => this.enter(model))
   }
 
   /** A model that a person asks for, whatever was proved of it. Errors: MODEL_INVALID, with the former model still in service. */
   put(version: number, why: string): Promise<ModelVersion> {
-    return this.inTurn(async () => {
+    return this.turns.run(async () => {
       const { registry } = this.options
       const wanted = registry.find(version)
       const loadedInMs = await this.serve(wanted)
@@ -74,7 +75,7 @@ export class Serving {
 
   /** The model before this one. Errors: MODEL_INVALID when there is none or it cannot serve; the model in service stays. */
   rollback(why: string): Promise<ModelVersion> {
-    return this.inTurn(async () => {
+    return this.turns.run(async () => {
       const { registry } = this.options
       const loadedInMs = await this.serve(await registry.former())
       const model = await this.written(() => registry.rollback({ why }))
@@ -93,7 +94,7 @@ export class Serving {
   }
 
   setMode(mode: Mode): Promise<Mode> {
-    return this.inTurn(async () => {
+    return this.turns.run(async () => {
       await this.options.registry.setMode(mode)
       this.options.onMode(mode)
       return mode
@@ -153,12 +154,6 @@ export class Serving {
     const begin = performance.now()
     await this.options.classifier.swap(this.served(model))
     return performance.now() - begin
-  }
-
-  private inTurn<T>(work: () => Promise<T>): Promise<T> {
-    const turn = this.last.then(work)
-    this.last = turn.catch(() => undefined)
-    return turn
   }
 }
 

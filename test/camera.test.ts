@@ -14,12 +14,13 @@ import { Simulation } from '../agent/camera/simulation.js'
 import { bundled } from '../agent/config.js'
 import type { CameraStatus } from '../agent/events.js'
 import { systemClock } from '../agent/lib/clock.js'
+import { InTurn } from '../agent/lib/in-turn.js'
 import { fitImage } from '../trainer/index.js'
 import { boundary, head, HttpCamera, part, sends, type Behaviour } from './cameras/http-camera.js'
 
 const waiting = { timeout: 20_000, interval: 10 }
 const cleanups: (() => Promise<unknown>)[] = []
-const upright: Pick<SamplerOptions, 'rotate' | 'masks' | 'size'> = { rotate: 0, masks: [], size: () => 28 }
+const upright: Omit<SamplerOptions, 'crop'> = { rotate: 0, masks: [], size: () => 28, largeOnes: new InTurn() }
 let jpeg = Buffer.alloc(0)
 
 beforeAll(async () => {

@@ -2,6 +2,7 @@
 import { bundled, type CameraConfig } from '../config.js'
 import type { CameraStatus, Frame } from '../events.js'
 import type { Clock } from '../lib/clock.js'
+import { InTurn } from '../lib/in-turn.js'
 import { addressOf } from './address.js'
 import { Camera } from './camera.js'
 import { sourceOf } from './index.js'
@@ -29,6 +30,7 @@ export class Cameras {
   readonly simulations = new Map<string, Simulation>()
   private readonly options: CamerasOptions
   private readonly running: Camera[] = []
+  private readonly largeOnes = new InTurn()
 
   constructor(options: CamerasOptions) {
     this.options = options
@@ -52,7 +54,7 @@ export class Cameras {
 
   private watch(config: CameraConfig): void {
     const { ffmpeg, size, clock, random, onFrame, onStatus } = this.options
-    const sampler = new Sampler({ ...config, size })
+    const sampler = new Sampler({ ...config, size, largeOnes: this.largeOnes })
     const camera = new Camera({
       id: config.id,
       source: sourceOf(config, ffmpeg),

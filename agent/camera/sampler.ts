@@ -4,16 +4,21 @@ import { fitImage, headOf, uprightImage } from '../../trainer/index.js'
 import type { CameraConfig } from '../config.js'
 import { PawlError } from '../errors.js'
 import type { Frame, Picture } from '../events.js'
+import type { InTurn } from '../lib/in-turn.js'
 import { Background } from './background.js'
 import { NearDuplicates } from './near-duplicates.js'
 import { findObjects, Follower, type Box } from './objects.js'
 
 /** Width at which motion is looked for, pixels; what is much higher than wide is looked at smaller. */
 const look = { width: 160, height: 640 } as const
+/** Pixels of a large picture: more than 4K has. */
+const largePixels = 10e6
 
 export interface SamplerOptions extends Pick<CameraConfig, 'crop' | 'rotate' | 'masks'> {
   /** Pixels a side of what the model that serves reads: frames are decoded once, and for it. */
   size: () => number
+  /** Large pictures are worked on one at a time, whichever camera they are of: memory is for one. */
+  largeOnes: InTurn
 }
 
 export class Sampler {
@@ -33,8 +38,9 @@ export class Sampler {
   async sample(picture: Picture): Promise<Frame[]> {
     const { crop } = this.options
     try {
-      const head = await headOf(picture.jpeg, { whole: this.options.rotate !== 0 || this.options.masks.length > 0 })
-      return crop === 'passing' ? await this.passing(picture, this.sizeOf(head)) : await this.fixed(picture, crop, head)
+      const head = await headOf(picture.jpeg, { whole: true })
+      const work = () => (crop === 'passing' ? this.passing(picture, this.sizeOf(head)) : this.fixed(picture, crop, head))
+      return await (head.width * head.height > largePixels ? this.options.largeOnes.run(work) : work())
     } catch (cause) {
       const why = cause instanceof Error ? cause.message : String(cause)
       throw new PawlError('IMAGE_UNREADABLE', `camera ${picture.camera}: a picture of ${String(picture.jpeg.length)} bytes cannot be used: ${why}`, { cause })

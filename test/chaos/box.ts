@@ -25,22 +25,26 @@ export async function inService(changes: Record<string, object> = {}): Promise<I
   const folder = await mkdtemp(join(tmpdir(), 'pawl-chaos-'))
   const box = await Box.in(folder, changes)
   const daemon = box.start()
-  let served = /^model (\d+) is in service/m.exec(daemon.text)
-  for (let tries = 1; served === null; tries++) {
-    if (tries > 900) throw new Error(`no model came into service:\n${daemon.text}`)
-    await sleep(200)
-    // On a busy machine the first round may have come to too little.
-    if (tries % 25 === 0) await box.onlooker.ask('train')
-    served = /^model (\d+) is in service/m.exec(daemon.text)
-  }
   return {
-    box, daemon, version: Number(served[1]),
+    box, daemon, version: await modelInService(box, daemon),
     close: async () => {
       await daemon.cut()
       await box.close()
       await rm(folder, { recursive: true, force: true })
     },
   }
+}
+
+/** The first model that serves. */
+export async function modelInService(box: Box, daemon: Daemon): Promise<number> {
+  for (let tries = 1; tries <= 900; tries++) {
+    const served = /^model (\d+) is in service/m.exec(daemon.text)
+    if (served) return Number(served[1])
+    await sleep(200)
+    // On a busy machine the first round may have come to too little.
+    if (tries % 25 === 0) await box.onlooker.ask('train')
+  }
+  throw new Error(`no model came into service:\n${daemon.text}`)
 }
 
 /** The process of the classifier or of the trainer, as soon as there is one. */

@@ -14,8 +14,8 @@ sharp.unblock({ operation: ['Jpeg', 'Png', 'Webp'].flatMap(format => [`VipsForei
 
 /** Larger pictures are refused before they are decoded: 64 megapixels. */
 const pixelLimit = 64e6
-/** Bytes of memory that a picture may take which is decoded as a whole, not row by row. */
-const wholeLimit = 128e6
+/** Bytes of memory that a picture may take which is decoded as a whole, not row by row: 48 megapixels in colour. */
+const wholeLimit = 144e6
 /** Bytes of the largest image file that is read. */
 const fileLimit = 64e6
 
@@ -30,13 +30,13 @@ export interface FittedImage {
 
 /**
  * What a picture says of itself. `whole`: all of it is to be decoded before anything else is done, as progressive JPEG and interlaced PNG always are.
- * Errors: it is no JPEG, PNG or WebP; it has more than 64 megapixels, or would take more than 128 MB as a whole.
+ * Errors: it is no JPEG, PNG or WebP; it has more than 64 megapixels, or would take more than 144 MB as a whole.
  */
 export async function headOf(image: Uint8Array, { whole = false } = {}): Promise<Metadata> {
   const head = await sharp(image, { limitInputPixels: pixelLimit }).metadata()
   const { width, height, isProgressive, format, depth } = head
-  // A progressive JPEG is held as coefficients of 16 bits.
-  const wide = depth === 'ushort' || (isProgressive && format === 'jpeg')
+  // A progressive JPEG is held as coefficients of 16 bits, a WebP twice.
+  const wide = depth === 'ushort' || format === 'webp' || (isProgressive && format === 'jpeg')
   const bytes = whole || isProgressive ? width * height * head.channels * (wide ? 2 : 1) : 0
   if (bytes <= wholeLimit) return head
   throw new Error(`a picture of ${String(width)} × ${String(height)} would take ${String(Math.round(bytes / 1e6))} MB to decode, more than ${String(wholeLimit / 1e6)} MB`)
