@@ -21,7 +21,7 @@ module.exports = {
     { name: 'lib-knows-no-domain', severity: 'error', from: { path: '^agent/lib/' }, to: { path: '^agent/(?!lib/|errors)', dependencyTypesNot: ['type-only'] } },
     { name: 'tfjs-in-the-trainer', severity: 'error', from: { pathNot: '^(trainer|test)/' }, to: { path: '@tensorflow/' } },
     { name: 'mqtt-in-report', severity: 'error', from: { pathNot: '^(agent/report|test)/' }, to: { path: 'node_modules/(mqtt|aedes)/', dependencyTypesNot: ['type-only'] } },
-    { name: 'onnxruntime-where-it-belongs', severity: 'error', from: { pathNot: '^(agent/classifier|trainer/backend|test)/' }, to: { path: 'onnxruntime-node' } },
+    { name: 'onnxruntime-where-it-belongs', severity: 'error', from: { pathNot: '^trainer/backend/onnxruntime[.]ts$' }, to: { path: 'onnxruntime-node' } },
     { name: 'nothing-unresolved', severity: 'error', from: {}, to: { couldNotResolve: true, pathNot: 'tfjs-node-gpu' } },
   ],
   options: {

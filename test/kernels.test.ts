@@ -1,5 +1,5 @@
 import { beforeEach, describe, expect, test } from 'vitest'
-import { InferenceSession, Tensor } from 'onnxruntime-node'
+import { InferenceSession, Tensor } from '../trainer/backend/onnxruntime.js'
 import * as tf from '../trainer/backend/tf.js'
 import { backend, backendName, registerOnnxRuntimeBackend } from '../trainer/backend/backend.js'
 import { input } from '../trainer/backend/graph.js'

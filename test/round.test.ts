@@ -4,7 +4,7 @@ import { cp, mkdtemp, readFile, readdir, rm, writeFile, truncate } from 'node:fs
 import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
 import { promisify } from 'node:util'
-import { InferenceSession, Tensor } from 'onnxruntime-node'
+import { InferenceSession, Tensor } from '../trainer/backend/onnxruntime.js'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { bundled } from '../agent/config.js'
 import {

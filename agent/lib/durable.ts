@@ -36,10 +36,10 @@ export function fitting(name: string, ending: string): string {
   return kept
 }
 
-/** Removes what a power cut left half-written in a folder, or also below it. Nobody may be writing there. */
+/** Removes what a power cut left half-written in a folder, or also below it, but not where links lead to. Nobody may be writing there. */
 export async function removeHalfWritten(folder: string, { recursive = false } = {}): Promise<void> {
-  const names = await readdir(folder, { recursive }).catch(() => [])
-  for (const name of names) if (temporaryName.test(name)) await rm(join(folder, name), { force: true })
+  const entries = await readdir(folder, { recursive, withFileTypes: true }).catch(() => [])
+  for (const { parentPath, name } of entries) if (temporaryName.test(name)) await rm(join(parentPath, name), { force: true })
 }
 
 /** Makes renames inside the folder durable. */

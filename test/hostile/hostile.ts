@@ -130,8 +130,8 @@ async function judge(target: Target, before: ReadonlyMap<string, string>, unusua
   const aside = (await filesBelow(join(box.data, 'quarantine'))).filter(path => path.endsWith('.reason.txt'))
   if (aside.length < unusual / 3) problems.push(`of ${String(unusual)} unusual labels ${String(aside.length)} were put aside`)
   for (const path of await filesBelow(box.data)) {
-    // Some are pipes by now.
-    const bytes = (await lstat(path)).isFile() ? await readFile(path) : Buffer.alloc(0)
+    // Some are pipes by now, and some have names that are no text.
+    const bytes = (await lstat(path).catch(() => null))?.isFile() ? await readFile(path) : Buffer.alloc(0)
     for (const secret of secrets) if (bytes.includes(secret)) problems.push(`${path} holds the secret ${secret}`)
   }
   for (const [name, boundMb] of Object.entries(boundsMb)) {

@@ -3,7 +3,7 @@
  * list of nodes; what a set of outputs needs is found by walking back from them, so dead code is never lowered.
  */
 
-import type { Tensor } from 'onnxruntime-node'
+import type { Tensor } from './onnxruntime.js'
 import { callSite } from './call-site.js'
 
 /**

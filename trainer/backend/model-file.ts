@@ -1,5 +1,5 @@
 /** An exported classifier, run from its file. Holds no tfjs: the serving process loads this alone. */
-import { InferenceSession, Tensor } from 'onnxruntime-node'
+import { InferenceSession, Tensor } from './onnxruntime.js'
 import type { ModelMetadata } from '../contract.js'
 import { readModelMetadata } from '../export/metadata.js'
 import { channels } from '../model/presets.js'

@@ -1,7 +1,7 @@
 /** One compiled graph in onnxruntime-node. */
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { InferenceSession, Tensor } from 'onnxruntime-node'
+import { InferenceSession, Tensor } from './onnxruntime.js'
 import { described } from './describe.js'
 import { lower, type NamedValue } from './lower.js'
 import { rewritten, type RewriteName } from './rewrite.js'
