@@ -95,7 +95,8 @@ describe('round', () => {
     expect(card.trainedShare).toBeGreaterThanOrEqual(0)
     // The weights that were balanced are those of the file: what the card says of the gate images is what the file says of them.
     const model = await ModelFile.open(await readFile(join(out, 'model.onnx')))
-    const rows = await Promise.all(data.gate.map(async ({ path }) => [...(await model.run(await decodeImage(await readFile(path), 28))).probabilities]))
+    const rowOf = async (path: string) => [...(await model.run(await decodeImage(await readFile(path), 28))).probabilities]
+    const rows = await Promise.all(data.gate.map(({ path }) => rowOf(path)))
     const { nll, correct } = metricsOf(rows, data.gate.map(({ label }) => classes.indexOf(label)))
     expect([Math.abs(nll - card.validation.nll) < 1e-3, correct]).toEqual([true, card.validation.correct])
   })

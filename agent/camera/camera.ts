@@ -26,6 +26,8 @@ export interface CameraOptions {
 
 /** Time over which a slow camera is told by. */
 const slowAfterMs = 20_000
+/** Pictures a second that no camera sends: one that does leaves no time for anything else. */
+const mostPerSecond = 500
 
 export class Camera {
   private readonly options: CameraOptions
@@ -85,7 +87,7 @@ export class Camera {
         clearTimeout(watchdog)
         watchdog = silence()
         beganAtMs ??= clock.monotonicMs()
-        const wrong = this.slow(beganAtMs) ?? await this.content.wrongWith(jpeg)
+        const wrong = this.flooding() ?? this.slow(beganAtMs) ?? await this.content.wrongWith(jpeg)
         if (wrong !== null) return wrong
         if (attempt.signal.aborted) break
         this.backoff.reset()
@@ -103,6 +105,11 @@ export class Camera {
 
   private get silence(): string {
     return `no picture for ${String(this.options.silentAfterMs / 1000)} s`
+  }
+
+  private flooding(): string | null {
+    const fore = this.arrivalsMs.at(-mostPerSecond)
+    return fore !== undefined && this.options.clock.monotonicMs() - fore < 1000 ? `it sends more than ${String(mostPerSecond)} pictures a second` : null
   }
 
   /** Not of a camera that has just begun. */

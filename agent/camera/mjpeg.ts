@@ -8,13 +8,12 @@ export function mjpeg(address: Address): CameraSource {
   return async function* (signal) {
     const camera = new HttpCamera(address)
     const response = await camera.get(signal)
-    const { body, headers } = response
-    const boundary = /boundary="?([^";]+)"?/i.exec(headers.get('content-type') ?? '')?.[1]?.trim()
-    if (!boundary || !body) {
-      await body?.cancel()
+    const boundary = /boundary="?([^";]+)"?/i.exec(response.headers['content-type'] ?? '')?.[1]?.trim()
+    if (!boundary) {
+      response.destroy()
       throw new PawlError('CAMERA_UNAVAILABLE', `${camera.shown} sends "${typeOf(response)}", not multipart/x-mixed-replace with a boundary`)
     }
-    yield* parts(body, boundary.replace(/^--/, ''))
+    yield* parts(response as AsyncIterable<Uint8Array>, boundary.replace(/^--/, ''))
   }
 }
 

@@ -13,7 +13,7 @@ export function snapshot(address: Address, maxPerSecond: number): CameraSource {
       const response = await camera.get(signal)
       const type = typeOf(response)
       if (!type.startsWith('image/')) {
-        await response.body?.cancel()
+        response.destroy()
         throw new PawlError('CAMERA_UNAVAILABLE', `${camera.shown} sends "${type}", not an image`)
       }
       yield await picture(response, camera.shown)
@@ -22,10 +22,10 @@ export function snapshot(address: Address, maxPerSecond: number): CameraSource {
   }
 }
 
-async function picture({ body }: Response, shown: string): Promise<Uint8Array> {
+async function picture(response: AsyncIterable<Uint8Array>, shown: string): Promise<Uint8Array> {
   const chunks: Uint8Array[] = []
   let length = 0
-  for await (const chunk of (body ?? []) as AsyncIterable<Uint8Array>) {
+  for await (const chunk of response) {
     chunks.push(chunk)
     length += chunk.length
     if (length > largestPictureBytes) throw new PawlError('CAMERA_UNAVAILABLE', `${shown} sends a picture of more than ${String(largestPictureBytes)} bytes`)

@@ -104,7 +104,7 @@ function hashOf({ path, scene }: LabeledImage): number {
   return createHash('sha256').update(scene ?? basename(path)).digest().readUInt32BE() / 2 ** 32
 }
 
-/** Copies class folders in, empty ones too; files that are there already stay, and so does what is no image file. Each appears whole. Gives the number of new files. */
+/** Copies class folders in, empty ones too; files that are there stay, pipes and devices are left out. Each appears whole. Gives how many are new. */
 export async function importLabels(from: string, to: string): Promise<number> {
   const { images, empty } = await readClassFolders(from)
   for (const label of empty) await mkdir(join(to, label), { recursive: true })

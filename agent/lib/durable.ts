@@ -31,9 +31,10 @@ export async function writeDurably(path: string, data: string | Uint8Array): Pro
 /** As much of a name as leaves room for its ending: a file system takes 255 bytes. */
 export function fitting(name: string, ending: string): string {
   const room = longestName - Buffer.byteLength(ending)
-  let kept = name
-  while (Buffer.byteLength(kept) > room) kept = [...kept].slice(0, -1).join('')
-  return kept
+  let kept = name.slice(0, room)
+  while (Buffer.byteLength(kept) > room) kept = kept.slice(0, -1)
+  // Not half a sign.
+  return kept.replace(/[\ud800-\udbff]$/, '')
 }
 
 /** Removes what a power cut left half-written in a folder, or also below it, but not where links lead to. Nobody may be writing there. */

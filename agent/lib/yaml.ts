@@ -1,5 +1,5 @@
 /** YAML that a person wrote, or a machine broke: what is wrong with it, and where. */
-import { isNode, isScalar, LineCounter, parseDocument, visit, type Document, type Node, type Pair, type YAMLParseError, type YAMLWarning } from 'yaml'
+import { isNode, isScalar, LineCounter, parseDocument, visit, type Document, type Node, type Pair } from 'yaml'
 import { PawlError } from '../errors.js'
 
 /** Characters of a file that is read. */
@@ -21,8 +21,8 @@ export function parseYaml(text: string, file: string): Yaml {
     const { line, col } = lines.linePos(offset)
     return `${file}:${String(line)}:${String(col)}`
   }
-  const [error] = [...document.errors, ...document.warnings]
-  const wrong = error ? { offset: error.pos[0], what: syntaxOf(error) } : strangeIn(document)
+  const error = document.errors[0] ?? document.warnings[0]
+  const wrong = error ? { offset: error.pos[0], what: syntaxOf(error.code, error.message) } : strangeIn(document)
   if (wrong) throw new PawlError('CONFIG_INVALID', `${at(wrong.offset)}: ${wrong.what}`)
   return { document, value: plainOf(document, file), at }
 }
@@ -30,7 +30,7 @@ export function parseYaml(text: string, file: string): Yaml {
 /** What begins with a sign of YAML may be meant to be a password: it is not repeated. */
 const unquoted = (sign: string) => `a text that begins with ${sign} needs quotes`
 
-function syntaxOf({ code, message }: YAMLParseError | YAMLWarning): string {
+function syntaxOf(code: string, message: string): string {
   if (code === 'TAG_RESOLVE_FAILED') return unquoted('!')
   return message.startsWith('Maximum call stack') ? 'it is nested too deeply' : message.replace(/ at line \d[^]*$/, '')
 }

@@ -4,7 +4,7 @@ import { createServer, type Server } from 'node:net'
 import { mkdir, rename, symlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
-import { classes } from '../site/labels.js'
+import type { classes } from '../site/labels.js'
 
 /** Names of classes, in the place of those that the box would have. */
 const classNames: Record<(typeof classes)[number], string> = {

@@ -3,7 +3,7 @@
  * classifier is the same one, nothing around it is touched, and no secret is told.
  */
 import { randomBytes } from 'node:crypto'
-import { lstat, mkdir, readdir, readFile, writeFile } from 'node:fs/promises'
+import { lstat, mkdir, readFile, writeFile } from 'node:fs/promises'
 import type { Server } from 'node:net'
 import { join } from 'node:path'
 import { Random } from '../../trainer/index.js'
@@ -16,7 +16,9 @@ import { makeStrange, renameClasses, writePictures } from './folders.js'
 import { Pictures } from './pictures.js'
 import { differences, Sandbox } from './sandbox.js'
 import { Target } from './target.js'
-import { throwAnswers, throwConfigurations, throwModels, throwModelsAtEval, throwPictures, throwRequests, type Thrown } from './throw.js'
+import {
+  labelsOf, learnsLabels, throwAnswers, throwConfigurations, throwLabels, throwModels, throwModelsAtEval, throwPictures, throwRequests, type Thrown,
+} from './throw.js'
 import { WireCamera } from './wires.js'
 
 export interface HostileOptions {
@@ -34,38 +36,8 @@ export type HostileReport = Pick<Target, 'problems' | 'thrown' | 'peakMb'>
 const boundsMb: Record<string, number> = { agent: 800, classifier: 500 }
 
 export async function hostile({ minutes, seed, folder, say }: HostileOptions): Promise<HostileReport> {
-  const random = Random.of(seed)
-  const preparing = Pictures.prepare(random)
-  const secrets = Array.from({ length: 3 }, () => `secret${randomBytes(12).toString('hex')}`)
-  const [camera = '', broker = '', written = ''] = secrets
-  const cameras = { shown: new HttpCamera(() => undefined), passing: new HttpCamera(() => undefined), snapshot: new HttpCamera(() => undefined) }
-  const [good, wires] = [new HttpCamera(() => undefined), [new WireCamera(), new WireCamera()]] as const
-  const sandbox = await Sandbox.in(folder, { PAWL_MQTT_PASSWORD: broker })
-  await mkdir(join(folder, 'watched'))
-  await writeFile(join(folder, 'camera-secret'), camera)
-  const at = { good: await good.start(), shown: await cameras.shown.start(), passing: await cameras.passing.start(), snapshot: `${await cameras.snapshot.start()}?snapshot` }
-  const plain = { crop: 'whole', maxPerSecond: 20, uselessAfterSeconds: 0 } as const
-  const box = await Box.in(folder, {
-    cameras: [
-      { id: 'good', source: 'mjpeg', url: at.good, ...plain, maxPerSecond: 5 },
-      { id: 'shown', source: 'mjpeg', url: at.shown, ...plain, uselessAfterSeconds: 60 },
-      { id: 'passing', source: 'mjpeg', url: at.passing, ...plain, crop: 'passing', rotate: 90, masks: [{ x: 2, y: 2, width: 20, height: 20 }] },
-      { id: 'snapshot', source: 'snapshot', url: at.snapshot, ...plain },
-      { id: 'watched', source: 'folder', url: 'watched', ...plain },
-      ...await Promise.all(wires.map(async (wire, index) => ({
-        id: `wire-${String(index)}`, source: index ? 'snapshot' : 'mjpeg', url: await wire.start(), ...plain, username: 'root', passwordFile: 'camera-secret', silentAfterSeconds: 2,
-      }))),
-    ],
-    rounds: { schedule: seldom },
-    mqtt: { predictionEveryMs: 200, username: 'box', homeAssistant: 'homeassistant', sparkplug: { group: 'hostile', primaryHost: 'scada' } },
-  })
-  const pictures = await preparing
-  let shown = 0
-  good.behaviour = sends(() => pictures.photographs[shown++ % pictures.photographs.length] ?? Buffer.alloc(0), 200)
-  const target = new Target({
-    box, sandbox, pictures, cameras, wires, random, secrets: [...secrets, Buffer.from(`root:${camera}`).toString('base64')],
-  })
-  const unusual = pictures.all().map(({ bytes }) => bytes)
+  const { target, secret, unusual, close } = await siteOf(folder, Random.of(seed))
+  const { box, sandbox } = target.options
   const servers: Server[] = []
   for (const part of ['labels', 'validation'] as const) {
     const [first = '', second = ''] = await renameClasses(box.source(part))
@@ -78,55 +50,86 @@ export async function hostile({ minutes, seed, folder, say }: HostileOptions): P
     await box.onlooker.client.publishAsync(`${box.onlooker.prefix}/request/pause`, '{}', { retain: true, qos: 1 })
     await modelInService(box, target.start())
     await target.serves()
-    servers.push(await throwLabels(target))
+    servers.push(await makeStrange(await labelsOf(box), sandbox.outside))
     const untilMs = performance.now() + minutes * 60_000
     for (let time = 1; time === 1 || performance.now() < untilMs; time++) {
-      await everything(target, { secret: written, ...minutes ? { more: 60, served: 24, evaluated: 8 } : { more: 8, served: 5, evaluated: 1 } }, say)
+      await everything(target, { secret, ...minutes ? { more: 60, served: 12, evaluated: 4 } : { more: 8, served: 5, evaluated: 1 } }, say)
     }
     await target.ends()
   } catch (cause) {
     target.problems.push(cause instanceof Error ? cause.message : String(cause))
   }
   await target.cut()
-  await box.close()
-  for (const source of [good, ...Object.values(cameras), ...wires]) await source.stop()
+  await close()
   for (const server of servers) server.close()
   await judge(target, before, unusual.length)
   return target
 }
 
-/** Among those of the box itself, while it runs: the round that is to learn from them begins, and must come to its end. */
-async function throwLabels(target: Target): Promise<Server> {
-  const { box, sandbox, pictures } = target.options
-  const [folder = ''] = (await readdir(join(box.data, 'labels'))).sort()
-  const own = join(box.data, 'labels', folder)
-  const all = pictures.all()
-  const server = await makeStrange(own, sandbox.outside)
-  await writePictures(own, all.map(({ bytes }) => bytes))
-  for (const { kind } of all) target.threw('labels', kind)
-  // What serves now is to serve then.
-  await target.answer('pin', '{}', 'nothing')
-  await box.train(target.daemon)
-  return server
+interface Site {
+  target: Target
+  /** Written where it does not belong; no file holds it that the box should read. */
+  secret: string
+  /** What some labels are from the beginning. */
+  unusual: readonly Buffer[]
+  close: () => Promise<void>
 }
 
-async function everything(target: Target, thrown: Thrown, say: HostileOptions['say']): Promise<void> {
-  for (const work of [throwPictures, throwAnswers, throwRequests, throwConfigurations, labelsLearned, throwModels, throwModelsAtEval]) {
-    const beganAtMs = performance.now()
-    await work(target, thrown)
-    say(`${work.name}: ${((performance.now() - beganAtMs) / 1000).toFixed(1)} s; at most ${JSON.stringify(target.peakMb)} MB; problems: ${String(target.problems.length)}`)
+/** A box, not started yet, with a good camera, four that show what they are told, and sixteen that do not speak well. */
+async function siteOf(folder: string, random: Random): Promise<Site> {
+  const preparing = Pictures.prepare(random)
+  const [camera = '', broker = '', secret = ''] = Array.from({ length: 3 }, () => `secret${randomBytes(12).toString('hex')}`)
+  const unseen = () => new HttpCamera(() => undefined)
+  const [good, shown, passing, snapshot] = [unseen(), unseen(), unseen(), unseen()]
+  const wires = Array.from({ length: 8 }, () => [new WireCamera(), new WireCamera()])
+  const sandbox = await Sandbox.in(folder, { PAWL_MQTT_PASSWORD: broker })
+  await mkdir(join(folder, 'watched'))
+  await writeFile(join(folder, 'camera-secret'), camera)
+  const plain = { crop: 'whole', maxPerSecond: 20, uselessAfterSeconds: 0 } as const
+  const box = await Box.in(folder, {
+    cameras: [
+      { id: 'good', source: 'mjpeg', url: await good.start(), ...plain, maxPerSecond: 5 },
+      { id: 'shown', source: 'mjpeg', url: await shown.start(), ...plain, uselessAfterSeconds: 60 },
+      { id: 'passing', source: 'mjpeg', url: await passing.start(), ...plain, crop: 'passing', rotate: 90, masks: [{ x: 2, y: 2, width: 20, height: 20 }] },
+      { id: 'snapshot', source: 'snapshot', url: `${await snapshot.start()}?snapshot`, ...plain },
+      { id: 'watched', source: 'folder', url: 'watched', ...plain },
+      ...await Promise.all(wires.flat().map(async (wire, index) => ({
+        id: `wire-${String(index)}`, source: index % 2 ? 'snapshot' : 'mjpeg', url: await wire.start(), ...plain, username: 'root', passwordFile: 'camera-secret', silentAfterSeconds: 2,
+      }))),
+    ],
+    rounds: { schedule: seldom },
+    mqtt: { predictionEveryMs: 200, username: 'box', homeAssistant: 'homeassistant', sparkplug: { group: 'hostile', primaryHost: 'scada' } },
+  })
+  const pictures = await preparing
+  let count = 0
+  good.behaviour = sends(() => pictures.photographs[count++ % pictures.photographs.length] ?? Buffer.alloc(0), 200)
+  const secrets = [camera, broker, secret, Buffer.from(`root:${camera}`).toString('base64')]
+  return {
+    secret,
+    unusual: pictures.all().map(({ bytes }) => bytes),
+    target: new Target({ box, sandbox, pictures, cameras: { shown, passing, snapshot }, wires, random, secrets }),
+    close: async () => {
+      await box.close()
+      for (const source of [good, shown, passing, snapshot, ...wires.flat()]) await source.stop()
+    },
   }
 }
 
-function labelsLearned(target: Target): Promise<void> {
-  return target.roundEnds()
+async function everything(target: Target, thrown: Thrown, say: HostileOptions['say']): Promise<void> {
+  for (const work of [throwLabels, throwPictures, throwAnswers, throwRequests, throwConfigurations, learnsLabels, throwModels, throwModelsAtEval]) {
+    const beganAtMs = performance.now()
+    const known = target.problems.length
+    await work(target, thrown)
+    for (const problem of target.problems.slice(known)) say(`PROBLEM: ${problem}`)
+    say(`${work.name}: ${((performance.now() - beganAtMs) / 1000).toFixed(1)} s; at most ${JSON.stringify(target.peakMb)} MB; problems: ${String(target.problems.length)}`)
+  }
 }
 
 async function judge(target: Target, before: ReadonlyMap<string, string>, unusual: number): Promise<void> {
   const { options: { sandbox, box, secrets }, problems, peakMb } = target
   problems.push(...differences(before, await sandbox.look()))
   target.judgeWords()
-  if (/learning is paused/.test(target.text)) problems.push('a retained command was carried out')
+  if (target.text.includes('learning is paused')) problems.push('a retained command was carried out')
   const aside = (await filesBelow(join(box.data, 'quarantine'))).filter(path => path.endsWith('.reason.txt'))
   if (aside.length < unusual / 3) problems.push(`of ${String(unusual)} unusual labels ${String(aside.length)} were put aside`)
   for (const path of await filesBelow(box.data)) {

@@ -1,6 +1,6 @@
 /**
- * `npm run hostile -- [--minutes 10] [--seed 1]`: pictures, cameras, requests, configurations, labels and models that are not what they should be, thrown
- * at one box, again and again. Prints what was thrown at what and how often, and ends with 1 at any problem.
+ * `npm run hostile -- [--minutes 10] [--seed 1]`: pictures, cameras, requests, configurations, labels and models that are not what they should be,
+ * thrown at one box, again and again. Prints what was thrown at what and how often, and ends with 1 at any problem.
  */
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'

@@ -1,6 +1,6 @@
 /** Model files that are none, or that are more than they should be. */
 import { createHash } from 'node:crypto'
-import { copyFile, mkdir, readFile, symlink, writeFile } from 'node:fs/promises'
+import { copyFile, mkdir, readFile, rm, symlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { BinaryReader, BinaryWriter, WireType } from '@bufbuild/protobuf/wire'
 import type { Random } from '../../trainer/index.js'
@@ -51,7 +51,7 @@ export async function registerModels(data: string, models: readonly BadModel[]):
   return versions
 }
 
-/** While the box is down: a registry whose checksum is right and whose models lie elsewhere, and links that lead out wherever it clears away or reads. */
+/** While the box is down: a registry whose checksum is right and whose models lie elsewhere, and links that lead out of it. */
 export async function leadAstray(data: string, outside: string): Promise<void> {
   const path = join(data, 'state.json')
   const envelope = JSON.parse(await readFile(path, 'utf8')) as { data: { versions: { folder: string }[] } }
@@ -61,10 +61,15 @@ export async function leadAstray(data: string, outside: string): Promise<void> {
   const day = join(data, 'frames', 'good', '2020-01-01')
   await mkdir(day, { recursive: true })
   const folder = join(outside, 'folder')
-  for (const link of ['quarantine/link', 'report/link', 'rounds/999', 'drift/link', 'models/link', 'labels/link', 'frames/link']) await symlink(folder, join(data, link))
+  for (const link of ['quarantine/link', 'report/link', 'rounds/999', 'drift/link', 'models/link', 'labels/link', 'frames/link']) await leads(join(data, link), folder)
   for (const link of ['outbox/000000000001.json', 'frames/good/2020-01-01/1577836800000-0123456789ab.jpg', 'quarantine/canary.0a1b2c3d.tmp']) {
-    await symlink(join(outside, 'canary'), join(data, link))
+    await leads(join(data, link), join(outside, 'canary'))
   }
+}
+
+async function leads(path: string, to: string): Promise<void> {
+  await rm(path, { force: true })
+  await symlink(to, path)
 }
 
 /** The same model with other metadata (ModelProto, field 14). */

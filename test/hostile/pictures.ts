@@ -1,9 +1,9 @@
 /** Pictures that nobody took: damaged, enormous once decoded, of other kinds than their names say, and rare ones that are good. */
-import { readdir, readFile } from 'node:fs/promises'
+import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { crc32, deflateSync } from 'node:zlib'
 import sharp, { type Sharp } from 'sharp'
-import type { Random } from '../../trainer/index.js'
+import { Random } from '../../trainer/index.js'
 import { bundled } from '../../agent/config.js'
 import { classes } from '../site/labels.js'
 import { bytesOf, damaged } from './draw.js'
@@ -55,7 +55,7 @@ const makers: Record<string, (jpeg: Buffer) => Buffer | Promise<Buffer>> = {
   nothing: () => Buffer.alloc(0),
   'one byte': () => Buffer.from([0xff]),
   zeros: () => Buffer.alloc(5000),
-  noise: () => bytesOf(randomOf(7), 5000),
+  noise: () => bytesOf(Random.of(7), 5000),
   'the head of a JPEG': jpeg => jpeg.subarray(0, 200),
   'a JPEG cut off': jpeg => jpeg.subarray(0, jpeg.length - 400),
   'a JPEG that says 65,535 a side': jpeg => saying(jpeg, 65_535),
@@ -96,11 +96,6 @@ const makers: Record<string, (jpeg: Buffer) => Buffer | Promise<Buffer>> = {
   'a JPEG that is a script, too': jpeg => Buffer.concat([jpeg.subarray(0, 2), segment(0xfe, Buffer.from('*/=alert(1)/*<?php system("touch canary") ?><script>')), jpeg.subarray(2), Buffer.from('PK\x03\x04 */')]),
   'a JPEG with EXIF that goes in circles': jpeg => Buffer.concat([jpeg.subarray(0, 2), segment(0xe1, circularExif()), jpeg.subarray(2)]),
   'a JPEG with 6 MB of EXIF': jpeg => Buffer.concat([jpeg.subarray(0, 2), ...Array.from({ length: 100 }, () => segment(0xe1, Buffer.concat([Buffer.from('Exif\0\0'), Buffer.alloc(60_000)]))), jpeg.subarray(2)]),
-}
-
-function randomOf(seed: number): Random {
-  let state = seed
-  return { below: (count: number) => (state = (state * 48_271) % 0x7fffffff) % count } as Random
 }
 
 function progressive(side: number): Promise<Buffer> {

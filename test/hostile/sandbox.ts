@@ -25,7 +25,7 @@ export class Sandbox {
     this.cwd = join(folder, 'cwd')
     this.outside = join(folder, 'outside')
     const at = (name: string) => join(folder, name)
-    this.environment = { HOME: at('home'), TMPDIR: at('tmp'), XDG_CACHE_HOME: at('home/cache'), XDG_CONFIG_HOME: at('home/config'), XDG_RUNTIME_DIR: at('tmp'), ...environment }
+    this.environment = { HOME: at('home'), TMPDIR: at('tmp'), XDG_CACHE_HOME: at('home/cache'), XDG_CONFIG_HOME: at('home/config'), XDG_RUNTIME_DIR: at('tmp'), CI: '', ...environment }
   }
 
   /** All that lies around the box, and what it is, by its path. */

@@ -1,7 +1,7 @@
 /** A box in the middle of what is thrown at it: it must go on, be the same, and say what it says well. */
 import { readFile } from 'node:fs/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { Random } from '../../trainer/index.js'
+import type { Random } from '../../trainer/index.js'
 import { errorCatalogue } from '../../agent/errors.js'
 import { topics, type Response } from '../../agent/report/topics.js'
 import { processOf } from '../chaos/box.js'
@@ -18,7 +18,8 @@ export interface TargetOptions {
   pictures: Pictures
   /** By their ids. */
   cameras: Readonly<Record<string, HttpCamera>>
-  wires: readonly WireCamera[]
+  /** A camera for a stream and one for snapshots each. */
+  wires: readonly (readonly WireCamera[])[]
   secrets: readonly string[]
   random: Random
 }
@@ -37,6 +38,8 @@ export class Target {
   private said = ''
   private running: Daemon | null = null
   private classifier = 0
+  /** Place in what it says from which the newest round is told. */
+  private roundFrom = 0
 
   constructor(options: TargetOptions) {
     this.options = options
@@ -71,9 +74,13 @@ export class Target {
     await this.running?.cut()
   }
 
-  /** The round that runs, or ran, came to an end of its own, with a model or without. */
+  async roundBegins(): Promise<void> {
+    this.roundFrom = await this.options.box.train(this.daemon)
+  }
+
+  /** The round that was begun comes to an end of its own, with a model or without. */
   async roundEnds(): Promise<void> {
-    const ended = await this.daemon.said(/^round (?!1:)\d+: (promoted|refused \((\S+)\))/)
+    const ended = await this.daemon.said(/^round \d+: (promoted|refused \((\S+)\))/, { from: this.roundFrom })
     if (['crashed', 'out-of-memory', 'out-of-time', 'labels'].includes(ended[2] ?? '')) this.problems.push(`a round was ended by what it learned from: ${ended.input}`)
   }
 
@@ -134,7 +141,7 @@ export class Target {
     }
     for (const line of this.text.split('\n')) {
       if (/[\p{Cc}\u202e]/u.test(line)) this.problems.push(`it said what steers a terminal: ${JSON.stringify(line.slice(0, 300))}`)
-      if (/^model 77 is in service/.test(line)) this.problems.push('a name was told as a message')
+      if (line.startsWith('model 77 is in service')) this.problems.push('a name was told as a message')
       if (/^\s+at .*:\d+:\d+\)?$/.test(line)) this.problems.push(`an unexpected error: ${line}`)
       if (line.length > 5000) this.problems.push(`a line of ${String(line.length)} characters: ${line.slice(0, 200)}`)
     }

@@ -7,17 +7,17 @@ import { promisify } from 'node:util'
 import { parse } from 'yaml'
 import type { Random } from '../../trainer/index.js'
 import { head, part, type HttpCamera } from '../cameras/http-camera.js'
+import type { Box } from '../site/box.js'
 import { badConfigurations, damagedConfiguration, type BadConfiguration } from './configurations.js'
 import { writePictures } from './folders.js'
 import { badModels, leadAstray, registerModels } from './models.js'
 import { badRequests, goodRequests, strangeTopics } from './requests.js'
 import type { Target } from './target.js'
-import { answers } from './wires.js'
+import { answers, type WireCamera } from './wires.js'
 
 const main = join(import.meta.dirname, '..', '..', 'dist', 'agent', 'main.js')
-/** Time that a picture is shown, and an answer given, milliseconds. */
+/** Time that a picture is shown, milliseconds. */
 const shownMs = 120
-const answeredMs = 250
 
 export interface Thrown {
   /** Damaged configurations beside one of each kind. */
@@ -26,6 +26,27 @@ export interface Thrown {
   /** Models that are to serve, and that `pawl eval` is given: each takes a second. */
   served: number
   evaluated: number
+}
+
+/** A class folder of the box, where a person puts labels. */
+export async function labelsOf({ data }: Pick<Box, 'data'>): Promise<string> {
+  const [folder = ''] = (await readdir(join(data, 'labels'))).sort()
+  return join(data, 'labels', folder)
+}
+
+/** As labels of a box that runs; the round that is to learn from them begins, and goes on while more is thrown. */
+export async function throwLabels(target: Target): Promise<void> {
+  const { box, pictures } = target.options
+  const all = pictures.all()
+  await writePictures(await labelsOf(box), all.map(({ bytes }) => bytes))
+  for (const { kind } of all) target.threw('labels', kind)
+  // What serves now is to serve then.
+  await target.answer('pin', '{}', 'nothing')
+  await target.roundBegins()
+}
+
+export async function learnsLabels(target: Target): Promise<void> {
+  await target.roundEnds()
 }
 
 /** Through cameras that show them, and a folder that they appear in. */
@@ -55,12 +76,18 @@ function show(camera: HttpCamera, picture: Buffer): void {
   camera.cut()
 }
 
+/** Each to a camera that wants a stream and to one that wants snapshots; several pairs side by side, as a camera that failed is asked again later. */
 export async function throwAnswers(target: Target): Promise<void> {
-  for (const [kind, answer] of Object.entries(answers)) {
-    for (const wire of target.options.wires) wire.behave(answer)
-    target.threw('answers of cameras', kind)
-    await sleep(answeredMs)
+  const waiting = Object.entries(answers)
+  const next = async (pair: readonly WireCamera[]): Promise<void> => {
+    for (let own = waiting.pop(); own; own = waiting.pop()) {
+      const [kind, answer] = own
+      target.threw('answers of cameras', kind)
+      const asked = await Promise.all(pair.map(wire => wire.shows(answer)))
+      if (asked.includes(false)) target.problems.push(`a camera is not asked again, before it answers ${kind}`)
+    }
   }
+  await Promise.all(target.options.wires.map(next))
   await target.alive('answers of cameras')
 }
 

@@ -1,10 +1,14 @@
 /** What a camera may answer that does not speak HTTP as it should, or speaks it too well. */
 import { once } from 'node:events'
 import { createServer, type AddressInfo, type Server, type Socket } from 'node:net'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { gzipSync } from 'node:zlib'
 
 /** `asked`: the head of the request. */
 type Answer = (socket: Socket, asked: string) => void
+
+/** Time that an answer is given, milliseconds. */
+const answeredMs = 300
 
 const ok = 'HTTP/1.1 200 OK\r\n'
 const jpeg = 'content-type: image/jpeg\r\n'
@@ -39,6 +43,7 @@ export const answers: Record<string, Answer> = {
   'parts without a boundary': pours(`${ok}${multipart}\r\n`, Buffer.alloc(65_536, 7)),
   'a part whose head has no end': pours(`${ok}${multipart}\r\n--b\r\n`, 'x: y\r\n'.repeat(10_000)),
   'a part of 10^300 bytes': pours(`${ok}${multipart}\r\n--b\r\ncontent-length: 1${'0'.repeat(300)}\r\n\r\n`, Buffer.alloc(65_536, 7)),
+  'ten thousand pictures at once, again and again': pours(`${ok}${multipart}\r\n`, '--b\r\ncontent-length: 1\r\n\r\nx\r\n'.repeat(10_000)),
   'parts of no bytes': pours(`${ok}${multipart}\r\n`, '--b\r\ncontent-length: 0\r\n\r\n\r\n'.repeat(1000)),
   'boundaries alone': pours(`${ok}${multipart}\r\n`, '--b'.repeat(10_000)),
   'an empty boundary': pours(`${ok}content-type: multipart/x-mixed-replace; boundary="--"\r\n\r\n`, '--\r\n\r\nx'.repeat(1000)),
@@ -67,6 +72,7 @@ export const answers: Record<string, Answer> = {
 /** A camera on loopback that gives one answer after the other. */
 export class WireCamera {
   answer: Answer = answers['nothing, and the line stays open'] as Answer
+  private asked = 0
   private readonly server: Server
   private readonly sockets = new Set<Socket>()
 
@@ -75,7 +81,10 @@ export class WireCamera {
       this.sockets.add(socket)
       socket.on('close', () => { this.sockets.delete(socket) })
       socket.on('error', () => undefined)
-      socket.once('data', asked => { this.answer(socket, asked.toString('latin1')) })
+      socket.once('data', asked => {
+        this.asked++
+        this.answer(socket, asked.toString('latin1'))
+      })
     })
   }
 
@@ -86,10 +95,17 @@ export class WireCamera {
     return `http://127.0.0.1:${String((this.server.address() as AddressInfo).port)}/video`
   }
 
-  /** From now on it answers so, whoever asks. */
-  behave(answer: Answer): void {
+  /** Answers so for a while, from when it is asked next. Gives whether it was. */
+  async shows(answer: Answer): Promise<boolean> {
     this.answer = answer
+    const { asked } = this
     for (const socket of this.sockets) socket.destroy()
+    for (let tries = 0; this.asked === asked; tries++) {
+      if (tries > 1000) return false
+      await sleep(20)
+    }
+    await sleep(answeredMs)
+    return true
   }
 
   async stop(): Promise<void> {

@@ -26,7 +26,12 @@ export class ModelFile {
   static async open(model: Uint8Array, { threads = 1 }: { threads?: number } = {}): Promise<ModelFile> {
     const metadata = readModelMetadata(model)
     const session = await InferenceSession.create(model, { executionProviders: ['cpu'], intraOpNumThreads: threads, logSeverityLevel: 3 })
-    return new ModelFile(metadata, session)
+    const { size } = metadata
+    const [input] = session.inputMetadata
+    const [, height, width] = input?.isTensor ? input.shape : []
+    if (height === size && width === size) return new ModelFile(metadata, session)
+    await session.release()
+    throw new Error(`the model reads pictures of ${String(width)} × ${String(height)}, not of ${String(size)} × ${String(size)} as it says`)
   }
 
   /** Pixels uint8 [N, S, S, 3], as `decodeImage` gives them. */
