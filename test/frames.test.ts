@@ -1,11 +1,18 @@
-import { access, mkdir, mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises'
+import { execFile } from 'node:child_process'
+import { access, mkdir, mkdtemp, readFile, readdir, rm, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
+import { promisify } from 'node:util'
 import fc from 'fast-check'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { defaultConfig } from '../agent/config.js'
+import { LabelStore } from '../agent/frames/label-store.js'
+import { FrameStore } from '../agent/frames/store.js'
+import { systemClock } from '../agent/lib/clock.js'
+import { removeHalfWritten } from '../agent/lib/durable.js'
 import { importLabels, quarantine, readClassFolders, readLabels, type LabelSplit } from '../agent/frames/labels.js'
 import { reservoir, type Stamped } from '../agent/frames/reservoir.js'
-import { Random } from '../trainer/data/random.js'
+import { Random, readImageFile } from '../trainer/index.js'
 
 const noonMs = Date.UTC(2026, 0, 31, 12)
 
@@ -139,6 +146,47 @@ describe('labels', () => {
     expect((await readClassFolders(to)).images.map(({ path, label }) => [label, basename(path)])).toEqual([['a', '1.png'], ['a', '2.png'], ['b', '1.JPG']])
     expect(await readFile(join(to, 'a', '1.png'), 'utf8')).toBe('mine')
   })
+})
+
+describe('what a label\'s path says', () => {
+  it('moves only labels of the box, wherever else it leads', async () => {
+    const data = join(folder, 'data')
+    const store = new LabelStore({ data, config: { import: '', importValidation: '' } })
+    await store.start()
+    const outside = join(folder, 'canary.png')
+    await writeFile(outside, 'not to be touched')
+    for (const path of [outside, join(data, 'labels', '..', '..', 'canary.png'), `${data}/labels/../../canary.png`]) expect(await store.quarantine(path, 'unreadable')).toBe(false)
+    expect(await readFile(outside, 'utf8')).toBe('not to be touched')
+    const frames = new FrameStore({ folder: join(data, 'frames'), config: defaultConfig().frames, clock: systemClock })
+    expect([frames.holds(join(data, 'frames', 'a', 'x.jpg')), frames.holds(`${data}/frames/../../canary.png`)]).toEqual([true, false])
+  })
+
+  it('is cut where a file system would not take it with the reason beside it', async () => {
+    const path = join(folder, 'labels', 'bag', `${'é'.repeat(125)}.png`)
+    await mkdir(join(folder, 'labels', 'bag'), { recursive: true })
+    await writeFile(path, 'no picture')
+    const target = await quarantine(path, 'unreadable', join(folder, 'quarantine')) ?? ''
+    expect([await readFile(target, 'utf8'), await readFile(`${target}.reason.txt`, 'utf8')]).toEqual(['no picture', 'unreadable\n'])
+  })
+
+  it('is none of an image where there is no file', async () => {
+    await mkdir(join(folder, 'bag', 'folder.png'), { recursive: true })
+    await promisify(execFile)('mkfifo', [join(folder, 'bag', 'pipe.png')])
+    await symlink(join(folder, 'bag', 'pipe.png'), join(folder, 'bag', 'link.png'))
+    expect((await readClassFolders(folder)).images.map(({ path }) => basename(path))).toEqual(['link.png'])
+    await expect(readImageFile(join(folder, 'bag', 'link.png'))).rejects.toThrow('it is no file')
+    expect(await importLabels(folder, join(folder, 'other'))).toBe(0)
+  })
+})
+
+it('what was half-written is not looked for behind links', async () => {
+  const outside = join(folder, 'outside', 'x.0a1b2c3d.tmp')
+  await mkdir(join(folder, 'data'))
+  await mkdir(join(folder, 'outside'))
+  for (const path of [outside, join(folder, 'data', 'x.0a1b2c3d.tmp')]) await writeFile(path, 'half')
+  await symlink(join(folder, 'outside'), join(folder, 'data', 'link'))
+  await removeHalfWritten(join(folder, 'data'), { recursive: true })
+  expect([await exists(outside), await readdir(join(folder, 'data'))]).toEqual([true, ['link']])
 })
 
 describe('quarantine', () => {

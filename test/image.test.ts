@@ -27,6 +27,17 @@ describe('an image on its way to a model', () => {
     expect((await decodeImage(clear, 28)).every(value => value === 0)).toBe(true)
   })
 
+  it('is refused where it is of another kind, or would take too much memory', async () => {
+    for (const format of ['gif', 'tiff', 'avif'] as const) await expect(fitImage(await noisy(20, 20).toFormat(format).toBuffer(), 28)).rejects.toThrow('unsupported')
+    await expect(fitImage(Buffer.from('<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>'), 28)).rejects.toThrow('unsupported')
+    const progressive = await noisy(32, 32).jpeg({ progressive: true }).toBuffer()
+    await fitImage(progressive, 28)
+    const head = progressive.indexOf(Buffer.from([0xff, 0xc2])) + 5
+    progressive.writeUInt16BE(6000, head)
+    progressive.writeUInt16BE(6000, head + 2)
+    await expect(fitImage(progressive, 28)).rejects.toThrow('6000 × 6000 would take 216 MB')
+  })
+
   it('is refused where it is cut off or none', async () => {
     const whole = await noisy(200, 100).jpeg().toBuffer()
     await expect(decodeImage(whole.subarray(0, 1000), 28)).rejects.toThrow()

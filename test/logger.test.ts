@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { expect, it } from 'vitest'
-import { createLogger, withoutPasswords } from '../agent/lib/logger.js'
+import { createLogger, visible, withoutPasswords } from '../agent/lib/logger.js'
 
 it('keeps passwords out of what is told, wherever in an address they stand, and leaves the rest as it is', () => {
   expect(withoutPasswords('mqtt://user:secret@host:1883 refused')).toBe('mqtt://user:***@host:1883 refused')
@@ -15,4 +15,9 @@ it('keeps passwords out of what is told, wherever in an address they stand, and 
     createLogger({ level: 'info', write: line => { lines.push(line) } }).info({ url: `mqtt://user:${password}@host/` }, `mqtt://user:${password}@host/ is away`)
     expect(lines.join('')).not.toContain('§')
   }))
+})
+
+it('shows what would steer a terminal, and sets in what would look like another message', () => {
+  expect(visible('a\u001b[2Jb\u202ec\nmodel 1 serves')).toBe('a\\u001b[2Jb\\u202ec\n  model 1 serves')
+  expect(visible('Größe 💥 👩‍🔧')).toBe('Größe 💥 👩‍🔧')
 })
