@@ -15,7 +15,7 @@ import { boxMetrics, cameraMetrics } from '../agent/report/sparkplug/metrics.js'
 import type { PromotionRecord } from '../agent/rounds/promotion.js'
 import { topics, type Topic, type TopicName } from '../agent/report/topics.js'
 import { freePort } from './free-port.js'
-import { mosquitto, startMosquitto, type Broker } from './mosquitto.js'
+import { mosquitto, startMosquitto, type Broker } from './site/mosquitto.js'
 import { cameraStatus, handlers, makeReporter, prediction, problem, status, Watcher, type Given } from './reporting.js'
 
 const quiet = createLogger({ level: 'silent' })

@@ -13,7 +13,7 @@ import { BirthDeathNumber } from '../agent/report/sparkplug/birth-death-number.j
 import { EdgeNode, nodeDeath } from '../agent/report/sparkplug/edge-node.js'
 import { decodeCommand, type DataType, type Value } from '../agent/report/sparkplug/payload.js'
 import { freePort } from './free-port.js'
-import { mosquitto, startMosquitto, type Broker } from './mosquitto.js'
+import { mosquitto, startMosquitto, type Broker } from './site/mosquitto.js'
 import { cameraStatus, makeReport, nothingBefore, prediction, problem } from './reporting.js'
 import { SparkplugHost, type Received } from './sparkplug-host.js'
 
