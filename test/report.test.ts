@@ -230,16 +230,17 @@ describe('Home Assistant', { timeout: 60_000 }, () => {
       const json = found.platform === 'button' ? null : watcher.json(found.state_topic.replace('pawl/box-7/', ''))
       return json === null || found.platform === 'button' ? [] : [[id, { template: found.value_template, json }]]
     })))
-    await vi.waitFor(() => { expect(seen()).toEqual({ health: 'OFF', frames: '0', drift: 'OFF', round: 'idle', progress: '0' }) }, waiting)
+    await vi.waitFor(() => { expect(seen()).toEqual({ health: 'OFF', frames: '0', drift: 'OFF', mode: 'follow', round: 'idle', progress: '0' }) }, waiting)
     agent.accept({ type: 'camera', status: cameraStatus })
     agent.accept(prediction('shirt'))
     agent.accept({ type: 'drift', state: 'alarm', alarm })
     agent.accept(problem('anything'))
+    agent.accept({ type: 'mode', mode: { kind: 'pause' } })
     agent.accept({ type: 'round-started', round: 2, trigger: 'schedule', labeled: 10, unlabeled: 100, pseudoLabels: true })
     agent.accept({ type: 'round-event', round: 2, event: { type: 'phase', phase: 'semi-supervised' } })
     await vi.waitFor(() => {
       expect(seen()).toEqual({
-        health: 'ON', frames: '0', drift: 'ON', round: 'semi-supervised', progress: '0', door_class: 'shirt', door_confidence: '90.0', door_online: 'ON',
+        health: 'ON', frames: '0', drift: 'ON', mode: 'pause', round: 'semi-supervised', progress: '0', door_class: 'shirt', door_confidence: '90.0', door_online: 'ON',
       })
     }, waiting)
 

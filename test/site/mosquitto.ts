@@ -14,7 +14,7 @@ if (mosquitto === '' && process.env.CI) throw new Error('mosquitto is missing; i
 export interface BrokerOptions {
   /** Absent: a free one. */
   port?: number
-  /** Whether sessions and retained messages survive an orderly end. */
+  /** Whether sessions and retained messages survive an orderly end, and sessions hold all that waits for them. */
   persistent?: boolean
   /** More lines of its configuration; the first listener is there. */
   more?: string | undefined
@@ -42,8 +42,8 @@ export class Mosquitto {
 
   /** From its next start on. */
   async configure(more: string): Promise<void> {
-    const kept = this.persistent ? `persistence true\npersistence_location ${this.folder}/\n` : ''
-    await writeFile(this.config, `user root\nlistener ${new URL(this.url).port} 127.0.0.1\nmax_queued_messages 0\n${kept}${more}\n`)
+    const kept = this.persistent ? `persistence true\npersistence_location ${this.folder}/\nmax_queued_messages 0\n` : ''
+    await writeFile(this.config, `user root\nlistener ${new URL(this.url).port} 127.0.0.1\n${kept}${more}\n`)
   }
 
   get running(): boolean {
