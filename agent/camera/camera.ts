@@ -30,7 +30,8 @@ const slowAfterMs = 20_000
 export class Camera {
   private readonly options: CameraOptions
   private readonly controller = new AbortController()
-  private readonly backoff: Backoff
+  /** Pauses before one that is away is tried again; and before one that shows nothing, which may be the night and no fault. */
+  private readonly pauses: { away: Backoff; useless: Backoff }
   /** Over all attempts: a camera that comes back as it went is not back. */
   private readonly content: Content
   private running: Promise<void> | null = null
@@ -42,7 +43,8 @@ export class Camera {
 
   constructor(options: CameraOptions) {
     this.options = options
-    this.backoff = new Backoff({ firstMs: 500, longestMs: 4000, random: options.random })
+    const pause = (longestMs: number) => new Backoff({ firstMs: 500, longestMs, random: options.random })
+    this.pauses = { away: pause(4000), useless: pause(60_000) }
     this.content = new Content({ clock: options.clock, patienceMs: options.uselessAfterMs })
     this.status = { camera: options.id, state: 'connecting', lastPictureAtMs: null, picturesPerSecond: 0, restarts: 0, reason: null }
   }
@@ -60,16 +62,17 @@ export class Camera {
 
   private async run(signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
-      const reason = await this.watch(signal)
+      const { reason, pause } = await this.watch(signal)
       if (signal.aborted) break
       this.change({ state: 'offline', reason, restarts: this.status.restarts + 1, picturesPerSecond: 0 })
-      await this.backoff.wait(signal)
+      await pause.wait(signal)
     }
   }
 
-  /** Follows the source until it ends, fails or is silent for too long; gives the reason. */
-  private async watch(signal: AbortSignal): Promise<string> {
+  /** Follows the source until it ends, fails, is silent for too long or shows nothing; gives the reason, and how long it is left alone. */
+  private async watch(signal: AbortSignal): Promise<{ reason: string; pause: Backoff }> {
     const { source, silentAfterMs, clock } = this.options
+    const { away, useless } = this.pauses
     let beganAtMs: number | null = null
     const attempt = new AbortController()
     const stop = () => { attempt.abort() }
@@ -85,15 +88,18 @@ export class Camera {
         clearTimeout(watchdog)
         watchdog = silence()
         beganAtMs ??= clock.monotonicMs()
-        const wrong = this.slow(beganAtMs) ?? await this.content.wrongWith(jpeg)
-        if (wrong !== null) return wrong
+        const slow = this.slow(beganAtMs)
+        if (slow !== null) return { reason: slow, pause: away }
+        const nothing = await this.content.wrongWith(jpeg)
+        if (nothing !== null) return { reason: nothing, pause: useless }
         if (attempt.signal.aborted) break
-        this.backoff.reset()
+        away.reset()
+        useless.reset()
         this.arrived(jpeg)
       }
-      return silent ? this.silence : 'the camera ended the stream'
+      return { reason: silent ? this.silence : 'the camera ended the stream', pause: away }
     } catch (cause) {
-      return silent ? this.silence : reasonOf(cause)
+      return { reason: silent ? this.silence : reasonOf(cause), pause: away }
     } finally {
       clearTimeout(watchdog)
       signal.removeEventListener('abort', stop)
