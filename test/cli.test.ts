@@ -176,7 +176,7 @@ describe('data folder', { timeout: 120_000 }, () => {
     expect(await json('label', 'status', ...own)).toEqual({
       folder: at('data', 'labels'), images: 24, classes: classes.map(name => ({ class: name, images: 8 })),
     })
-    expect(await json('status', ...own)).toMatchObject({ data: at('data'), model: null, models: 0, rounds: 0, frames: 0, labels: 24, lastDecision: null })
+    expect(await json('status', ...own)).toMatchObject({ data: at('data'), agent: null, model: null, models: 0, rounds: 0, frames: 0, labels: 24, lastDecision: null })
     const { findings } = await json('doctor', ...own) as { findings: { what: string; state: string; detail: string }[] }
     expect(findings.filter(({ state }) => state === 'problem')).toEqual([])
     expect(findings).toContainEqual({ what: 'labels', state: 'ok', detail: expect.stringMatching(/^\d+ teach, \d+ gate, \d+ promote$/) as string })
@@ -226,6 +226,8 @@ describe('data folder', { timeout: 120_000 }, () => {
     expect(await json('models', 'pin', '2', ...own)).toMatchObject({ version: 2, mode: pinned, live: true })
     await told(2)
     await vi.waitFor(() => { expect([subscriber.last('modelMode'), subscriber.ofType('mode')]).toMatchObject([pinned, [{ mode: pinned }]]) }, waiting)
+    expect(await json('status', ...own)).toMatchObject({ model: 2, agent: { device: 'box', serving: 2, mode: pinned, training: false } })
+    expect((await pawl('status', ...own)).stdout).toContain('runs; model 2 answers; no round is running; mode pin')
     const unknown = await pawl('models', 'promote', '9', ...own)
     expect([unknown.code, unknown.stderr]).toEqual([1, expect.stringMatching(/MODEL_INVALID: model 9 is not in the registry; known: 1, 2/)])
     await json('models', 'follow', ...own)
