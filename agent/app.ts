@@ -268,6 +268,7 @@ export class Agent {
     await registry.start()
     this.started.push(() => registry.stop())
     await frames.start()
+    this.started.push(() => Promise.resolve(frames.stop()))
     this.selection.recall(frames.list())
     try {
       await this.labels.start()
