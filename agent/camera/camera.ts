@@ -26,6 +26,8 @@ export interface CameraOptions {
 
 /** Time over which a slow camera is told by. */
 const slowAfterMs = 20_000
+/** Time that one which showed nothing has from its first picture on: many begin with some that are dark. */
+const wakesWithinMs = 5000
 
 export class Camera {
   private readonly options: CameraOptions
@@ -83,6 +85,7 @@ export class Camera {
       attempt.abort()
     }, silentAfterMs)
     let watchdog = silence()
+    this.content.begin()
     try {
       for await (const jpeg of source(attempt.signal)) {
         clearTimeout(watchdog)
@@ -91,8 +94,11 @@ export class Camera {
         const slow = this.slow(beganAtMs)
         if (slow !== null) return { reason: slow, pause: away }
         const nothing = await this.content.wrongWith(jpeg)
-        if (nothing !== null) return { reason: nothing, pause: useless }
         if (attempt.signal.aborted) break
+        if (nothing !== null) {
+          if (clock.monotonicMs() - beganAtMs >= wakesWithinMs) return { reason: nothing, pause: useless }
+          continue
+        }
         away.reset()
         useless.reset()
         this.arrived(jpeg)
