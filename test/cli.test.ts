@@ -171,8 +171,8 @@ describe('data folder', { timeout: 120_000 }, () => {
 
   it('takes labels, and tells what is in it', async () => {
     expect(await json('models', 'list', ...own)).toEqual({ models: [], mode: { kind: 'follow' } })
-    expect(await json('label', 'import', 'labeled', ...own)).toEqual({ imported: 24, folder: at('data', 'labels') })
-    expect(await json('label', 'import', 'labeled', ...own)).toMatchObject({ imported: 0 })
+    expect(await json('label', 'import', 'labeled', ...own)).toEqual({ imported: 24, there: 0, folder: at('data', 'labels') })
+    expect(await json('label', 'import', 'labeled', ...own)).toMatchObject({ imported: 0, there: 24 })
     expect(await json('label', 'status', ...own)).toEqual({
       folder: at('data', 'labels'), images: 24, classes: classes.map(name => ({ class: name, images: 8 })),
     })

@@ -101,29 +101,46 @@ function hashOf({ path, scene }: LabeledImage): number {
   return createHash('sha256').update(scene ?? basename(path)).digest().readUInt32BE() / 2 ** 32
 }
 
-/** Copies class folders in, empty ones too; files that are there already stay. Each appears whole. Gives the number of new files. */
-export async function importLabels(from: string, to: string): Promise<number> {
+/**
+ * Copies class folders in, empty ones too, each image whole. What is there already, to the byte and under its name, is not copied again; another
+ * of the same name gets one of its own: cameras count from 1 on every card.
+ */
+export async function importLabels(from: string, to: string): Promise<{ imported: number; there: number }> {
   const { images, empty } = await readClassFolders(from)
   for (const label of empty) await mkdir(join(to, label), { recursive: true })
-  let copied = 0
+  let imported = 0
   for (const { path, label } of images) {
-    const target = join(to, label, basename(path))
-    if (existsSync(target)) continue
-    await writeDurably(target, await readFile(path))
-    copied++
+    const image = await readFile(path)
+    const target = await placeFor(image, join(to, label, basename(path)))
+    if (target === null) continue
+    await writeDurably(target, image)
+    imported++
   }
-  return copied
+  return { imported, there: images.length - imported }
+}
+
+/** The path, or the first like it that no other file has; null: one of them holds the same bytes. */
+async function placeFor(image: Buffer, path: string): Promise<string | null> {
+  for (let copy = 1; ; copy++) {
+    const place = numbered(path, copy)
+    if (!existsSync(place)) return place
+    if (image.equals(await readFile(place))) return null
+  }
+}
+
+/** x.png, x-2.png, x-3.png, ... */
+function numbered(path: string, copy: number): string {
+  const { dir, name, ext } = parse(path)
+  return copy === 1 ? path : join(dir, `${name}-${String(copy)}${ext}`)
 }
 
 /** Puts an unreadable image aside, with the reason beside it; nothing is deleted or replaced. Null when a person took it away meanwhile. */
 export async function quarantine(path: string, reason: string, folder: string): Promise<string | null> {
   const place = join(folder, basename(dirname(path)))
   await mkdir(place, { recursive: true })
-  const taken = new Set(await readdir(place))
-  const { base, name, ext } = parse(path)
-  let free = base
-  for (let copy = 2; taken.has(free); copy++) free = `${name}-${String(copy)}${ext}`
-  const target = join(place, free)
+  let copy = 1
+  while (existsSync(numbered(join(place, basename(path)), copy))) copy++
+  const target = numbered(join(place, basename(path)), copy)
   try {
     await rename(path, target)
   } catch (cause) {
