@@ -127,6 +127,8 @@ describe('monitoring', () => {
       return new Map(samples)
     }
     await vi.waitFor(async () => { expect((await values()).get('pawl_camera_online camera="one",device="box-3"')).toBe(1) }, waiting)
+    await vi.waitFor(async () => { expect((await values()).get('pawl_camera_pictures_per_second camera="one",device="box-3"')).toBeGreaterThan(1) }, waiting)
+    expect(Date.now() / 1000 - ((await values()).get('pawl_camera_newest_picture_timestamp_seconds camera="one",device="box-3"') ?? 0)).toBeLessThan(70)
     await vi.waitFor(async () => { expect((await values()).get('pawl_frames_stored_total camera="one",reason="first",device="box-3"')).toBeGreaterThan(2) }, waiting)
     const now = await values()
     expect(now.get('pawl_frames device="box-3"')).toBeGreaterThan(2)

@@ -2,16 +2,20 @@ import { execFileSync, spawn } from 'node:child_process'
 import { mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { PassThrough } from 'node:stream'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { z } from 'zod'
 import type { DriftAlarm, DriftEvent } from '../agent/drift/alarm.js'
-import type { AgentEvent } from '../agent/events.js'
+import type { AgentEvent, CameraStatus } from '../agent/events.js'
+import { systemClock } from '../agent/lib/clock.js'
 import { createLogger } from '../agent/lib/logger.js'
 import { EmbeddedBroker } from '../agent/report/broker.js'
 import { commands } from '../agent/report/commands.js'
 import { Outbox } from '../agent/report/outbox.js'
 import type { Reporter } from '../agent/report/reporter.js'
 import { boxMetrics, cameraMetrics } from '../agent/report/sparkplug/metrics.js'
+import { RetainedState } from '../agent/report/state.js'
+import { Terminal } from '../agent/report/terminal.js'
 import type { PromotionRecord } from '../agent/rounds/promotion.js'
 import { topics, type Topic, type TopicName } from '../agent/report/topics.js'
 import { freePort } from './free-port.js'
@@ -330,6 +334,55 @@ describe('reporter', { timeout: 60_000 }, () => {
     const second = await aedes(port)
     cleanups.push(second.stop)
     expect(second.url).not.toBe(first.url)
+  })
+})
+
+describe('health', () => {
+  it('forgets a problem after an hour and counts the time since the start, whatever the time of day does', () => {
+    const clock = { atMs: 5_000, wrongMs: 0, nowMs: () => 1e12 + clock.atMs + clock.wrongMs, monotonicMs: () => clock.atMs }
+    const state = new RetainedState({
+      info: { device: 'box-7', version: '1.2.3', node: 'v20', platform: 'linux x64', startedAtMs: clock.nowMs() },
+      clock, predictionEveryMs: 0, outbox: () => ({ waiting: 0, dropped: 0 }), mode: { kind: 'follow' }, frames: 0, frameBytes: 0, publish: () => undefined,
+    })
+    const health = () => {
+      state.publishHealth()
+      const { state: stands, uptimeSeconds, problems } = topics.health.payload.parse(state.health)
+      return [stands, uptimeSeconds, problems.length]
+    }
+    state.begin()
+    clock.wrongMs = 30 * 86_400_000
+    state.accept(problem('one thing'))
+    clock.atMs += 1_800_000
+    expect(health()).toEqual(['degraded', 1800, 1])
+    clock.wrongMs = -30 * 86_400_000
+    expect(health()).toEqual(['degraded', 1800, 1])
+    clock.wrongMs = 0
+    clock.atMs += 1_800_001
+    expect(health()).toEqual(['ok', 3600, 0])
+  })
+
+  it('does not go out with each word of a camera that goes on as before', () => {
+    const published: string[] = []
+    const state = new RetainedState({
+      info: { device: 'box-7', version: '1.2.3', node: 'v20', platform: 'linux x64', startedAtMs: 0 },
+      clock: systemClock, predictionEveryMs: 0, outbox: () => ({ waiting: 0, dropped: 0 }), mode: { kind: 'follow' }, frames: 0, frameBytes: 0,
+      publish: ({ name }) => published.push(name),
+    })
+    for (const lastPictureAtMs of [1, 2]) state.accept({ type: 'camera', status: { ...cameraStatus, lastPictureAtMs } })
+    expect(published).toEqual(['cameraStatus', 'health', 'cameraStatus'])
+  })
+})
+
+describe('the terminal', () => {
+  it('says of a camera what is new, and nothing of one that goes on as before', () => {
+    const stream = new PassThrough()
+    const terminal = new Terminal({ stream, nowMs: () => 0 })
+    const told = (change: Partial<CameraStatus>) => { terminal.accept({ type: 'camera', status: { ...cameraStatus, ...change } }) }
+    told({ state: 'connecting' })
+    for (const lastPictureAtMs of [1, 2]) told({ lastPictureAtMs })
+    told({ state: 'offline', reason: 'no picture for 10 s' })
+    told({})
+    expect(String(stream.read()).split('\n')).toEqual(['camera door is online', 'camera door is offline: no picture for 10 s', 'camera door is online', ''])
   })
 })
 

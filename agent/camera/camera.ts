@@ -21,11 +21,14 @@ export interface CameraOptions {
   random: () => number
   /** Awaited: while it works, newer pictures replace each other, so that the newest is next. */
   onPicture: (picture: Picture) => Promise<void>
+  /** Hears when its state or its reason changes, and, while it is online, once a minute how it goes. */
   onStatus: (status: CameraStatus) => void
 }
 
-/** Time over which a slow camera is told by. */
+/** Time over which a slow camera is told by, and the rate of any. */
 const slowAfterMs = 20_000
+/** How it goes is told so often; soon after it came online, when its rate is not known yet. */
+const tellEveryMs = { atFirst: 5000, later: 60_000 } as const
 /** Time that one which showed nothing has from its first picture on: many begin with some that are dark. */
 const wakesWithinMs = 5000
 
@@ -42,6 +45,7 @@ export class Camera {
   private work: Promise<void> | null = null
   private lastTakenMs = -Infinity
   private arrivalsMs: number[] = []
+  private told = { atMs: -Infinity, picturesPerSecond: 0 }
 
   constructor(options: CameraOptions) {
     this.options = options
@@ -52,7 +56,7 @@ export class Camera {
   }
 
   start(): void {
-    this.options.onStatus(this.status)
+    this.tell()
     this.running = this.run(this.controller.signal)
   }
 
@@ -130,13 +134,13 @@ export class Camera {
     const { clock, maxPerSecond, id } = this.options
     const nowMs = clock.monotonicMs()
     this.arrivalsMs = [...this.arrivalsMs.filter(atMs => nowMs - atMs < slowAfterMs), nowMs]
-    const lately = this.arrivalsMs.filter(atMs => nowMs - atMs < 5000)
-    const rate = lately.length > 1 ? (lately.length - 1) / ((nowMs - (lately[0] ?? nowMs)) / 1000) : 0
+    const { length, 0: firstMs = nowMs } = this.arrivalsMs
+    const rate = length > 1 ? (length - 1) / ((nowMs - firstMs) / 1000) : 0
     const capturedAtMs = clock.nowMs()
     const changed = this.status.state !== 'online'
     const reason = changed ? null : this.status.reason
     this.status = { ...this.status, state: 'online', reason, lastPictureAtMs: capturedAtMs, picturesPerSecond: Math.round(rate * 10) / 10 }
-    if (changed) this.options.onStatus(this.status)
+    if (changed || nowMs - this.told.atMs >= tellEveryMs[this.told.picturesPerSecond === 0 ? 'atFirst' : 'later']) this.tell()
     // A little early is on time, else a camera at exactly the wanted rate would lose every other picture.
     if (nowMs - this.lastTakenMs < 900 / maxPerSecond) return
     this.lastTakenMs = nowMs
@@ -167,7 +171,12 @@ export class Camera {
   private change(part: Partial<CameraStatus>): void {
     const former = this.status
     this.status = { ...former, ...part }
-    if (this.status.state !== former.state || this.status.reason !== former.reason) this.options.onStatus(this.status)
+    if (this.status.state !== former.state || this.status.reason !== former.reason) this.tell()
+  }
+
+  private tell(): void {
+    this.told = { atMs: this.options.clock.monotonicMs(), picturesPerSecond: this.status.picturesPerSecond }
+    this.options.onStatus(this.status)
   }
 }
 

@@ -143,7 +143,7 @@ export const topics = {
   },
   cameraStatus: {
     topic: 'camera/{camera}/status', retained: true, qos: 1, direction: 'out', payload: CameraStatusSchema,
-    description: 'State of a camera, on change',
+    description: 'State of a camera, rate and time of its newest picture; on change of state and every minute',
   },
   cameraPrediction: {
     topic: 'camera/{camera}/prediction', retained: true, qos: 0, direction: 'out', payload: PredictionSchema,
