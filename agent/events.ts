@@ -74,7 +74,7 @@ export type AgentEvent =
   | { type: 'round-ended'; round: number; decision: PromotionRecord }
   | { type: 'round-refused-to-start'; reason: string }
   | { type: 'model-active'; model: ModelVersion; loadedInMs: number; lineage: SignedHead | null }
-  /** running: after each look; failed: the former model is being put back in service. */
+  /** running: after each look; failed: the former model is being put back in service; ended: another one was, for another reason. */
   | { type: 'probation'; record: ProbationRecord }
   | { type: 'mode'; mode: Mode }
   | DriftEvent

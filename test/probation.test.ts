@@ -148,6 +148,24 @@ describe('the watch over it', () => {
     await vi.waitFor(() => { expect(records.at(-1)).toMatchObject({ model: 4, frames: 20 }) })
   })
 
+  it('says that it is over when another model is put in service, also while nobody looked on, and says so once', async () => {
+    for (const [next, restarts] of [[null, false], [null, true], [{ model: version(4), former: version(3) }, true]] as const) {
+      records = []
+      const before = watch(0.1)
+      await before.begin(candidates)
+      await show(before, 0, 20)
+      if (restarts) await before.stop()
+      const after = restarts ? watch(0.1) : before
+      await after.begin(next)
+      await after.begin(next)
+      expect(records.map(({ model, state, reason, frames, p }) => [model, state, reason, frames, p])).toEqual([
+        [3, 'running', null, 20, expect.any(Number)], [3, 'ended', null, 20, null],
+      ])
+      expect(records[1]?.explanation).toBe('the probation of model 3 beside model 2 ended before anything was proved')
+      await after.stop()
+    }
+  })
+
   it('gives up a model whose process dies again and again', async () => {
     const probation = watch(0.1)
     await probation.begin(candidates)

@@ -9,6 +9,7 @@ import type { DriftAlarm, DriftEvent } from '../agent/drift/alarm.js'
 import type { AgentEvent, CameraStatus } from '../agent/events.js'
 import { systemClock } from '../agent/lib/clock.js'
 import { createLogger } from '../agent/lib/logger.js'
+import { Metrics } from '../agent/metrics/metrics.js'
 import { EmbeddedBroker } from '../agent/report/broker.js'
 import { commands } from '../agent/report/commands.js'
 import { Outbox } from '../agent/report/outbox.js'
@@ -16,6 +17,7 @@ import type { Reporter } from '../agent/report/reporter.js'
 import { boxMetrics, cameraMetrics } from '../agent/report/sparkplug/metrics.js'
 import { RetainedState } from '../agent/report/state.js'
 import { Terminal } from '../agent/report/terminal.js'
+import type { ProbationRecord } from '../agent/rounds/probation.js'
 import type { PromotionRecord } from '../agent/rounds/promotion.js'
 import { topics, type Topic, type TopicName } from '../agent/report/topics.js'
 import { freePort } from './free-port.js'
@@ -371,6 +373,20 @@ describe('health', () => {
     for (const lastPictureAtMs of [1, 2]) state.accept({ type: 'camera', status: { ...cameraStatus, lastPictureAtMs } })
     expect(published).toEqual(['cameraStatus', 'health', 'cameraStatus'])
   })
+})
+
+it('metrics: a probation that is over is not running, and has not passed', async () => {
+  const metrics = new Metrics({ device: 'box-7', version: '1.2.3' })
+  const record: ProbationRecord = {
+    model: 5, former: 4, state: 'running', reason: null, frames: 20, of: 80, site: null, promotion: null, p: 1, alpha: 0.01, explanation: 'it runs',
+  }
+  const told = async (state: ProbationRecord['state']) => {
+    metrics.accept({ type: 'probation', record: { ...record, state } })
+    const text = await metrics.text()
+    return [/^pawl_probation_running\{.*\} (\d)/m.exec(text)?.[1], /^pawl_probations_total\{outcome="(.*)",device/m.exec(text)?.[1]]
+  }
+  expect([await told('running'), await told('ended')]).toEqual([['1', undefined], ['0', 'ended']])
+  expect(topics.modelProbation.payload.parse({ ...record, state: 'ended' })).toMatchObject({ state: 'ended' })
 })
 
 describe('the terminal', () => {

@@ -85,7 +85,7 @@ export class Metrics {
       }
       case 'probation':
         gauges.probation.set(event.record.state === 'running' ? 1 : 0)
-        if (event.record.state !== 'running') counters.probations.inc({ outcome: event.record.reason ?? 'passed' })
+        if (event.record.state !== 'running') counters.probations.inc({ outcome: event.record.reason ?? event.record.state })
         return
       case 'mode':
         gauges.follows.set(event.mode.kind === 'follow' ? 1 : 0)
@@ -161,7 +161,7 @@ function countersIn(registers: Registry[]) {
     stored: counter('frames_stored', 'Frames stored, by why', ['camera', 'reason']),
     predictions: counter('predictions', 'Frames classified', ['camera', 'label']),
     rounds: counter('rounds', 'Rounds that ended, by what came of them', ['outcome']),
-    probations: counter('probations', 'Probations that ended: passed, or why the former model came back', ['outcome']),
+    probations: counter('probations', 'Probations that ended: passed, why the former model came back, or ended where another was put in service', ['outcome']),
     quarantined: counter('quarantined', 'Images put aside because they could not be read'),
     problems: counter('problems', 'Things that went wrong, by their code', ['code']),
   }

@@ -5,7 +5,7 @@ import type { Pair } from '../classifier/side-by-side.js'
 import type { Config } from '../config.js'
 import type { Frame, ModelVersion } from '../events.js'
 import { writeDurably } from '../lib/durable.js'
-import { judgeProbation, type ProbationRecord } from './probation.js'
+import { endedProbation, judgeProbation, type ProbationRecord } from './probation.js'
 
 /** A model on probation, and what it would fall back to. */
 export interface Candidates {
@@ -21,7 +21,7 @@ export interface ProbationWatchOptions {
   compare: (candidates: Candidates, jpegs: readonly Uint8Array[]) => Promise<Pair[]>
   /** Paths of the promotion images. */
   promotionImages: () => Promise<string[]>
-  /** Hears of every look. Awaited: nothing is gathered meanwhile. */
+  /** Hears of every look, and when nothing more will come of one. Awaited: nothing is gathered meanwhile. */
   onRecord: (record: ProbationRecord) => Promise<void>
   onProblem: (message: string) => void
   random: () => number
@@ -59,9 +59,10 @@ export class ProbationWatch {
   async begin(candidates: Candidates | null): Promise<void> {
     const { config, file } = this.options
     this.trial = null
-    if (!candidates || config.frames === 0) return
     const stored = await readFile(file, 'utf8').then(text => Stored.parse(JSON.parse(text))).catch(() => null)
-    const same = stored?.model === candidates.model.version && stored.former === candidates.former.version
+    const same = stored !== null && config.frames > 0 && stored.model === candidates?.model.version && stored.former === candidates.former.version
+    if (stored && !same) await this.end(stored)
+    if (!candidates || config.frames === 0) return
     this.trial = { candidates, site: same ? stored.site : [], promotion: same ? stored.promotion : [], waiting: [], crashes: 0 }
   }
 
@@ -87,6 +88,13 @@ export class ProbationWatch {
   async stop(): Promise<void> {
     this.trial = null
     await this.looking
+  }
+
+  /** It was said to be running, before a restart perhaps. */
+  private async end({ model, former, site, promotion }: z.infer<typeof Stored>): Promise<void> {
+    const { config: { frames: of, alpha }, file, onRecord } = this.options
+    await rm(file, { force: true }).catch(() => undefined)
+    await onRecord(endedProbation(site, promotion, { model, former, of, alpha: alpha / looks }))
   }
 
   private async look(trial: Trial): Promise<ProbationRecord> {
