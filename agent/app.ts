@@ -118,7 +118,7 @@ export class Agent {
       folder: join(config.data, 'drift'),
       clock,
       onEvent: event => { this.publish(event) },
-      onProblem: message => { this.problem('DISK_FULL', message) },
+      onProblem: message => { logger.warn({ message }, 'what the model in service is used to may be gathered anew') },
     })
     this.registry = new Registry({ data: config.data, clock, onProblem: error => { this.problem(error.code, error.message) } })
     this.selection = new Selection({ config: config.frames.select, leastFrames: config.rounds.maxFrames, random: () => this.random.float() })

@@ -37,6 +37,11 @@ export class KeptFile<T> {
     return this.writing
   }
 
+  /** Resolves when all is written. */
+  async stop(): Promise<void> {
+    await this.writing
+  }
+
   private async writeAll(): Promise<void> {
     const { path, onProblem } = this.options
     while (this.pending) {
