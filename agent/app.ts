@@ -268,7 +268,10 @@ export class Agent {
     await registry.start()
     this.started.push(() => registry.stop())
     await frames.start()
-    this.started.push(() => Promise.resolve(frames.stop()))
+    this.started.push(() => {
+      frames.stop()
+      return Promise.resolve()
+    })
     this.selection.recall(frames.list())
     try {
       await this.labels.start()

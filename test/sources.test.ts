@@ -287,6 +287,7 @@ describe('ffmpeg', () => {
 })
 
 describe('a camera that sends pictures which show nothing', () => {
+  const grey = (level: number) => sharp({ create: { width, height, channels: 3, background: { r: level, g: level, b: level } } }).jpeg().toBuffer()
   async function reasons(jpegs: () => Buffer, options: { minPerSecond?: number; uselessAfterMs?: number }): Promise<(string | null)[]> {
     const told: CameraStatus[] = []
     let nowMs = 0
@@ -315,7 +316,6 @@ describe('a camera that sends pictures which show nothing', () => {
   }
 
   it('is started again when they are the same to the bit, black, or too few', async () => {
-    const grey = (level: number) => sharp({ create: { width, height, channels: 3, background: { r: level, g: level, b: level } } }).jpeg().toBuffer()
     const [black, others] = [await Promise.all([0, 1].map(grey)), await Promise.all([100, 200].map(grey))]
     let count = 0
     const inTurn = (pictures: Buffer[]) => () => pictures[count++ % pictures.length] ?? Buffer.alloc(0)
@@ -333,8 +333,7 @@ describe('a camera that sends pictures which show nothing', () => {
 
   for (const [what, outage] of [['ten minutes', 600_000], ['a night in which they were black', 0]] as const) {
     it(`is back after ${what}, though its first pictures are dark and alike, as those of a webcam are`, async () => {
-      const shade = (level: number) => sharp({ create: { width, height, channels: 3, background: { r: level, g: level, b: level } } }).jpeg().toBuffer()
-      const [black, ...others] = await Promise.all([0, 100, 200].map(shade))
+      const [black, ...others] = await Promise.all([0, 100, 200].map(grey))
       const told: CameraStatus[] = []
       const delivered: Uint8Array[] = []
       let [nowMs, dark, begun] = [0, outage === 0, 0]

@@ -223,21 +223,25 @@ export class FrameStore {
     const named = [...this.frames.values()].map(frame => ({ ...frame, capturedAtMs: readFrameName(basename(frame.path))?.capturedAtMs ?? nowMs }))
     for (const frame of named) this.frames.set(frame.path, { ...frame, capturedAtMs: Math.min(frame.capturedAtMs, nowMs) })
     this.order.load([...this.frames.values()])
-    for (const { path, capturedAtMs } of named) if (capturedAtMs < earliestMs) await this.rename(path, nowMs)
+    const impossible = named.filter(({ capturedAtMs }) => capturedAtMs < earliestMs).sort((a, b) => a.capturedAtMs - b.capturedAtMs)
+    // In their order, no two alike.
+    for (const [index, frame] of impossible.entries()) await this.rename(frame, nowMs + index)
     this.dated = true
   }
 
-  private async rename(former: string, capturedAtMs: number): Promise<void> {
+  /** One that is gone meanwhile stays gone. */
+  private async rename({ path: former, camera }: StoredFrame, capturedAtMs: number): Promise<void> {
+    const path = join(this.options.folder, camera, dayOf({ capturedAtMs }), nameAnew(basename(former), capturedAtMs))
+    await mkdir(dirname(path), { recursive: true })
     const frame = this.frames.get(former)
     if (!frame) return
-    const path = join(this.options.folder, frame.camera, dayOf({ capturedAtMs }), nameAnew(basename(former), capturedAtMs))
-    await mkdir(dirname(path), { recursive: true })
     this.forget(frame)
     try {
       await rename(former, path)
       this.admit({ ...frame, path, capturedAtMs })
     } catch (cause) {
-      if (existsSync(former)) this.admit(frame)
+      if (!existsSync(former)) return
+      this.admit(frame)
       throw cause
     }
   }
