@@ -14,6 +14,7 @@ import type { Reporter } from '../agent/report/reporter.js'
 import { boxMetrics, cameraMetrics } from '../agent/report/sparkplug/metrics.js'
 import type { PromotionRecord } from '../agent/rounds/promotion.js'
 import { topics, type Topic, type TopicName } from '../agent/report/topics.js'
+import { challenger } from './challenger.js'
 import { freePort } from './free-port.js'
 import { mosquitto, startMosquitto, type Broker } from './site/mosquitto.js'
 import { cameraStatus, handlers, makeReporter, prediction, problem, status, Watcher, type Given } from './reporting.js'
@@ -54,6 +55,27 @@ async function reporter(url: string, options: Given = {}): Promise<Reporter> {
   cleanups.push(() => made.stop())
   return made
 }
+
+it('health is degraded as long as a model is in service that does not run, however long ago that was told', async () => {
+  let away: string | null = 'model 5 is in service, but its classifier does not run'
+  const hourMs = 3_600_000
+  let nowMs = 1_800_000_000_000
+  const clock = { nowMs: () => nowMs, monotonicMs: () => nowMs }
+  const said = await reporter('mqtt://127.0.0.1:1', { clock, away: () => away })
+  const online = () => { said.accept({ type: 'camera', status: cameraStatus }) }
+  said.accept(problem('model 5 cannot be served'))
+  online()
+  expect(said.health?.problems).toHaveLength(2)
+  nowMs += 2 * hourMs
+  online()
+  expect(said.health).toMatchObject({ state: 'degraded', problems: [{ code: 'MODEL_INVALID', message: away }] })
+  expect(topics.health.payload.parse(said.health)).toEqual(said.health)
+  away = null
+  const { card, decision } = await challenger(folder, 'one')
+  const model = { version: 5, folder: '5-00000000', status: 'champion', createdAtMs: 1, card, decision: decision(5) } as const
+  said.accept({ type: 'model-active', model, loadedInMs: 1, lineage: null })
+  expect(said.health).toMatchObject({ state: 'ok', problems: [] })
+})
 
 const alarm: DriftAlarm = {
   detector: 'two-sample', model: 3, sinceMs: 5, raisedAtMs: 9, p: 1e-9, alpha: 1e-5, message: 'the pictures have changed',

@@ -1,5 +1,5 @@
 /** Frames that nobody labeled: on disk, bounded by bytes, age and what is free on the disk; order.ts says which go first. */
-import { statSync } from 'node:fs'
+import { statSync, type Stats } from 'node:fs'
 import { mkdir, readdir, rm, rmdir, statfs } from 'node:fs/promises'
 import { join, sep } from 'node:path'
 import type { Config } from '../config.js'
@@ -24,6 +24,8 @@ export interface FrameStoreOptions {
   clock: Clock
   /** Free bytes on the disk of a folder. */
   freeBytes?: (folder: string) => Promise<number>
+  /** Hears of frames that are there and cannot be looked at: they are passed over. */
+  onProblem?: (message: string) => void
 }
 
 /** After a frame that could not be written, milliseconds until the next is tried. */
@@ -119,21 +121,26 @@ export class FrameStore {
   private async find(see: (day: string, names: string[]) => Promise<void>): Promise<void> {
     const { folder, clock } = this.options
     const nowMs = clock.nowMs()
+    const strange: string[] = []
     for (const camera of await foldersIn(folder)) {
       for (const day of await foldersIn(join(folder, camera))) {
         const place = join(folder, camera, day)
-        const names = await readdir(place)
+        const names = await readdir(place).catch((cause: unknown) => {
+          strange.push(messageOf(cause))
+          return []
+        })
         await see(place, names)
         for (const name of names) {
           const known = readFrameName(name)
           const path = join(place, name)
           // Thousands of files: a call to the system each, and no more.
-          const file = known && statSync(path, { throwIfNoEntry: false })
+          const file = known && lookAt(path, cause => { strange.push(messageOf(cause)) })
           // Captured by a clock that was wrong: it is as old as can be told.
           if (file) this.frames.set(path, { path, camera, ...known, capturedAtMs: Math.min(known.capturedAtMs, nowMs), bytes: file.size })
         }
       }
     }
+    if (strange[0] !== undefined) this.options.onProblem?.(`${String(strange.length)} files or folders of frames cannot be looked at and are passed over; the first: ${strange[0]}`)
     this.order.load([...this.frames.values()])
     this.bytes = [...this.frames.values()].reduce((sum, { bytes }) => sum + bytes, 0)
   }
@@ -203,6 +210,20 @@ export class FrameStore {
     this.order.delete(frame)
     this.bytes -= frame.bytes
   }
+}
+
+/** Undefined: there is none, or `onStrange` hears why it is not known. */
+function lookAt(path: string, onStrange: (cause: unknown) => void): Stats | undefined {
+  try {
+    return statSync(path, { throwIfNoEntry: false })
+  } catch (cause) {
+    onStrange(cause)
+    return undefined
+  }
+}
+
+function messageOf(cause: unknown): string {
+  return cause instanceof Error ? cause.message : String(cause)
 }
 
 async function foldersIn(folder: string): Promise<string[]> {

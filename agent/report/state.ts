@@ -14,6 +14,8 @@ export interface RetainedStateOptions {
   clock: Clock
   predictionEveryMs: number
   outbox: () => Health['outbox']
+  /** Why nothing answers although a model is in service; null: one does, or there is none yet. */
+  away: () => string | null
   mode: Mode
   /** Frames on disk at the start, and their bytes. */
   frames: number
@@ -89,6 +91,7 @@ export class RetainedState {
         return
       case 'model-active':
         this.set('modelActive', activeModel(event))
+        this.publishHealth()
         return
       case 'probation':
         this.set('modelProbation', event.record)
@@ -114,11 +117,13 @@ export class RetainedState {
   }
 
   publishHealth(): void {
-    const { clock, info, outbox } = this.options
+    const { clock, info, outbox, away } = this.options
     const atMs = clock.nowMs()
     this.problems = this.problems.filter(problem => problem.atMs > atMs - problemMs)
+    const reason = away()
+    const problems = reason === null ? this.problems : [...this.problems, { code: 'MODEL_INVALID', message: reason, atMs }]
     const camerasOnline = [...this.cameras.values()].filter(state => state === 'online').length
-    const ok = camerasOnline === this.cameras.size && this.collection.state === 'running' && !this.problems.length
+    const ok = camerasOnline === this.cameras.size && this.collection.state === 'running' && !problems.length
     const health: Health = {
       state: ok ? 'ok' : 'degraded',
       atMs,
@@ -130,7 +135,7 @@ export class RetainedState {
       frames: this.frames,
       frameBytes: this.frameBytes,
       outbox: outbox(),
-      problems: this.problems,
+      problems,
     }
     this.newestHealth = health
     this.set('health', health)
