@@ -250,9 +250,9 @@ describe('a round starts', () => {
 
   it('not again and again without a pause where rounds end as they begin', async () => {
     let begun = 0
-    const { start } = scheduled({}, { interrupted: true }, { run: () => {
+    const { start } = scheduled({}, { interrupted: true }, { run: async () => {
       begun++
-      return Promise.resolve()
+      await new Promise(resolve => setImmediate(resolve))
     } })
     start()
     await new Promise(resolve => setTimeout(resolve, 300))
