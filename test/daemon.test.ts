@@ -205,4 +205,12 @@ describe('systemd', () => {
     await new ServiceManager({ environment: {}, onProblem: message => { problems.push(message) } }).ready()
     expect(problems).toHaveLength(1)
   })
+
+  it('hears the next thing after one that could not even be started', async () => {
+    const problems: string[] = []
+    const manager = new ServiceManager({ environment: { NOTIFY_SOCKET: join(folder, 'nobody') }, onProblem: message => { problems.push(message) } })
+    await manager.say('x'.repeat(200_000))
+    await manager.say('short')
+    expect(problems).toEqual([expect.stringContaining('E2BIG'), expect.stringContaining('STATUS=short')])
+  })
 })

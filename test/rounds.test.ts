@@ -55,7 +55,7 @@ describe.concurrent('round in a child process', () => {
     const outcome = await run('answers', { limits: { priority: 'idle' }, onEvent: event => { events.push(event) } })
     expect(outcome).toMatchObject({ ok: true, result: { card: { seed: 1 }, evidence: { labels: [0, 0] } } })
     expect(events).toEqual([
-      { type: 'phase', phase: 'load' }, { type: 'quarantine', path: '/x.png', reason: 'nice 19' },
+      { type: 'phase', phase: 'load' }, { type: 'quarantine', path: '/x.png', reason: 'nice 19, oom 500' },
     ])
   })
 

@@ -33,7 +33,8 @@ export async function readClassFolders(folder: string): Promise<{ images: Labele
   const images: LabeledImage[] = []
   const empty: string[] = []
   for (const label of labels) {
-    const names = (await readdir(join(folder, label))).filter(name => imageName.test(name)).sort()
+    const files = (await readdir(join(folder, label), { withFileTypes: true })).filter(entry => !entry.isDirectory())
+    const names = files.map(({ name }) => name).filter(name => imageName.test(name)).sort()
     if (names.length === 0) empty.push(label)
     for (const name of names) images.push({ path: join(folder, label, name), label, ...sceneOf(name) })
   }

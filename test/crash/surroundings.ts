@@ -95,7 +95,7 @@ function fullDisk(when: 'before the start' | 'in a round'): Surrounding {
           await daemon.said(/: (finetune|export)$/)
           await fill(filler)
         }
-        await daemon.said(/^DISK_FULL: a frame of belt could not be stored/)
+        await daemon.said(/^collection stopped: /)
         await daemon.said(/^round \d+: (promoted|refused)|^TRAINING_FAILED: /)
         await daemon.said(/^belt: /, { from: daemon.lines.length })
         await trial.ends(daemon)

@@ -26,15 +26,11 @@ export async function loadImages<T>(
     for (let index = next++; index < items.length; index = next++) {
       await turns.next()
       const path = pathOf(items[index] as T)
-      const bytes = await readFile(path).catch((cause: unknown) => {
-        // Gone meanwhile: a frame that was evicted, a label that a person moved.
-        if (cause instanceof Error && 'code' in cause && cause.code === 'ENOENT') return null
-        throw cause
-      })
-      if (!bytes) continue
       try {
-        decoded[index] = await decodeImage(bytes, size)
+        decoded[index] = await decodeImage(await readFile(path), size)
       } catch (cause) {
+        // Gone meanwhile: a frame that was evicted, a label that a person moved.
+        if (cause instanceof Error && 'code' in cause && cause.code === 'ENOENT') continue
         unreadable.push({ path, reason: cause instanceof Error ? cause.message.split('\n')[0] ?? '' : String(cause) })
       }
     }
