@@ -45,7 +45,7 @@ export class Serving {
     this.options = options
   }
 
-  /** What served before the start serves again; what was proved just before a power cut goes in. Tried again until a model serves, if there is one. */
+  /** What served before the start serves again; what was proved just before a power cut goes in. Tried again until one does. */
   async start(): Promise<void> {
     await this.inTurn(async () => {
       const pending = this.options.registry.unserved()

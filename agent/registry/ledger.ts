@@ -89,7 +89,10 @@ export class Ledger {
     return readLineage(this.path('lineage'), this.path('identity'))
   }
 
-  /** One change after the other, with its entry in the history where it has one; what cannot be written is not changed. Errors: DISK_FULL; DATA_LOCKED after `stop`. */
+  /**
+   * One change after the other, with its entry in the history where it has one; what cannot be written is not changed.
+   * Errors: DISK_FULL; DATA_LOCKED after `stop`.
+   */
   write<R>(change: (state: RegistryState) => R, told?: (result: R) => LineageChange): Promise<R> {
     if (this.stopped) return Promise.reject(new PawlError('DATA_LOCKED', `${this.options.data}: this agent has given it back; nothing was changed`))
     const turn = this.last.then(async () => {
