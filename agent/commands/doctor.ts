@@ -63,10 +63,14 @@ const checks: Record<string, Check> = {
     const check = (await registry.verify()).find(({ version }) => version === model.version)
     return check?.ok ? ok(`model ${String(model.version)}`) : problem(`model ${String(model.version)}: ${check?.problem ?? 'missing'}; run \`pawl models rollback\``)
   },
-  broker: async ({ mqtt, device }) => (mqtt.broker === 'embedded' ? ok(`embedded, port ${String(mqtt.port)} or the next free one`) : brokerCheck(mqtt, device)),
+  broker: async ({ mqtt, device }) => {
+    if (mqtt.broker === 'embedded') return ok(`embedded, port ${String(mqtt.port)} or the next free one`)
+    return brokerCheck(mqtt, device)
+  },
   clock: async config => {
     const [now, registry] = [Date.now(), await readRegistry(config)]
-    const newest = Math.max(0, ...registry.decisions().map(({ decidedAtMs }) => decidedAtMs), ...registry.list().map(({ createdAtMs }) => createdAtMs))
+    const times = [...registry.decisions().map(({ decidedAtMs }) => decidedAtMs), ...registry.list().map(({ createdAtMs }) => createdAtMs)]
+    const newest = Math.max(0, ...times)
     const text = new Date(now).toISOString()
     if (newest > now) return problem(`${text} is before the last round (${new Date(newest).toISOString()}): set the clock, or let NTP do it`)
     const { mtimeMs } = await stat(import.meta.filename)
