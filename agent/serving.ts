@@ -65,8 +65,8 @@ export class Serving {
   /** Why nothing answers although a model is in service; null: one does, or there is none yet. */
   get away(): string | null {
     const champion = this.options.registry.active()
-    if (!champion || this.options.classifier.answers) return null
-    return `model ${String(champion.version)} is in service, but its classifier does not run; it is started again and again`
+    if (!champion || this.options.classifier.version !== null) return null
+    return `model ${String(champion.version)} is in service, but has not loaded since the start; it is tried again`
   }
 
   /**

@@ -57,7 +57,7 @@ async function reporter(url: string, options: Given = {}): Promise<Reporter> {
 }
 
 it('health is degraded as long as a model is in service that does not run, however long ago that was told', async () => {
-  let away: string | null = 'model 5 is in service, but its classifier does not run'
+  let away: string | null = 'model 5 is in service, but has not loaded since the start'
   const hourMs = 3_600_000
   let nowMs = 1_800_000_000_000
   const clock = { nowMs: () => nowMs, monotonicMs: () => nowMs }

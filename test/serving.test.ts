@@ -84,7 +84,7 @@ describe('a model in service that does not load at the start', () => {
     await registry.promote(await add(registry, 'one'), { why: 'test' })
     const { serving, classifier, options } = servingOf(registry, { loadMs: 1 })
     await serving.start()
-    expect(serving.away).toContain('model 1 is in service, but its classifier does not run')
+    expect(serving.away).toContain('model 1 is in service, but has not loaded since the start')
     await new Promise(resolve => setTimeout(resolve, 1000))
     expect([classifier.version, active, problems]).toEqual([null, [], [expect.stringContaining('within 1 ms')]])
     options.loadMs = 30_000

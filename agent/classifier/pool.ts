@@ -58,11 +58,6 @@ export class ClassifierPool {
     return this.live?.model.version ?? null
   }
 
-  /** Whether frames are answered now: not while none is in service, nor while one that died starts again. */
-  get answers(): boolean {
-    return this.live !== null && !hasEnded(this.live.process)
-  }
-
   /** Process id of the child in service. */
   get pid(): number | undefined {
     return this.live?.process.pid
