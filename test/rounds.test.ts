@@ -362,7 +362,7 @@ describe('learning', () => {
     await writeFile(join(data, 'quarantine'), '')
     const { decision } = await learn(learning, { ...nothing, labeled: bad })
     expect(decision.reason).toBe('labels')
-    expect(problems).toEqual([expect.stringMatching(/1\.png and 2 more cannot be read, and could not be set aside either \(E/)])
+    expect(problems).toEqual([expect.stringMatching(/\d\.png and 2 more cannot be read, and could not be set aside either \(E/)])
     expect(await readdir(join(data, 'labels', 'bag'))).toHaveLength(3)
   })
 
