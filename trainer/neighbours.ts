@@ -71,7 +71,10 @@ export function together(logits: Float32Array, neighbours: Float32Array, classes
   for (let begin = 0; begin < both.length; begin += classes) {
     const row = neighbours.subarray(begin, begin + classes)
     if (row.every(value => value === 0)) continue
-    row.forEach((value, label) => { both[begin + label] = (1 - options.say) * (both[begin + label] ?? 0) + options.say * Math.log(Math.max(value, leastProbability)) })
+    row.forEach((value, label) => {
+      const [classifier, neighbour] = [both[begin + label] ?? 0, Math.log(Math.max(value, leastProbability))]
+      both[begin + label] = (1 - options.say) * classifier + options.say * neighbour
+    })
   }
   return logProbabilities(both, classes)
 }
