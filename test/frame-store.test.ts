@@ -1,6 +1,6 @@
 /** Frames that nobody labeled, on real file systems, full ones too. */
 import { execFile } from 'node:child_process'
-import { access, mkdir, mkdtemp, readFile, readdir, rm, stat, writeFile } from 'node:fs/promises'
+import { access, mkdir, mkdtemp, readFile, readdir, rm, stat, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
 import { promisify } from 'node:util'
@@ -53,6 +53,21 @@ async function put(store: FrameStore, ...[ageMs, bytes, camera]: Parameters<type
 }
 
 describe('frame store', () => {
+  it('starts though a file or a folder cannot be looked at, and says so once', async () => {
+    const before = await open()
+    const [good, bad, worse] = [await put(before, 1000), await put(before, 2000), await put(before, 3000)]
+    for (const { path } of [bad, worse]) {
+      await rm(path)
+      // As a part of the disk that cannot be read: another error than that there is none.
+      await symlink(basename(path), path)
+    }
+    const problems: string[] = []
+    const again = new FrameStore({ folder, config: settings(), clock, onProblem: message => { problems.push(message) } })
+    await again.start()
+    expect([again.list().map(({ path }) => path), again.totalBytes]).toEqual([[good.path], good.bytes])
+    expect(problems).toEqual([expect.stringMatching(/^2 files or folders of frames cannot be looked at and are passed over; the first: ELOOP/)])
+  })
+
   it('never holds more bytes than allowed; of frames that are equally useful it keeps the newest', async () => {
     const arrivals = fc.uniqueArray(fc.record({ ageMs: fc.nat(dayMs), bytes: fc.integer({ min: 1, max: 400 }), camera: fc.constantFrom('belt', 'door') }),
       { selector: ({ ageMs }) => ageMs, maxLength: 12 })

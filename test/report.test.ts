@@ -20,6 +20,7 @@ import { Terminal } from '../agent/report/terminal.js'
 import type { ProbationRecord } from '../agent/rounds/probation.js'
 import type { PromotionRecord } from '../agent/rounds/promotion.js'
 import { topics, type Topic, type TopicName } from '../agent/report/topics.js'
+import { challenger } from './challenger.js'
 import { freePort } from './free-port.js'
 import { mosquitto, startMosquitto, type Broker } from './site/mosquitto.js'
 import { cameraStatus, handlers, makeReporter, prediction, problem, status, Watcher, type Given } from './reporting.js'
@@ -60,6 +61,28 @@ async function reporter(url: string, options: Given = {}): Promise<Reporter> {
   cleanups.push(() => made.stop())
   return made
 }
+
+it('health is degraded as long as a model is in service that does not run, however long ago that was told', async () => {
+  let away: string | null = 'model 5 is in service, but has not loaded since the start'
+  const hourMs = 3_600_000
+  let nowMs = 1_800_000_000_000
+  const clock = { nowMs: () => nowMs, monotonicMs: () => nowMs }
+  const said = await reporter('mqtt://127.0.0.1:1', { clock, away: () => away })
+  const look = () => { said.accept({ type: 'collection', state: 'running', reason: '' }) }
+  said.accept({ type: 'camera', status: cameraStatus })
+  said.accept(problem('model 5 cannot be served'))
+  look()
+  expect(said.health?.problems).toHaveLength(2)
+  nowMs += 2 * hourMs
+  look()
+  expect(said.health).toMatchObject({ state: 'degraded', problems: [{ code: 'MODEL_INVALID', message: away }] })
+  expect(topics.health.payload.parse(said.health)).toEqual(said.health)
+  away = null
+  const { card, decision } = await challenger(folder, 'one')
+  const model = { version: 5, folder: '5-00000000', status: 'champion', createdAtMs: 1, card, decision: decision(5) } as const
+  said.accept({ type: 'model-active', model, loadedInMs: 1, lineage: null })
+  expect(said.health).toMatchObject({ state: 'ok', problems: [] })
+})
 
 const alarm: DriftAlarm = {
   detector: 'two-sample', model: 3, sinceMs: 5, raisedAtMs: 9, p: 1e-9, alpha: 1e-5, message: 'the pictures have changed',
@@ -344,7 +367,7 @@ describe('health', () => {
     const clock = { atMs: 5_000, wrongMs: 0, nowMs: () => 1e12 + clock.atMs + clock.wrongMs, monotonicMs: () => clock.atMs }
     const state = new RetainedState({
       info: { device: 'box-7', version: '1.2.3', node: 'v20', platform: 'linux x64', startedAtMs: clock.nowMs() },
-      clock, predictionEveryMs: 0, outbox: () => ({ waiting: 0, dropped: 0 }), mode: { kind: 'follow' }, frames: 0, frameBytes: 0, publish: () => undefined,
+      clock, predictionEveryMs: 0, outbox: () => ({ waiting: 0, dropped: 0 }), away: () => null, mode: { kind: 'follow' }, frames: 0, frameBytes: 0, publish: () => undefined,
     })
     const health = () => {
       state.publishHealth()
@@ -367,7 +390,7 @@ describe('health', () => {
     const published: string[] = []
     const state = new RetainedState({
       info: { device: 'box-7', version: '1.2.3', node: 'v20', platform: 'linux x64', startedAtMs: 0 },
-      clock: systemClock, predictionEveryMs: 0, outbox: () => ({ waiting: 0, dropped: 0 }), mode: { kind: 'follow' }, frames: 0, frameBytes: 0,
+      clock: systemClock, predictionEveryMs: 0, outbox: () => ({ waiting: 0, dropped: 0 }), away: () => null, mode: { kind: 'follow' }, frames: 0, frameBytes: 0,
       publish: ({ name }) => published.push(name),
     })
     for (const lastPictureAtMs of [1, 2]) state.accept({ type: 'camera', status: { ...cameraStatus, lastPictureAtMs } })

@@ -31,13 +31,12 @@ export interface DriftMemoryOptions {
 export class DriftMemory {
   private readonly folder: string
   private readonly reference: KeptFile<z.infer<typeof Stored>>
-  /** Null: none stands. */
-  private readonly alarm: KeptFile<DriftAlarm | null>
+  private readonly alarm: KeptFile<DriftAlarm>
 
   constructor({ folder, onProblem }: DriftMemoryOptions) {
     this.folder = folder
     this.reference = new KeptFile({ path: join(folder, 'reference.json'), schema: Stored, onProblem })
-    this.alarm = new KeptFile({ path: join(folder, 'alarm.json'), schema: DriftAlarmSchema.nullable(), onProblem })
+    this.alarm = new KeptFile({ path: join(folder, 'alarm.json'), schema: DriftAlarmSchema, onProblem })
   }
 
   /** What cannot be read is as if it were not there: it is gathered anew. */
@@ -52,6 +51,7 @@ export class DriftMemory {
     void this.reference.write({ model, dimensions, timesMs, columns: bytes.toString('base64') })
   }
 
+  /** Null: none stands any more. */
   keepAlarm(alarm: DriftAlarm | null): void {
     void this.alarm.write(alarm)
   }

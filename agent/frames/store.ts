@@ -4,14 +4,14 @@
  * INVARIANT: No frame goes because the clock is wrong for less than two hours; of one that is wrong for less than a day, no more go than twice as
  * many as came meanwhile.
  */
-import { existsSync, statSync } from 'node:fs'
+import { existsSync, statSync, type Stats } from 'node:fs'
 import { mkdir, readdir, rename, rm, rmdir, statfs } from 'node:fs/promises'
 import { basename, dirname, join, sep } from 'node:path'
 import type { Config } from '../config.js'
 import type { Frame } from '../events.js'
 import type { Clock } from '../lib/clock.js'
 import { writeDurably } from '../lib/durable.js'
-import { Steadiness } from '../lib/steadiness.js'
+import { Belief, earliestMs } from './belief.js'
 import { dayOf, nameAnew, nameFrame, readFrameName, type FrameName, type KeptFor } from './frame-name.js'
 import { FrameOrder } from './order.js'
 
@@ -30,6 +30,8 @@ export interface FrameStoreOptions {
   clock: Clock
   /** Free bytes on the disk of a folder. */
   freeBytes?: (folder: string) => Promise<number>
+  /** Hears of frames that are there and cannot be looked at: they are passed over. */
+  onProblem?: (message: string) => void
 }
 
 /** After a frame that could not be written, milliseconds until the next is tried. */
@@ -38,15 +40,8 @@ const holdMs = 10_000
 const lastReserve = { share: 0.25, bytes: 100e6 } as const
 /** Frames that go at most before the disk is looked at again. */
 const mostAtOnce = 500
-/**
- * How far the clock is believed when frames go at their age, by how long it has been steady: at first not at all, then as many go at most for each
- * that comes, so that a box which is off every night keeps up; after a day wholly.
- */
-const belief = { noneMs: 2 * 3_600_000, whollyMs: 86_400_000, goForEach: 2 } as const
 /** Between two looks for frames that have reached their age, where none come. */
 const lookEveryMs = 600_000
-/** No frame is older than pawl: a clock before it stands where boards without a battery begin. */
-const earliestMs = Date.UTC(2025, 0, 1)
 
 export class FrameStore {
   private readonly options: FrameStoreOptions
@@ -54,14 +49,14 @@ export class FrameStore {
   private readonly order = new FrameOrder<StoredFrame>()
   private bytes = 0
   private hold: { untilMs: number; reason: string } | null = null
-  private readonly steadiness: Steadiness
-  /** Whether the times of frames are those that a steady clock gives them. */
+  private readonly belief: Belief
+  /** Whether the times of frames are those that a clock which is believed gives them. */
   private dated = false
   private timer: NodeJS.Timeout | null = null
 
   constructor(options: FrameStoreOptions) {
     this.options = options
-    this.steadiness = new Steadiness(options.clock)
+    this.belief = new Belief(options.clock)
   }
 
   /** Finds what is there and changes nothing: safe beside a running daemon. */
@@ -145,20 +140,25 @@ export class FrameStore {
   /** `see` has the names in each folder of a day before they are taken in. */
   private async find(see: (day: string, names: string[]) => Promise<void>): Promise<void> {
     const { folder } = this.options
+    const strange: string[] = []
     for (const camera of await foldersIn(folder)) {
       for (const day of await foldersIn(join(folder, camera))) {
         const place = join(folder, camera, day)
-        const names = await readdir(place)
+        const names = await readdir(place).catch((cause: unknown) => {
+          strange.push(messageOf(cause))
+          return []
+        })
         await see(place, names)
         for (const name of names) {
           const known = readFrameName(name)
           const path = join(place, name)
           // Thousands of files: a call to the system each, and no more.
-          const file = known && statSync(path, { throwIfNoEntry: false })
+          const file = known && lookAt(path, cause => { strange.push(messageOf(cause)) })
           if (file) this.frames.set(path, { path, camera, ...known, bytes: file.size })
         }
       }
     }
+    if (strange[0] !== undefined) this.options.onProblem?.(`${String(strange.length)} files or folders of frames cannot be looked at and are passed over; the first: ${strange[0]}`)
     this.order.load([...this.frames.values()])
     this.bytes = [...this.frames.values()].reduce((sum, { bytes }) => sum + bytes, 0)
   }
@@ -202,12 +202,11 @@ export class FrameStore {
   /** `came`: frames since the last time. */
   private async evict(came = 0): Promise<void> {
     const { order, options: { config, clock } } = this
-    const steadyMs = this.steadiness.look()
-    if (steadyMs < belief.noneMs) this.dated = false
-    else if (clock.nowMs() >= earliestMs) {
+    let most = this.belief.mayGo(came)
+    if (most === null) this.dated = false
+    else {
       await this.date()
       const oldestMs = clock.nowMs() - config.maxAgeDays * 86_400_000
-      let most = steadyMs < belief.whollyMs ? came * belief.goForEach : Infinity
       for (let { oldest } = order; oldest && oldest.capturedAtMs < oldestMs && most-- > 0; { oldest } = order) await this.drop(oldest)
     }
     for (let { next } = order; next && this.bytes > config.maxBytes; { next } = order) await this.drop(next)
@@ -269,6 +268,20 @@ export class FrameStore {
     this.order.delete(frame)
     this.bytes -= frame.bytes
   }
+}
+
+/** Undefined: there is none, or `onStrange` hears why it is not known. */
+function lookAt(path: string, onStrange: (cause: unknown) => void): Stats | undefined {
+  try {
+    return statSync(path, { throwIfNoEntry: false })
+  } catch (cause) {
+    onStrange(cause)
+    return undefined
+  }
+}
+
+function messageOf(cause: unknown): string {
+  return cause instanceof Error ? cause.message : String(cause)
 }
 
 async function foldersIn(folder: string): Promise<string[]> {

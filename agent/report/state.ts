@@ -14,6 +14,8 @@ export interface RetainedStateOptions {
   clock: Clock
   predictionEveryMs: number
   outbox: () => Health['outbox']
+  /** Why nothing answers although a model is in service; null: one does, or there is none yet. */
+  away: () => string | null
   mode: Mode
   /** Frames on disk at the start, and their bytes. */
   frames: number
@@ -95,6 +97,7 @@ export class RetainedState {
         return
       case 'model-active':
         this.set('modelActive', activeModel(event))
+        this.publishHealth()
         return
       case 'probation':
         this.set('modelProbation', event.record)
@@ -123,14 +126,16 @@ export class RetainedState {
   }
 
   publishHealth(): void {
-    const { clock, outbox } = this.options
-    const nowMs = clock.monotonicMs()
+    const { clock, outbox, away } = this.options
+    const [atMs, nowMs] = [clock.nowMs(), clock.monotonicMs()]
     this.problems = this.problems.filter(({ sinceMs }) => nowMs - sinceMs < problemMs)
+    const reason = away()
+    const problems = [...this.problems.map(({ told }) => told), ...reason === null ? [] : [{ code: 'MODEL_INVALID', message: reason, atMs }]]
     const camerasOnline = [...this.cameras.values()].filter(state => state === 'online').length
-    const ok = camerasOnline === this.cameras.size && this.collection.state === 'running' && !this.problems.length
+    const ok = camerasOnline === this.cameras.size && this.collection.state === 'running' && !problems.length
     const health: Health = {
       state: ok ? 'ok' : 'degraded',
-      atMs: clock.nowMs(),
+      atMs,
       uptimeSeconds: Math.round((nowMs - this.startedMs) / 1000),
       rssBytes: process.memoryUsage.rss(),
       collection: this.collection,
@@ -139,7 +144,7 @@ export class RetainedState {
       frames: this.frames,
       frameBytes: this.frameBytes,
       outbox: outbox(),
-      problems: this.problems.map(({ told }) => told),
+      problems,
     }
     this.newestHealth = health
     this.set('health', health)
