@@ -23,6 +23,7 @@ import type { AgentEvent, ModelVersion } from './events.js'
 import { LabelStore } from './frames/label-store.js'
 import { LabelWatch } from './frames/label-watch.js'
 import { Selection } from './frames/selection.js'
+import { setAside } from './frames/set-aside.js'
 import { FrameStore } from './frames/store.js'
 import { Intake } from './intake.js'
 import { systemClock } from './lib/clock.js'
@@ -85,6 +86,8 @@ export class Agent {
   private readonly control: Control
   private readonly report: Report
   private readonly metrics: Metrics
+  /** Fires as the agent ends, before its parts do: what takes long is given up. */
+  private readonly ending = new AbortController()
   /** What to undo, last first. */
   private readonly started: (() => Promise<void>)[] = []
 
@@ -102,12 +105,15 @@ export class Agent {
       onFrame: frame => this.intake.accept(frame),
       onStatus: status => { this.publish({ type: 'camera', status }) },
     })
-    this.frames = new FrameStore({ folder: join(config.data, 'frames'), config: config.frames, clock })
+    this.frames = new FrameStore({
+      folder: join(config.data, 'frames'), config: config.frames, clock, onProblem: message => { this.problem('IMAGE_UNREADABLE', message) },
+    })
     this.labels = new LabelStore({ data: config.data, config: config.labels })
     this.labelWatch = new LabelWatch({ folder: join(config.data, 'labels'), nowMs: clock.nowMs })
     this.classifier = new ClassifierPool({
       threads: 1,
       loadMs: 60_000,
+      signal: this.ending.signal,
       onProblem: message => {
         this.problem('MODEL_INVALID', message)
         this.probation.crashed()
@@ -118,7 +124,7 @@ export class Agent {
       folder: join(config.data, 'drift'),
       clock,
       onEvent: event => { this.publish(event) },
-      onProblem: message => { this.problem('DISK_FULL', message) },
+      onProblem: message => { logger.warn({ message }, 'what the model in service is used to may be gathered anew') },
     })
     this.registry = new Registry({ data: config.data, clock, onProblem: error => { this.problem(error.code, error.message) } })
     this.selection = new Selection({ config: config.frames.select, leastFrames: config.rounds.maxFrames, random: () => this.random.float() })
@@ -144,6 +150,7 @@ export class Agent {
       onActive: (model, loadedInMs) => this.announce(model, loadedInMs),
       onMode: mode => { this.publish({ type: 'mode', mode }) },
       onProblem: message => { this.problem('MODEL_INVALID', message) },
+      signal: this.ending.signal,
     })
     this.brake = new Brake({ config: config.rounds, clock })
     const learning = new Learning({
@@ -154,7 +161,12 @@ export class Agent {
       clock,
       brake: this.brake,
       onEvent: (round, event) => { this.publish({ type: 'round-event', round, event }) },
-      onQuarantine: (path, reason) => this.setAside(path, reason),
+      onUnreadable: images => setAside(images, {
+        frames: this.frames,
+        labels: this.labels,
+        onSetAside: image => { this.publish({ type: 'quarantine', ...image }) },
+        onProblem: message => { this.problem('IMAGE_UNREADABLE', message) },
+      }),
       onGivenUp: (round, reason) => {
         this.problem('TRAINING_FAILED', `round ${String(round)}, which was interrupted, is given up: ${reason}; a new one begins in its time`)
       },
@@ -172,15 +184,19 @@ export class Agent {
       onActive: (model, loadedInMs) => this.announce(model, loadedInMs),
       onFailed: message => { this.problem('TRAINING_FAILED', message) },
       clock,
+      signal: this.ending.signal,
       random: () => this.random.float(),
     })
     this.probation = new ProbationWatch({
       config: config.rounds.probation,
       file: join(config.data, 'probation.json'),
-      compare: ({ former, model }, jpegs) => sideBySide({ former: this.serving.served(former), now: this.serving.served(model) }, jpegs),
+      compare: ({ former, model }, images) =>
+        sideBySide(images, { former: this.serving.served(former), now: this.serving.served(model), signal: this.ending.signal }),
       promotionImages: async () => (await this.labels.read()).promotion.map(({ path }) => path),
       onRecord: record => this.probed(record),
       onProblem: message => { this.problem('MODEL_INVALID', message) },
+      signal: this.ending.signal,
+      clock,
       random: () => this.random.float(),
     })
     const handlers: CommandHandlers = {
@@ -208,6 +224,7 @@ export class Agent {
       data: config.data,
       version: packageVersion(),
       handlers,
+      away: () => this.serving.away,
       emit: event => { this.publish(event) },
       clock,
       random: Math.random,
@@ -230,6 +247,7 @@ export class Agent {
   }
 
   async stop(): Promise<void> {
+    this.ending.abort()
     for (const undo of this.started.splice(0).reverse()) {
       await undo().catch((cause: unknown) => { this.logger.error(cause, 'a part did not stop as it should') })
     }
@@ -263,11 +281,15 @@ export class Agent {
   private async startParts(): Promise<Addresses> {
     const { config, registry, frames } = this
     await mkdir(config.data, { recursive: true })
-    this.started.push(await holdFolder(config.data))
+    this.began(await holdFolder(config.data))
     for (const folder of ['.', 'quarantine', 'report']) await removeHalfWritten(join(config.data, folder), { recursive: folder !== '.' })
     await registry.start()
-    this.started.push(() => registry.stop())
+    this.began(() => registry.stop())
     await frames.start()
+    this.started.push(() => {
+      frames.stop()
+      return Promise.resolve()
+    })
     this.selection.recall(frames.list())
     try {
       await this.labels.start()
@@ -275,27 +297,34 @@ export class Agent {
       // Without them no round begins, and says so; frames are collected all the same.
       this.problem('LABELS_INSUFFICIENT', cause instanceof Error ? cause.message : String(cause))
     }
-    this.started.push(() => this.labelWatch.stop())
+    this.began(() => this.labelWatch.stop())
     await this.labelWatch.start()
-    this.started.push(() => this.report.stop())
+    this.began(() => this.report.stop())
     const former = { frames: frames.count, frameBytes: frames.totalBytes, mode: registry.mode }
     const broker = await this.report.start({ decision: registry.decisions().at(-1) ?? null, ...former })
     this.metrics.begin(former)
     const monitoring = await this.startMonitoring()
-    this.started.push(() => this.drift.stop())
+    this.began(() => this.drift.stop())
     await this.drift.start()
-    this.started.push(() => this.probation.stop())
-    this.started.push(() => this.classifier.stop())
+    this.began(() => this.probation.stop())
+    this.began(() => this.classifier.stop())
+    this.began(() => this.serving.stop())
     await this.serving.start()
     await this.report.catchUp(registry.decisions())
-    this.started.push(() => this.control.stop())
+    this.began(() => this.control.stop())
     await this.startControl()
-    this.started.push(() => this.intake.stop())
-    this.started.push(() => this.cameras.stop())
+    this.began(() => this.intake.stop())
+    this.began(() => this.cameras.stop())
     const cameras = await this.cameras.start()
-    this.started.push(() => this.training.stop())
+    this.began(() => this.training.stop())
     await this.training.start()
     return { broker, cameras, monitoring }
+  }
+
+  /** Errors: the agent ended meanwhile; then nothing more begins. */
+  private began(undo: () => Promise<void>): void {
+    this.started.push(undo)
+    this.ending.signal.throwIfAborted()
   }
 
   private async startControl(): Promise<void> {
@@ -311,7 +340,7 @@ export class Agent {
     const { port } = this.config.monitoring
     if (port === 0) return null
     const endpoint = new Endpoint({ metrics: this.metrics, health: () => this.report.health, port })
-    this.started.push(() => endpoint.stop())
+    this.began(() => endpoint.stop())
     const address = await endpoint.start()
     if (address === null) this.problem('MONITORING_UNAVAILABLE', `no port from monitoring.port (${String(port)}) on is free on 127.0.0.1; choose another`)
     return address
@@ -330,12 +359,6 @@ export class Agent {
     this.publish({ type: 'probation', record })
     if (record.state === 'passed') await this.registry.endProbation()
     if (record.state === 'failed') await this.serving.rollback(record.explanation)
-  }
-
-  private async setAside(path: string, reason: string): Promise<void> {
-    if (this.frames.holds(path)) await this.frames.remove(path)
-    else if (!await this.labels.quarantine(path, reason)) return
-    this.publish({ type: 'quarantine', path, reason })
   }
 
   private publish(event: AgentEvent): void {

@@ -43,8 +43,9 @@ export type CameraState = 'connecting' | 'online' | 'offline'
 export interface CameraStatus {
   camera: string
   state: CameraState
-  /** Age of the newest picture; null: none yet. */
+  /** When the newest picture came; null: none yet. */
   lastPictureAtMs: number | null
+  /** Over the last 20 seconds. */
   picturesPerSecond: number
   restarts: number
   /** Why it is not online; or, while it is, why its pictures cannot be used. */
@@ -64,6 +65,7 @@ export interface ModelVersion {
 
 /** Everything that anyone outside may want to hear of: the terminal and MQTT both listen to this one stream. */
 export type AgentEvent =
+  /** On change of state or reason, and once a minute while it is online. */
   | { type: 'camera'; status: CameraStatus }
   | { type: 'frame-stored'; camera: string; reason: KeptReason; frames: number; bytes: number }
   | { type: 'prediction'; prediction: Prediction }
@@ -72,7 +74,7 @@ export type AgentEvent =
   | { type: 'round-ended'; round: number; decision: PromotionRecord }
   | { type: 'round-refused-to-start'; reason: string }
   | { type: 'model-active'; model: ModelVersion; loadedInMs: number; lineage: SignedHead | null }
-  /** running: after each look; failed: the former model is being put back in service. */
+  /** running: after each look; failed: the former model is being put back in service; ended: another one was, for another reason. */
   | { type: 'probation'; record: ProbationRecord }
   | { type: 'mode'; mode: Mode }
   | DriftEvent

@@ -55,7 +55,7 @@ const Compared = z.strictObject({ differ: Share, gain: z.number() }).nullable()
 export const ProbationRecordSchema: z.ZodType<ProbationRecord> = z.strictObject({
   model: Count,
   former: Count,
-  state: z.enum(['running', 'passed', 'failed']),
+  state: z.enum(['running', 'passed', 'failed', 'ended']),
   reason: z.enum(['less-sure', 'crashes']).nullable(),
   frames: Count,
   of: Count,

@@ -1,11 +1,14 @@
 /**
  * Which model serves: the champion from the start on, a proven challenger as soon as it has shown that it can, and whichever a person asks
  * for. The pool swaps, the registry remembers; here is the order of the two: what serves is written down, never the other way round.
+ *
+ * INVARIANT: one change at a time, and none once the agent ends; `stop` waits for the one that is under way.
  */
 import { join } from 'node:path'
 import type { ClassifierPool, ServedModel } from './classifier/pool.js'
 import { PawlError } from './errors.js'
 import type { ModelVersion } from './events.js'
+import { Backoff } from './lib/backoff.js'
 import { InTurn } from './lib/in-turn.js'
 import type { Registry } from './registry/registry.js'
 import type { Mode } from './registry/state.js'
@@ -20,50 +23,64 @@ export interface ServingOptions {
   onActive: (model: ModelVersion, loadedInMs: number) => Promise<void>
   onMode: (mode: Mode) => void
   onProblem: (message: string) => void
+  /** The agent ends. */
+  signal: AbortSignal
+  /** From a model that could not be put back in service to the next try at the soonest; it doubles, up to a minute. */
+  retryMs?: number
+}
+
+/** What became of a challenger, and the milliseconds that it took to load. */
+export interface Entered {
+  decision: PromotionRecord
+  loadedInMs: number
 }
 
 export class Serving {
   private readonly options: ServingOptions
   private readonly turns = new InTurn()
+  private trying: Promise<void> = Promise.resolve()
+  /** Why the model in service could not be put there, as it was told last. */
+  private told = ''
 
   constructor(options: ServingOptions) {
     this.options = options
   }
 
-  /** What served before the start serves again; what was proved just before a power cut goes in. */
-  start(): Promise<void> {
-    return this.turns.run(async () => {
-      const { registry, onActive } = this.options
-      const pending = registry.unserved()
-      if (pending) {
-        const { decision, loadedInMs } = await this.enter(pending)
-        if (decision.promoted) {
-          await onActive(pending, loadedInMs)
-          return
-        }
-      }
-      for (let model = registry.active(); model; model = registry.active()) {
-        try {
-          await onActive(model, await this.serve(model))
-          return
-        } catch (cause) {
-          this.options.onProblem(messageOf(cause))
-        }
-        // Damaged, it makes way for the one before it, or for a new first model; else it may be the box, and the next start tries again.
-        if (await registry.intact(model.version)) return
-        await registry.rollback({ why: `model ${String(model.version)} is damaged` }).catch(() => registry.retire())
-      }
+  /** What served before the start serves again; what was proved just before a power cut goes in. Tried again until one does. */
+  async start(): Promise<void> {
+    await this.inTurn(async () => {
+      const pending = this.options.registry.unserved()
+      const entered = pending && await this.enter(pending)
+      if (pending && entered?.decision.promoted) await this.options.onActive(pending, entered.loadedInMs)
+      else await this.resume()
     })
+    this.trying = this.tryAgain()
   }
 
-  /** A challenger that passed the gate. Gives its decision, revised where it does not come to serve; whoever asks tells that it serves. */
-  promote(model: ModelVersion): Promise<{ decision: PromotionRecord; loadedInMs: number }> {
-    return this.turns.run(() => this.enter(model))
+  /** Waits for the change that is under way. Before, the signal must have fired. */
+  async stop(): Promise<void> {
+    await this.trying
+    await this.turns.run(() => Promise.resolve())
+  }
+
+  /** Why nothing answers although a model is in service; null: one does, or there is none yet. */
+  get away(): string | null {
+    const champion = this.options.registry.active()
+    if (!champion || this.options.classifier.version !== null) return null
+    return `model ${String(champion.version)} is in service, but has not loaded since the start; it is tried again`
+  }
+
+  /**
+   * A challenger that passed the gate. Gives its decision, revised where it does not come to serve; null: the agent ends, and its next start
+   * puts the challenger in service. Whoever asks tells that it serves.
+   */
+  promote(model: ModelVersion): Promise<Entered | null> {
+    return this.turns.run(async () => (this.options.signal.aborted ? null : this.enter(model)))
   }
 
   /** A model that a person asks for, whatever was proved of it. Errors: MODEL_INVALID, with the former model still in service. */
   put(version: number, why: string): Promise<ModelVersion> {
-    return this.turns.run(async () => {
+    return this.inTurn(async () => {
       const { registry } = this.options
       const wanted = registry.find(version)
       const loadedInMs = await this.serve(wanted)
@@ -75,7 +92,7 @@ export class Serving {
 
   /** The model before this one. Errors: MODEL_INVALID when there is none or it cannot serve; the model in service stays. */
   rollback(why: string): Promise<ModelVersion> {
-    return this.turns.run(async () => {
+    return this.inTurn(async () => {
       const { registry } = this.options
       const loadedInMs = await this.serve(await registry.former())
       const model = await this.written(() => registry.rollback({ why }))
@@ -94,7 +111,7 @@ export class Serving {
   }
 
   setMode(mode: Mode): Promise<Mode> {
-    return this.turns.run(async () => {
+    return this.inTurn(async () => {
       await this.options.registry.setMode(mode)
       this.options.onMode(mode)
       return mode
@@ -106,8 +123,38 @@ export class Serving {
     return { version: model.version, path: join(this.options.registry.folderOf(model), 'model.onnx'), sha256: model.card.files['model.onnx'] }
   }
 
-  private async enter(model: ModelVersion): Promise<{ decision: PromotionRecord; loadedInMs: number }> {
-    const { registry, onProbation } = this.options
+  /** The model in service, unless it is there already. */
+  private async resume(): Promise<void> {
+    const { registry, classifier, onActive, onProblem, signal } = this.options
+    for (let model = registry.active(); model && classifier.version === null; model = registry.active()) {
+      try {
+        await onActive(model, await this.serve(model))
+        return
+      } catch (cause) {
+        if (signal.aborted) return
+        // The next try may be in a second, and fail alike.
+        if (messageOf(cause) !== this.told) onProblem(messageOf(cause))
+        this.told = messageOf(cause)
+      }
+      // Damaged, it makes way for the one before it, or for a new first model; else it may be the box, which has no memory to spare, say.
+      if (await registry.intact(model.version)) return
+      await registry.rollback({ why: `model ${String(model.version)} is damaged` }).catch(() => registry.retire())
+    }
+  }
+
+  /** Until a model serves, if one should. Commands have their turn in between. */
+  private async tryAgain(): Promise<void> {
+    const { registry, classifier, signal, retryMs = 1000 } = this.options
+    const backoff = new Backoff({ firstMs: retryMs, longestMs: 60_000, random: () => 1 })
+    while (registry.active() && classifier.version === null) {
+      await backoff.wait(signal)
+      if (signal.aborted) return
+      await this.inTurn(() => this.resume()).catch((cause: unknown) => { this.options.onProblem(messageOf(cause)) })
+    }
+  }
+
+  private async enter(model: ModelVersion): Promise<Entered | null> {
+    const { registry, onProbation, signal } = this.options
     const objection = this.objectionTo(model)
     if (objection !== null) return { decision: await this.revised(model, 'held', objection), loadedInMs: 0 }
     try {
@@ -115,6 +162,7 @@ export class Serving {
       await this.written(() => registry.promote(model.version, { why: model.decision.explanation, onProbation }))
       return { decision: model.decision, loadedInMs }
     } catch (cause) {
+      if (signal.aborted) return null
       this.options.onProblem(messageOf(cause))
       return { decision: await this.revised(model, 'crashed', `could not be put in service: ${messageOf(cause)}`), loadedInMs: 0 }
     }
@@ -154,6 +202,14 @@ export class Serving {
     const begin = performance.now()
     await this.options.classifier.swap(this.served(model))
     return performance.now() - begin
+  }
+
+  /** Errors: COMMAND_INTERRUPTED once the agent ends, those of `work`. */
+  private inTurn<T>(work: () => Promise<T>): Promise<T> {
+    return this.turns.run(() => {
+      if (this.options.signal.aborted) throw new PawlError('COMMAND_INTERRUPTED', 'the agent ends; nothing was changed')
+      return work()
+    })
   }
 }
 

@@ -28,6 +28,8 @@ export interface TrainingOptions {
   /** A round that did not begin or end as it should. */
   onFailed: (message: string) => void
   clock: Clock
+  /** The agent ends: so does the round that runs, and the next start takes it up again. */
+  signal: AbortSignal
   /** Uniform in [0, 1). */
   random: () => number
 }
@@ -36,7 +38,6 @@ const job = 'round'
 
 export class Training {
   private readonly options: TrainingOptions
-  private readonly ending = new AbortController()
   private schedule: Schedule | null = null
 
   constructor(options: TrainingOptions) {
@@ -72,9 +73,8 @@ export class Training {
     this.schedule.start()
   }
 
-  /** Ends the round that runs, so that the next start takes it up again. */
+  /** Waits for the end of the round that runs. Before, the signal must have fired. */
   async stop(): Promise<void> {
-    this.ending.abort()
     await this.schedule?.stop()
   }
 
@@ -92,7 +92,7 @@ export class Training {
   }
 
   private async round(trigger: Trigger, closing: AbortSignal): Promise<void> {
-    const { registry, learning, serving, publish, onActive } = this.options
+    const { registry, learning, serving, publish, onActive, signal } = this.options
     if (registry.mode.kind === 'pause') {
       publish({ type: 'round-refused-to-start', reason: 'learning is paused; `pawl models follow` goes on' })
       return
@@ -101,7 +101,7 @@ export class Training {
     try {
       end = await learning.run({
         gather: () => this.gather(),
-        signal: this.ending.signal,
+        signal,
         closing,
         began: begin => { publish({ type: 'round-started', trigger, ...begin }) },
       })
@@ -111,10 +111,15 @@ export class Training {
       return
     }
     const { decision, challenger } = end
-    const proven = challenger && decision.promoted ? await serving.promote(challenger) : null
-    const outcome = proven?.decision ?? decision
-    publish({ type: 'round-ended', round: outcome.round, decision: outcome })
-    if (challenger && outcome.promoted) await onActive(challenger, proven?.loadedInMs ?? 0)
+    if (!challenger || !decision.promoted) {
+      publish({ type: 'round-ended', round: decision.round, decision })
+      return
+    }
+    const entered = await serving.promote(challenger)
+    // What came of it the next start tells.
+    if (!entered) return
+    publish({ type: 'round-ended', round: entered.decision.round, decision: entered.decision })
+    if (entered.decision.promoted) await onActive(challenger, entered.loadedInMs)
   }
 
   /** What a new round learns from. Errors: LABELS_INSUFFICIENT. */

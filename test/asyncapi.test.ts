@@ -10,7 +10,7 @@ import { ended } from '../agent/lib/child.js'
 import { verbs } from '../agent/report/commands.js'
 import { topics, type Topic } from '../agent/report/topics.js'
 import { freePort } from './free-port.js'
-import { mosquitto, startMosquitto } from './mosquitto.js'
+import { mosquitto, startMosquitto } from './site/mosquitto.js'
 import { SparkplugHost } from './sparkplug-host.js'
 
 const waiting = { timeout: 150_000, interval: 50 }

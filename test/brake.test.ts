@@ -66,6 +66,23 @@ describe('lateness', () => {
   }
   const even = (count: number, ms: number) => new Array<number>(count).fill(ms)
 
+  it('remembers nothing where nothing is ever late, and no more than the last seconds otherwise', () => {
+    const growth = (multiple: number) => {
+      const { lateness, clock, rest } = watched(multiple)
+      rest()
+      lateness.working = true
+      const kept: number[] = []
+      for (let count = 0; count < 20_000; count++) {
+        clock.atMs += 100
+        lateness.observe(5)
+        if (count % 10 === 0) lateness.reason()
+        if (count % 5000 === 4999) kept.push((lateness as unknown as { recent: unknown[] }).recent.length)
+      }
+      return Math.max(...kept)
+    }
+    expect([growth(0), growth(2) < 150]).toEqual([0, true])
+  })
+
   it('lets a round work while predictions take what they take at rest, or up to twice the slowest of a hundred', () => {
     const { lateness, predict, rest } = watched()
     rest()

@@ -8,7 +8,7 @@ import { systemClock } from '../agent/lib/clock.js'
 import { createLogger } from '../agent/lib/logger.js'
 import { Link, type LinkOptions, type Message } from '../agent/report/link.js'
 import { freePort } from './free-port.js'
-import { mosquitto, startMosquitto } from './mosquitto.js'
+import { mosquitto, startMosquitto } from './site/mosquitto.js'
 
 const waiting = { timeout: 20_000, interval: 20 }
 const cleanups: (() => Promise<unknown>)[] = []

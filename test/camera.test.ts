@@ -103,6 +103,25 @@ describe('MJPEG stream', () => {
 })
 
 describe('camera', () => {
+  it('says once a minute how many pictures come and when the newest did, not with each of them', async () => {
+    let nowMs = 1000
+    const { statuses } = watch('', {
+      clock: { nowMs: () => 5e9 + nowMs, monotonicMs: () => nowMs },
+      source: async function* (signal) {
+        for (; !signal.aborted && nowMs < 200_000; nowMs += 100) {
+          yield jpeg
+          await sleep(0)
+        }
+        nowMs = 200_000
+        await sleep(60_000, undefined, { signal })
+      },
+    })
+    await vi.waitFor(() => { expect(nowMs).toBe(200_000) }, waiting)
+    const told = statuses.filter(({ state }) => state === 'online')
+    expect(told.map(({ picturesPerSecond, lastPictureAtMs }) => [picturesPerSecond, (lastPictureAtMs ?? 0) - 5e9])).toEqual(
+      [[0, 1000], [10, 6000], [10, 66_000], [10, 126_000], [10, 186_000]])
+  })
+
   const troubles: { does: string; behaviour: Behaviour; reason: string }[] = [
     { does: 'is silent from the start', behaviour: head, reason: 'no picture for 0.3 s' },
     { does: 'never answers', behaviour: () => undefined, reason: 'no picture for 0.3 s' },

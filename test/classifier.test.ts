@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -7,6 +8,7 @@ import sharp from 'sharp'
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest'
 import { evaluateModel, openModel, timeInference } from '../agent/classifier/evaluate.js'
 import { ClassifierPool, type Answer, type ServedModel } from '../agent/classifier/pool.js'
+import { sideBySide } from '../agent/classifier/side-by-side.js'
 import { bundled } from '../agent/config.js'
 import { fitImage, ModelFile, untrainedModel, type FittedImage } from '../trainer/index.js'
 
@@ -50,8 +52,25 @@ function changed(from: string, to: string): Buffer {
   return bytes
 }
 
-function newPool(loadMs = 30_000): ClassifierPool {
-  const pool = new ClassifierPool({ threads: 1, loadMs, onProblem: message => { problems.push(message) } })
+/** A model whose file never comes to its end: a disk that hangs, say. */
+function endless(version: number): ServedModel {
+  const path = join(folder, `${String(version)}.endless`)
+  execFileSync('mkfifo', [path])
+  return { version, path, sha256: '' }
+}
+
+/** Well below what each of these would take, well above what it should. */
+const soonMs = 5000
+
+/** Gives how long it took to settle. */
+async function settled(work: Promise<unknown>): Promise<number> {
+  const beganMs = performance.now()
+  await work.catch(() => undefined)
+  return performance.now() - beganMs
+}
+
+function newPool(loadMs = 30_000, signal?: AbortSignal): ClassifierPool {
+  const pool = new ClassifierPool({ threads: 1, loadMs, onProblem: message => { problems.push(message) }, ...signal && { signal } })
   pools.push(pool)
   return pool
 }
@@ -163,6 +182,68 @@ describe('classifier pool', () => {
     await vi.waitFor(() => { expect(problems).toEqual([expect.any(String), expect.stringContaining('6.onnx')]) }, waiting)
     await writeFile(served.path, model)
     await vi.waitFor(async () => { expect((await pool.classify(jpeg)).version).toBe(6) }, waiting)
+  })
+})
+
+describe('the end of the agent', () => {
+  it('ends what loads: nothing comes into service after it, and no child is left', async () => {
+    const pool = await poolWith(1)
+    const swap = pool.swap(endless(9))
+    const refused = expect(swap).rejects.toMatchObject({ code: 'MODEL_INVALID', message: expect.stringContaining('the agent ends') as string })
+    expect(await settled(Promise.all([pool.stop(), swap]))).toBeLessThan(soonMs)
+    await refused
+    // One that would load: as the stop comes, and after it.
+    const next = await poolWith(2)
+    const late = expect(next.swap(await stored(3, model))).rejects.toThrow('the agent ends')
+    await next.stop()
+    await late
+    await expect(next.swap(await stored(4, model))).rejects.toThrow('the agent ends')
+    expect([pool.version, next.version, next.pid]).toEqual([null, null, undefined])
+  })
+
+  it('does not wait for a child that hangs, and lets one answer that does not', async () => {
+    const ending = new AbortController()
+    const pool = newPool(30_000, ending.signal)
+    await pool.swap(await stored(1, model))
+    process.kill(pool.pid ?? 0, 'SIGSTOP')
+    const before = pool.classify(jpeg, fitted)
+    ending.abort()
+    const after = pool.classify(jpeg, fitted)
+    expect(await settled(Promise.allSettled([before, after]))).toBeLessThan(soonMs)
+    await expect(before).rejects.toThrow('SIGKILL')
+    expect(await settled(pool.stop())).toBeLessThan(soonMs)
+    expect(problems).toEqual([])
+
+    const well = newPool(30_000, new AbortController().signal)
+    await well.swap(await stored(1, model))
+    const answers = Promise.all(Array.from({ length: 20 }, () => well.classify(jpeg, fitted)))
+    await Promise.all([well.stop(), answers])
+    expect(await answers).toHaveLength(20)
+  })
+})
+
+describe('two models side by side', () => {
+  const running = () => new AbortController().signal
+
+  it('answer the same images, from memory and from files; what cannot be read is left out', async () => {
+    const path = join(folder, 'image.jpg')
+    await writeFile(path, jpeg)
+    const [former, now] = [await stored(1, model), await stored(2, model)]
+    const pairs = await sideBySide([jpeg, path, join(folder, 'gone.jpg'), Buffer.from('no image')], { former, now, signal: running() })
+    expect(pairs).toEqual(Array.from({ length: 2 }, () => ({ former: 'class-0', now: 'class-0', gain: 0 })))
+    await expect(sideBySide([jpeg], { former: { ...former, sha256: 'x' }, now, signal: running() })).rejects.toMatchObject({ code: 'MODEL_INVALID' })
+  })
+
+  it('are given up when the agent ends, while they load and while they answer', async () => {
+    const [former, loads] = [await stored(1, model), new AbortController()]
+    const loading = sideBySide([jpeg], { former, now: endless(8), signal: loads.signal })
+    setTimeout(() => { loads.abort() }, 1500)
+    expect(await settled(loading)).toBeLessThan(1500 + soonMs)
+    const answers = new AbortController()
+    const answering = sideBySide(Array.from({ length: 100_000 }, () => jpeg), { former, now: former, signal: answers.signal })
+    setTimeout(() => { answers.abort() }, 1500)
+    expect(await settled(answering)).toBeLessThan(1500 + soonMs)
+    await expect(answering).rejects.toThrow()
   })
 })
 

@@ -1,4 +1,4 @@
-import { spawn } from 'node:child_process'
+import { execFileSync, spawn } from 'node:child_process'
 import { cp, mkdir, mkdtemp, readFile, readdir, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -9,6 +9,7 @@ import { Registry } from '../agent/registry/registry.js'
 import { ModelCardSchema } from '../agent/schemas.js'
 import { freePort } from './free-port.js'
 import { Daemon } from './site/daemon.js'
+import { mosquitto, startMosquitto } from './site/mosquitto.js'
 import { Subscriber } from './site/subscriber.js'
 
 /** Built by `npm run build`, which `npm test` runs first. */
@@ -107,6 +108,13 @@ describe('config', () => {
     expect(stderr).toContain('pawl config example')
   })
 
+  it('check --json shows no password', async () => {
+    await writeFile(at('secret.yaml'), 'mqtt: {broker: "mqtt://box:hush@broker"}\ncameras: [{id: door, source: rtsp, url: "rtsp://viewer:hush@camera/live"}]\n')
+    const { code, stdout } = await pawl('config', 'check', 'secret.yaml', '--json')
+    expect([code, stdout]).toEqual([0, expect.stringContaining('rtsp://viewer:***@camera/live')])
+    expect(stdout).not.toContain('hush')
+  })
+
   it('example writes a file that check accepts, and schema is JSON', async () => {
     await writeFile(at('example.yaml'), (await pawl('config', 'example')).stdout)
     expect(await json('config', 'check', 'example.yaml')).toMatchObject({ valid: true, config: { data: at('pawl-data') } })
@@ -171,15 +179,36 @@ describe('data folder', { timeout: 120_000 }, () => {
 
   it('takes labels, and tells what is in it', async () => {
     expect(await json('models', 'list', ...own)).toEqual({ models: [], mode: { kind: 'follow' } })
-    expect(await json('label', 'import', 'labeled', ...own)).toEqual({ imported: 24, folder: at('data', 'labels') })
-    expect(await json('label', 'import', 'labeled', ...own)).toMatchObject({ imported: 0 })
+    expect(await json('label', 'import', 'labeled', ...own)).toEqual({ imported: 24, there: 0, folder: at('data', 'labels') })
+    expect(await json('label', 'import', 'labeled', ...own)).toMatchObject({ imported: 0, there: 24 })
     expect(await json('label', 'status', ...own)).toEqual({
       folder: at('data', 'labels'), images: 24, classes: classes.map(name => ({ class: name, images: 8 })),
     })
-    expect(await json('status', ...own)).toMatchObject({ data: at('data'), model: null, models: 0, rounds: 0, frames: 0, labels: 24, lastDecision: null })
+    expect(await json('status', ...own)).toMatchObject({ data: at('data'), agent: null, model: null, models: 0, rounds: 0, frames: 0, labels: 24, lastDecision: null })
     const { findings } = await json('doctor', ...own) as { findings: { what: string; state: string; detail: string }[] }
     expect(findings.filter(({ state }) => state === 'problem')).toEqual([])
     expect(findings).toContainEqual({ what: 'labels', state: 'ok', detail: expect.stringMatching(/^\d+ teach, \d+ gate, \d+ promote$/) as string })
+  })
+
+  it.skipIf(!mosquitto)('doctor logs in at the broker as the agent would, and says what is wrong with the clock', async () => {
+    const port = await freePort()
+    execFileSync('mosquitto_passwd', ['-b', '-c', at('passwords'), 'box', 'hush-7'], { stdio: 'pipe' })
+    const broker = await startMosquitto({ folder, port, lines: ['allow_anonymous false', `password_file ${at('passwords')}`] })
+    const found = async (password: string) => {
+      await writeFile(at('broker.yaml'), `{data: data, device: box, labels: {import: ''}, mqtt: {broker: "mqtt://box:${password}@127.0.0.1:${String(port)}"}}`)
+      const { stdout } = await pawl('doctor', '--config', 'broker.yaml', '--json')
+      expect(stdout).not.toContain(password)
+      const { findings } = JSON.parse(stdout) as { findings: { what: string; state: string; detail: string }[] }
+      expect(findings).toContainEqual({ what: 'clock', state: expect.stringMatching(/ok|note/) as string, detail: expect.any(String) as string })
+      return findings.find(({ what }) => what === 'broker')
+    }
+    try {
+      expect(await found('hush-7')).toMatchObject({ state: 'ok', detail: expect.stringContaining('lets this box in') as string })
+      expect(await found('hush-8')).toMatchObject({ state: 'problem', detail: expect.stringMatching(/Not authorized/i) as string })
+    } finally {
+      await broker.stop()
+    }
+    expect(await found('hush-7')).toMatchObject({ state: 'problem', detail: expect.stringContaining('ECONNREFUSED') as string })
   })
 
   it('changes models at a word, and finds the one whose file has changed', async () => {
@@ -220,12 +249,16 @@ describe('data folder', { timeout: 120_000 }, () => {
       await vi.waitFor(() => { expect([subscriber.last('modelActive')?.version, subscriber.last('cameraPrediction', 'belt')?.model]).toEqual([version, version]) }, waiting)
     }
     await told(2)
+    // Native code that computes lives in children, which may die of it.
+    expect(await readFile(`/proc/${String(daemon.pid)}/maps`, 'utf8')).not.toMatch(/onnxruntime|tensorflow/)
     expect(await json('models', 'rollback', ...own)).toMatchObject({ version: 1, live: true })
     await told(1)
     const pinned = { kind: 'pin', version: 2 }
     expect(await json('models', 'pin', '2', ...own)).toMatchObject({ version: 2, mode: pinned, live: true })
     await told(2)
     await vi.waitFor(() => { expect([subscriber.last('modelMode'), subscriber.ofType('mode')]).toMatchObject([pinned, [{ mode: pinned }]]) }, waiting)
+    expect(await json('status', ...own)).toMatchObject({ model: 2, agent: { device: 'box', serving: 2, mode: pinned, training: false } })
+    expect((await pawl('status', ...own)).stdout).toContain('runs; model 2 answers; no round is running; mode pin')
     const unknown = await pawl('models', 'promote', '9', ...own)
     expect([unknown.code, unknown.stderr]).toEqual([1, expect.stringMatching(/MODEL_INVALID: model 9 is not in the registry; known: 1, 2/)])
     await json('models', 'follow', ...own)

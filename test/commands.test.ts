@@ -14,7 +14,7 @@ import { commands, verbs, type CommandHandlers, type Verb } from '../agent/repor
 import { Sparkplug } from '../agent/report/sparkplug/sparkplug.js'
 import type { Response } from '../agent/report/topics.js'
 import { freePort } from './free-port.js'
-import { mosquitto, startMosquitto } from './mosquitto.js'
+import { mosquitto, startMosquitto } from './site/mosquitto.js'
 import { handlers, makeReporter, plainly, status, Watcher, type Given } from './reporting.js'
 import { SparkplugHost } from './sparkplug-host.js'
 

@@ -127,6 +127,8 @@ describe('monitoring', () => {
       return new Map(samples)
     }
     await vi.waitFor(async () => { expect((await values()).get('pawl_camera_online camera="one",device="box-3"')).toBe(1) }, waiting)
+    await vi.waitFor(async () => { expect((await values()).get('pawl_camera_pictures_per_second camera="one",device="box-3"')).toBeGreaterThan(1) }, waiting)
+    expect(Date.now() / 1000 - ((await values()).get('pawl_camera_newest_picture_timestamp_seconds camera="one",device="box-3"') ?? 0)).toBeLessThan(70)
     await vi.waitFor(async () => { expect((await values()).get('pawl_frames_stored_total camera="one",reason="first",device="box-3"')).toBeGreaterThan(2) }, waiting)
     const now = await values()
     expect(now.get('pawl_frames device="box-3"')).toBeGreaterThan(2)
@@ -204,5 +206,13 @@ describe('systemd', () => {
     expect(problems).toEqual([expect.stringContaining('systemd was not told READY=1')])
     await new ServiceManager({ environment: {}, onProblem: message => { problems.push(message) } }).ready()
     expect(problems).toHaveLength(1)
+  })
+
+  it('hears the next thing after one that could not even be started', async () => {
+    const problems: string[] = []
+    const manager = new ServiceManager({ environment: { NOTIFY_SOCKET: join(folder, 'nobody') }, onProblem: message => { problems.push(message) } })
+    await manager.say('x'.repeat(200_000))
+    await manager.say('short')
+    expect(problems).toEqual([expect.stringContaining('E2BIG'), expect.stringContaining('STATUS=short')])
   })
 })

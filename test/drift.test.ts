@@ -248,12 +248,13 @@ describe('monitor', () => {
   it('remembers over a restart what the model is used to and that an alarm stands; what cannot be read is gathered anew', async () => {
     const events: DriftEvent[] = []
     const path = join(folder, 'restart')
+    const problems: string[] = []
     let atMs = 0
     const open = async () => {
       const drift = new Drift({
         config: { enabled: true, everySeconds: 0, reference: 200, window: 60, falseAlarmsPerMonth: 1 }, folder: path,
         clock: { nowMs: () => atMs, monotonicMs: () => atMs }, onEvent: event => { events.push(event) },
-        onProblem: message => { throw new Error(message) },
+        onProblem: message => { problems.push(message) },
       })
       events.length = 0
       await drift.start()
@@ -277,10 +278,15 @@ describe('monitor', () => {
     see(third, 300, 0)
     expect(states(events)).toEqual(['watching', 'still', 'fits-again'])
     await third.stop()
-    expect(await readdir(path)).toEqual(['reference.json'])
-    await writeFile(join(path, 'reference.json'), '{"model": 3')
-    await open()
-    expect(states(events)).toEqual(['gathering'])
+    expect([await readdir(path), problems]).toEqual([['reference.json'], []])
+    const fourth = await open()
+    expect([states(events), fourth.alarm]).toEqual([['watching'], null])
+    const reference = await readFile(join(path, 'reference.json'), 'utf8')
+    for (const damaged of ['{"model": 3', reference.replace('"timesMs":[', '"timesMs":[1,'), reference.replace(/"columns":".{8}/, '"columns":"')]) {
+      await writeFile(join(path, 'reference.json'), damaged)
+      await open()
+      expect([states(events), problems.splice(0)]).toEqual([['gathering'], [expect.stringContaining('reference.json cannot be read; it begins anew')]])
+    }
   })
 })
 

@@ -7,7 +7,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { parseConfig } from '../agent/config.js'
 import { topics } from '../agent/report/topics.js'
 import { freePort } from './free-port.js'
-import { mosquitto, startMosquitto } from './mosquitto.js'
+import { mosquitto, startMosquitto } from './site/mosquitto.js'
 import { cameraStatus, makeReporter, prediction, problem, Watcher, type Given } from './reporting.js'
 
 const waiting = { timeout: 40_000, interval: 20 }

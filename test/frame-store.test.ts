@@ -1,11 +1,11 @@
 /** Frames that nobody labeled, on real file systems, full ones too. */
 import { execFile } from 'node:child_process'
-import { access, mkdir, mkdtemp, readFile, readdir, rm, stat, writeFile } from 'node:fs/promises'
+import { access, mkdir, mkdtemp, readFile, readdir, rm, stat, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
 import { promisify } from 'node:util'
 import fc from 'fast-check'
-import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { defaultConfig, type Config } from '../agent/config.js'
 import { FrameOrder } from '../agent/frames/order.js'
 import { FrameStore, type StoredFrame } from '../agent/frames/store.js'
@@ -15,10 +15,11 @@ const dayMs = 86_400_000
 const noonMs = Date.UTC(2026, 0, 31, 12)
 
 let folder = ''
-const cleanups: (() => Promise<unknown>)[] = []
+const cleanups: (() => unknown)[] = []
 
 beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), 'pawl-store-'))
+  Object.assign(clock, { atMs: 0, wrongMs: 0 })
 })
 
 afterEach(async () => {
@@ -30,12 +31,14 @@ const exists = (path: string) => access(path).then(() => true, () => false)
 const files = async (place: string) => (await readdir(place, { recursive: true, withFileTypes: true })).filter(entry => entry.isFile())
   .map(({ parentPath, name }) => join(parentPath, name)).sort()
 
-const clock = { atMs: 0, nowMs: () => noonMs, monotonicMs: () => clock.atMs }
+/** It is noon when a test begins; `wrongMs`: by how much the time of day is wrong. */
+const clock = { atMs: 0, wrongMs: 0, nowMs: () => noonMs + clock.atMs + clock.wrongMs, monotonicMs: () => clock.atMs }
 const settings = (changes: Partial<Config['frames']> = {}) => ({ ...defaultConfig().frames, minFreeBytes: 0, ...changes })
 
 async function open(changes?: Partial<Config['frames']>, place = folder, freeBytes?: () => Promise<number>): Promise<FrameStore> {
   const store = new FrameStore({ folder: place, config: settings(changes), clock, ...freeBytes && { freeBytes } })
   await store.start()
+  cleanups.push(() => { store.stop() })
   return store
 }
 
@@ -50,6 +53,21 @@ async function put(store: FrameStore, ...[ageMs, bytes, camera]: Parameters<type
 }
 
 describe('frame store', () => {
+  it('starts though a file or a folder cannot be looked at, and says so once', async () => {
+    const before = await open()
+    const [good, bad, worse] = [await put(before, 1000), await put(before, 2000), await put(before, 3000)]
+    for (const { path } of [bad, worse]) {
+      await rm(path)
+      // As a part of the disk that cannot be read: another error than that there is none.
+      await symlink(basename(path), path)
+    }
+    const problems: string[] = []
+    const again = new FrameStore({ folder, config: settings(), clock, onProblem: message => { problems.push(message) } })
+    await again.start()
+    expect([again.list().map(({ path }) => path), again.totalBytes]).toEqual([[good.path], good.bytes])
+    expect(problems).toEqual([expect.stringMatching(/^2 files or folders of frames cannot be looked at and are passed over; the first: ELOOP/)])
+  })
+
   it('never holds more bytes than allowed; of frames that are equally useful it keeps the newest', async () => {
     const arrivals = fc.uniqueArray(fc.record({ ageMs: fc.nat(dayMs), bytes: fc.integer({ min: 1, max: 400 }), camera: fc.constantFrom('belt', 'door') }),
       { selector: ({ ageMs }) => ageMs, maxLength: 12 })
@@ -94,22 +112,132 @@ describe('frame store', () => {
     expect(left(again)).toEqual([[0.9, 0], [0.5, 2], [0, 5], [0, 6], [0, 7], [0, 900]])
   })
 
-  it('lets frames go at their age, on arrival of others and at the start', async () => {
-    const store = await open({ maxAgeDays: 20 })
-    for (const days of [19, 10, 1]) await put(store, days * dayMs)
-    await put(store, 21 * dayMs)
-    expect(store.count).toBe(3)
-    const again = await open({ maxAgeDays: 5 })
-    expect(again.list().map(({ capturedAtMs }) => noonMs - capturedAtMs)).toEqual([dayMs])
-    expect(await files(folder)).toHaveLength(1)
-  })
+  describe('and the time of day', () => {
+    const hourMs = 3_600_000
+    /** Time passes, and it is looked whether a frame could be stored. */
+    async function pass(store: FrameStore, ms: number): Promise<void> {
+      for (let passed = 0; passed < ms; passed += hourMs / 2) {
+        clock.atMs += hourMs / 2
+        expect(await store.full()).toBeNull()
+      }
+    }
+    const taken = async (store: FrameStore, jpeg = new Uint8Array(100)) => {
+      expect((await store.add({ camera: 'belt', capturedAtMs: clock.nowMs(), jpeg })).full).toBeNull()
+    }
+    const ages = (store: FrameStore) => store.list().map(({ capturedAtMs }) => Math.round((clock.nowMs() - capturedAtMs) / dayMs))
 
-  it('takes frames that a clock gone wrong has dated into the future for as old as they can be', async () => {
-    const store = await open()
-    await put(store, -4000 * dayMs)
-    await put(store, 5)
-    const again = await open()
-    expect(again.list().map(({ capturedAtMs }) => capturedAtMs - noonMs)).toEqual([-5, 0])
+    it('lets frames go at their age: once the clock has been steady for a day all, before that two for each that comes, at first none', async () => {
+      const store = await open({ maxAgeDays: 20 })
+      for (const days of [29, 28, 27, 26, 25, 24, 23, 10, 1]) await put(store, days * dayMs)
+      expect(store.count).toBe(9)
+      await pass(store, 2 * hourMs)
+      expect(store.count).toBe(9)
+      await taken(store)
+      expect(ages(store)).toEqual([27, 26, 25, 24, 23, 10, 1, 0])
+      await pass(store, 21 * hourMs)
+      expect(store.count).toBe(8)
+      await pass(store, hourMs)
+      expect(ages(store)).toEqual([11, 2, 1])
+      const again = await open({ maxAgeDays: 5 })
+      expect(again.count).toBe(3)
+      await pass(again, dayMs)
+      expect([ages(again), (await files(folder)).length]).toEqual([[3, 2], 2])
+    })
+
+    it('lets them go where no camera sends anything', async () => {
+      vi.useFakeTimers({ toFake: ['setInterval'] })
+      try {
+        const store = await open({ maxAgeDays: 20 })
+        await put(store, 21 * dayMs)
+        for (let hour = 0; hour < 25; hour++) {
+          clock.atMs += hourMs
+          await vi.advanceTimersByTimeAsync(hourMs)
+        }
+        await vi.waitFor(async () => { expect(await files(folder)).toEqual([]) })
+      } finally {
+        vi.useRealTimers()
+      }
+    })
+
+    it('keeps all of a board that begins in 1970 and is put right later, and knows how old those are that it took meanwhile', async () => {
+      for (let days = 25; days > 0; days--) await put(await open(), days * dayMs)
+      for (const untilRightMs of [60_000, 7 * hourMs]) {
+        clock.wrongMs = -clock.nowMs()
+        const store = await open()
+        const before = store.count
+        for (let count = 0; count < 3; count++) {
+          await taken(store)
+          clock.atMs += 1000
+        }
+        if (untilRightMs > hourMs) await pass(store, untilRightMs)
+        else clock.atMs += untilRightMs
+        clock.wrongMs = 0
+        await pass(store, 30 * hourMs)
+        expect(store.count).toBe(before + 3)
+        expect(ages(store).slice(-3)).toEqual([1, 1, 1])
+        expect(store.totalBytes).toBe(100 * store.count)
+      }
+      const again = await open()
+      expect([again.count, ages(again).slice(-6)]).toEqual([31, [3, 3, 3, 1, 1, 1]])
+      expect((await files(folder)).every(path => !path.includes('1970'))).toBe(true)
+      await pass(again, 40 * dayMs)
+      expect([again.count, await files(folder)]).toEqual([0, []])
+    })
+
+    it('loses nothing to a clock that is 400 days ahead for an hour, and takes what is dated into the future for as old as it can be', async () => {
+      const store = await open()
+      for (let days = 29; days > 0; days--) await put(store, days * dayMs)
+      clock.wrongMs = 400 * dayMs
+      await pass(store, hourMs / 2)
+      await taken(store)
+      expect((await open()).count).toBe(30)
+      await pass(store, hourMs / 2)
+      clock.wrongMs = 0
+      await pass(store, 3 * hourMs)
+      expect([store.count, ages(store).slice(-2)]).toEqual([30, [1, 0]])
+      // It may be the clock of now that is behind: the name stays.
+      expect((await files(folder)).at(-1)).toContain('2027')
+    })
+
+    it('throws nothing away because of a clock that is wrong for less than two hours, and has nothing too old after a steady day', async () => {
+      const spell = fc.oneof(
+        fc.record({
+          restart: fc.boolean(), halfHours: fc.integer({ min: 1, max: 3 }),
+          wrongMs: fc.constantFrom(-noonMs, ...[-40, -1, 1, 40, 400, 20_000].map(days => days * dayMs)),
+        }),
+        fc.record({ restart: fc.boolean(), halfHours: fc.integer({ min: 1, max: 120 }), wrongMs: fc.constant(0) }),
+      )
+      await fc.assert(fc.asyncProperty(fc.array(spell, { minLength: 1, maxLength: 8 }), async spells => {
+        Object.assign(clock, { atMs: 0, wrongMs: 0 })
+        const place = await mkdtemp(join(folder, 'store-'))
+        let store = await open({ maxAgeDays: 3 }, place)
+        /** When each came, by a clock that is right, and whether the one there was told so; known by what it shows. */
+        const came: { atMs: number; right: boolean }[] = []
+        const takeOne = async () => {
+          const id = came.push({ atMs: clock.atMs, right: clock.wrongMs === 0 })
+          await taken(store, new Uint8Array(id))
+        }
+        for (const { restart, halfHours, wrongMs } of spells) {
+          clock.wrongMs = wrongMs
+          if (restart) store = await open({ maxAgeDays: 3 }, place)
+          for (let count = 0; count < halfHours; count++) {
+            clock.atMs += hourMs / 2
+            await takeOne()
+          }
+          clock.wrongMs = 0
+          expect(await store.full()).toBeNull()
+          const there = new Set(store.list().map(({ bytes }) => bytes))
+          for (const [index, { atMs, right }] of came.entries()) {
+            if (right && clock.atMs - atMs < 3 * dayMs) expect(there.has(index + 1)).toBe(true)
+          }
+        }
+        await pass(store, 30 * hourMs)
+        const there = new Set(store.list().map(({ bytes }) => bytes))
+        for (const [index, { atMs, right }] of came.entries()) if (right && clock.atMs - atMs > 3 * dayMs) expect(there.has(index + 1)).toBe(false)
+        await pass(store, 4 * dayMs)
+        expect([store.count, await files(place)]).toEqual([0, []])
+      }), { numRuns: 15 })
+    }, 60_000)
   })
 
   it('finds the same frames after a restart, and clears away what a power cut left half-written', async () => {

@@ -142,9 +142,26 @@ describe('labels', () => {
     const [from, to] = [await write({ a: ['1.png', '2.png', 'notes.txt'], b: ['1.JPG'] }, join(folder, 'from')), join(folder, 'to')]
     await mkdir(join(to, 'a'), { recursive: true })
     await writeFile(join(to, 'a', '1.png'), 'mine')
-    expect([await importLabels(from, to), await importLabels(from, to)]).toEqual([2, 0])
-    expect((await readClassFolders(to)).images.map(({ path, label }) => [label, basename(path)])).toEqual([['a', '1.png'], ['a', '2.png'], ['b', '1.JPG']])
+    expect([await importLabels(from, to), await importLabels(from, to)]).toEqual([{ imported: 3, there: 0 }, { imported: 0, there: 3 }])
+    expect((await readClassFolders(to)).images.map(({ path, label }) => [label, basename(path)]))
+      .toEqual([['a', '1-2.png'], ['a', '1.png'], ['a', '2.png'], ['b', '1.JPG']])
     expect(await readFile(join(to, 'a', '1.png'), 'utf8')).toBe('mine')
+  })
+
+  it('are all imported from cards whose files have the same names, each once', async () => {
+    const card = async (name: string, text: string) => {
+      const path = join(await write({ cat: ['img001.jpg'] }, join(folder, name)), 'cat', 'img001.jpg')
+      await writeFile(path, text)
+      return join(folder, name)
+    }
+    const to = join(folder, 'to')
+    const cards = [await card('one', 'one'), await card('two', 'two'), await card('three', 'three'), await card('copy of two', 'two')]
+    const came = []
+    for (const from of [...cards, ...cards]) came.push((await importLabels(from, to)).imported)
+    expect(came).toEqual([1, 1, 1, 0, 0, 0, 0, 0])
+    const there = (await readClassFolders(to)).images.map(({ path }) => path)
+    expect(there.map(path => basename(path))).toEqual(['img001-2.jpg', 'img001-3.jpg', 'img001.jpg'])
+    expect(await Promise.all(there.map(path => readFile(path, 'utf8')))).toEqual(['two', 'three', 'one'])
   })
 })
 

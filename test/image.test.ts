@@ -1,7 +1,12 @@
+import { mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { basename, join } from 'node:path'
 import fc from 'fast-check'
 import sharp from 'sharp'
 import { describe, expect, it } from 'vitest'
+import { loadImages } from '../trainer/data/load.js'
 import { decodeImage, fitImage } from '../trainer/index.js'
+import { undisturbed } from './ordinary.js'
 
 const noisy = (width: number, height: number) =>
   sharp({ create: { width, height, channels: 3, background: '#888', noise: { type: 'gaussian', mean: 120, sigma: 60 } } })
@@ -42,5 +47,25 @@ describe('an image on its way to a model', () => {
     const whole = await noisy(200, 100).jpeg().toBuffer()
     await expect(decodeImage(whole.subarray(0, 1000), 28)).rejects.toThrow()
     await expect(decodeImage(Buffer.from('no image'), 28)).rejects.toThrow(/image/)
+  })
+
+  it('is left out by name where it cannot be read, whatever the reason, and without a word where it is gone', async () => {
+    const folder = await mkdtemp(join(tmpdir(), 'pawl-image-'))
+    try {
+      const at = (name: string) => join(folder, name)
+      await writeFile(at('good.jpg'), await noisy(40, 40).jpeg().toBuffer())
+      await writeFile(at('bad.jpg'), 'no image')
+      await mkdir(at('folder.jpg'))
+      await symlink('loop.jpg', at('loop.jpg'))
+      const names = ['bad.jpg', 'folder.jpg', 'gone.jpg', 'good.jpg', 'loop.jpg']
+      const { items, unreadable } = await loadImages(names, at, 28, undisturbed)
+      expect(items).toEqual(['good.jpg'])
+      expect(Object.fromEntries(unreadable.map(({ path, reason }) => [basename(path), reason]))).toEqual({
+        'bad.jpg': expect.stringContaining('image') as string, 'folder.jpg': expect.stringContaining('EISDIR') as string,
+        'loop.jpg': expect.stringContaining('ELOOP') as string,
+      })
+    } finally {
+      await rm(folder, { recursive: true })
+    }
   })
 })

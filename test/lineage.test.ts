@@ -1,6 +1,6 @@
 /** The signed history of the models, read by whoever doubts it. */
 import { createPublicKey, generateKeyPairSync, sign, verify } from 'node:crypto'
-import { copyFile, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises'
+import { appendFile, copyFile, mkdir, mkdtemp, readFile, readdir, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import fc from 'fast-check'
@@ -150,5 +150,86 @@ describe('the history', () => {
       expect((await again.verifyLineage()).problem).toMatch(/it begins with entry \d+; what was before is missing/)
       await rm(data, { recursive: true })
     }
+  })
+
+  it('goes on in a new file where it cannot be read at all, and what is there is moved aside', async () => {
+    await lived()
+    await rm(path())
+    await mkdir(path())
+    const again = await open()
+    expect(problems).toEqual([expect.stringMatching(/lineage\.jsonl: it cannot be read .*the history goes on in a new file/)])
+    await again.setMode({ kind: 'follow' })
+    expect((await entries()).map(({ change }) => change)).toEqual(['continued', 'mode'])
+    expect((await readdir(data)).filter(name => /^lineage\.jsonl\.\d+$/.test(name))).toHaveLength(1)
+  })
+
+  it('is signed by a new key where the former cannot be read, which is moved aside and not overwritten', async () => {
+    const key = join(data, 'identity', 'private.pem')
+    for (const [damage, left] of [['no key', 'no key'], ['unreadable', null]] as const) {
+      await lived()
+      problems = []
+      if (left === null) {
+        await rm(key)
+        await mkdir(key)
+      } else await writeFile(key, damage)
+      const again = await open()
+      expect(problems).toEqual([expect.stringMatching(/private\.pem.* a new one is made/)])
+      const [aside = ''] = (await readdir(join(data, 'identity'))).filter(name => /^private\.pem\.\d+$/.test(name))
+      const path = join(data, 'identity', aside)
+      expect((await stat(path)).isDirectory() ? null : await readFile(path, 'utf8')).toBe(left)
+      await again.setMode({ kind: 'follow' })
+      expect(await again.verifyLineage()).toMatchObject({ ok: true })
+      await rm(data, { recursive: true })
+    }
+  })
+
+  describe('of many years', () => {
+    const long = 300
+    beforeEach(async () => {
+      const registry = await open()
+      for (let change = 0; change < long; change++) await registry.setMode({ kind: change % 2 ? 'follow' : 'pause' })
+    })
+
+    it('goes on from its end, whatever became of its beginning, which shows when the whole is read', async () => {
+      const whole = await readFile(path(), 'utf8')
+      expect(whole.length).toBeGreaterThan(100_000)
+      await writeFile(path(), whole.replace('"why":"pause"', '"why":"pausf"'))
+      const again = await open()
+      expect([problems, again.lineage()?.entry.sequence]).toEqual([[], long])
+      await again.setMode({ kind: 'pause' })
+      expect((await entries()).at(-1)).toMatchObject({ sequence: long + 1, change: 'mode' })
+      expect(await again.verifyLineage()).toMatchObject({ ok: false, problem: 'lineage.jsonl: line 1 has a signature that is not of its key' })
+    })
+
+    it('goes on wherever its last write was cut off, from where the registry stands or in a new file', async () => {
+      const whole = await readFile(path())
+      await copyFile(join(data, 'state.json'), join(data, 'state'))
+      await fc.assert(fc.asyncProperty(fc.nat(2000), fc.constantFrom(0, 1, 40), async (cut, garbage) => {
+        await copyFile(join(data, 'state'), join(data, 'state.json'))
+        await writeFile(path(), whole.subarray(0, whole.length - cut))
+        // Of a letter of two bytes the first, say.
+        await appendFile(path(), Buffer.alloc(garbage, 0xc3))
+        problems = []
+        const again = await open()
+        const lost = cut > 0
+        expect(problems).toEqual(lost ? [expect.stringContaining('goes on in a new file')] : [])
+        await again.setMode({ kind: 'pause' })
+        expect((await entries()).at(-1)).toMatchObject({ sequence: long + (lost ? 2 : 1) })
+        const { ok } = await again.verifyLineage()
+        expect(ok).toBe(!lost)
+      }), { numRuns: 20 })
+    })
+
+    it('is found however much was written after the entry that the registry points to', async () => {
+      const registry = await open()
+      await copyFile(join(data, 'state.json'), join(data, 'state'))
+      for (let change = 0; change < long; change++) await registry.setMode({ kind: 'pause' })
+      await copyFile(join(data, 'state'), join(data, 'state.json'))
+      const again = await open()
+      expect(problems).toEqual([])
+      await again.setMode({ kind: 'pause' })
+      expect((await entries()).slice(-2)).toMatchObject([{ change: 'undone', holds: long }, { change: 'mode' }])
+      expect(await again.verifyLineage()).toEqual({ ok: true, entries: 2 * long + 2, problem: null })
+    })
   })
 })

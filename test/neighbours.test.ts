@@ -61,8 +61,8 @@ describe('the judge', () => {
 
   it('is as sure as the classifier and the neighbours together', () => {
     const [row] = rowsOf(together(logits, Float32Array.of(0.9, 0.1, 0.5, 0.5), 2).map(Math.exp), 2)
-    // Odds of the geometric mean: the root of both odds' product.
-    expect(row![0]! / row![1]!).toBeCloseTo(Math.sqrt(Math.exp(2) * 9), 3)
+    // Odds of the geometric mean, in which the neighbours count three times.
+    expect(row![0]! / row![1]!).toBeCloseTo(Math.exp(2) ** (1 / 4) * 9 ** (3 / 4), 3)
   })
 
   it('is the classifier alone where no label reaches', () => {

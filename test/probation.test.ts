@@ -1,5 +1,5 @@
 /** Probation: what the former model, asked aside, says against the one that took its place. */
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
@@ -68,30 +68,34 @@ describe('the watch over it', () => {
   let folder = ''
   let records: ProbationRecord[] = []
   const problems: string[] = []
+  let nowMs = 0
+  const clock = { nowMs: () => nowMs, monotonicMs: () => nowMs }
 
   beforeEach(async () => {
+    nowMs = 0
     folder = await mkdtemp(join(tmpdir(), 'pawl-probation-'))
     records = []
     problems.length = 0
-    await writeFile(join(folder, 'image.jpg'), 'image')
   })
 
   afterEach(() => rm(folder, { recursive: true, force: true }))
 
   const version = (number: number) => ({ version: number } as ModelVersion)
   const candidates = { model: version(3), former: version(2) }
-  /** Images of the site are told from promotion images by their one byte. */
+  /** Promotion images are paths, frames of the site are bytes. */
   function watch(gain: number, more: Partial<ProbationWatchOptions> = {}): ProbationWatch {
     const random = new Random(5)
     return new ProbationWatch({
       config: { frames: 80, everySeconds: 10, alpha: 0.05 }, file: join(folder, 'probation.json'),
-      compare: (_, jpegs) => Promise.resolve(jpegs.map(({ length }) => ({ former: 'bag', now: 'bag', gain: (length === 1 ? gain : 0.1) + 0.1 * random.normal() }))),
+      compare: (_, images) => Promise.resolve(images.map(image => ({ former: 'bag', now: 'bag', gain: (typeof image === 'string' ? 0.1 : gain) + 0.1 * random.normal() }))),
       promotionImages: () => Promise.resolve(Array.from({ length: 40 }, () => join(folder, 'image.jpg'))),
       onRecord: record => {
         records.push(record)
         return Promise.resolve()
       },
       onProblem: message => { problems.push(message) },
+      signal: new AbortController().signal,
+      clock,
       random: () => random.float(),
       ...more,
     })
@@ -111,7 +115,7 @@ describe('the watch over it', () => {
     await probation.begin(candidates)
     await show(probation, 0, 80)
     expect(records.map(({ state, frames }) => [state, frames])).toEqual([['running', 20], ['running', 40], ['running', 60], ['passed', 80]])
-    await expect(readFile(join(folder, 'probation.json'))).rejects.toThrow()
+    await vi.waitFor(() => expect(readFile(join(folder, 'probation.json'))).rejects.toThrow())
     for (let time = 80; time < 100; time++) probation.observe(frame(time * 10_000), 3)
     await probation.stop()
     expect(records).toHaveLength(4)
@@ -148,6 +152,38 @@ describe('the watch over it', () => {
     await vi.waitFor(() => { expect(records.at(-1)).toMatchObject({ model: 4, frames: 20 }) })
   })
 
+  it('says that it is over when another model is put in service, also while nobody looked on, and says so once', async () => {
+    for (const [next, restarts] of [[null, false], [null, true], [{ model: version(4), former: version(3) }, true]] as const) {
+      records = []
+      const before = watch(0.1)
+      await before.begin(candidates)
+      await show(before, 0, 20)
+      if (restarts) await before.stop()
+      const after = restarts ? watch(0.1) : before
+      await after.begin(next)
+      await after.begin(next)
+      expect(records.map(({ model, state, reason, frames, p }) => [model, state, reason, frames, p])).toEqual([
+        [3, 'running', null, 20, expect.any(Number)], [3, 'ended', null, 20, null],
+      ])
+      expect(records[1]?.explanation).toBe('the probation of model 3 beside model 2 ended before anything was proved')
+      await after.stop()
+    }
+  })
+
+  it('says nothing more of one that fell back, though another model is put in service by that', async () => {
+    const probation: ProbationWatch = watch(-0.3, {
+      onRecord: async record => {
+        records.push(record)
+        await probation.begin(null)
+      },
+    })
+    await probation.begin(candidates)
+    await show(probation, 0, 20)
+    await probation.stop()
+    await probation.begin(null)
+    expect(records.map(({ state }) => state)).toEqual(['failed'])
+  })
+
   it('gives up a model whose process dies again and again', async () => {
     const probation = watch(0.1)
     await probation.begin(candidates)
@@ -180,7 +216,71 @@ describe('the watch over it', () => {
     await probation.begin(candidates)
     for (let time = 0; time < 20; time++) probation.observe(frame(time * 10_000), 3)
     await vi.waitFor(() => { expect(problems).toEqual([expect.stringContaining('no such file')]) })
-    for (let time = 20; time < 60; time++) probation.observe(frame(time * 10_000), 3)
+    nowMs += 60_000
+    probation.observe(frame(20 * 10_000), 3)
     await vi.waitFor(() => { expect(records).toHaveLength(1) })
+    expect(records[0]).toMatchObject({ frames: 20 })
+  })
+
+  it('tells once that the labels are in disorder, holds no more frames than a look needs, tries seldom, and goes on once they are in order', async () => {
+    let [inOrder, tries] = [false, 0]
+    const compared: number[] = []
+    const probation = watch(0.1, {
+      promotionImages: () => {
+        tries++
+        return inOrder ? Promise.resolve(['one.jpg']) : Promise.reject(new Error('no images in the class folder "cat"'))
+      },
+      compare: (_, images) => {
+        compared.push(images.length)
+        return Promise.resolve(images.map(() => ({ former: 'bag', now: 'bag', gain: 0.1 })))
+      },
+    })
+    await probation.begin(candidates)
+    const day = async () => {
+      for (let time = 0; time < 8640; time++) {
+        nowMs += 10_000
+        probation.observe(frame(nowMs), 3)
+        await Promise.resolve()
+      }
+    }
+    await day()
+    expect(problems).toEqual([expect.stringContaining('no images in the class folder')])
+    expect(tries).toBeLessThan(40)
+    inOrder = true
+    nowMs += 3_600_000
+    probation.observe(frame(nowMs), 3)
+    await vi.waitFor(() => { expect(records).toMatchObject([{ state: 'running', frames: 20 }]) })
+    expect(compared).toEqual([1, 20])
+    await show(probation, 2 * 8640, 2 * 8640 + 20)
+    expect(records.at(-1)).toMatchObject({ frames: 40 })
+  })
+
+  it('says nothing of a look that the end of the agent has cut short', async () => {
+    const ending = new AbortController()
+    let comparing = false
+    const probation = watch(0.1, {
+      signal: ending.signal,
+      compare: () => new Promise((_, reject) => {
+        comparing = true
+        ending.signal.addEventListener('abort', () => { reject(new Error('the agent ends')) })
+      }),
+    })
+    await probation.begin(candidates)
+    for (let time = 0; time < 20; time++) probation.observe(frame(time * 10_000), 3)
+    await vi.waitFor(() => { expect(comparing).toBe(true) })
+    ending.abort()
+    await probation.stop()
+    expect([problems, records]).toEqual([[], []])
+  })
+
+  it('keeps what it has seen of a model whose fall could not be carried out', async () => {
+    const probation = watch(-0.3, { onRecord: () => Promise.reject(new Error('the agent ends')) })
+    await probation.begin(candidates)
+    for (let time = 0; time < 20; time++) probation.observe(frame(time * 10_000), 3)
+    await vi.waitFor(() => { expect(problems).toHaveLength(1) })
+    const again = watch(-0.3)
+    await again.begin(candidates)
+    await show(again, 20, 40)
+    expect(records).toMatchObject([{ state: 'failed', frames: 40 }])
   })
 })

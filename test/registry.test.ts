@@ -85,6 +85,18 @@ describe('registry', () => {
     expect(rounds).toEqual([1, 2, 3, 4, 5, 6, 7, 8, 9, 10])
   })
 
+  it('writes nothing once it is stopped: another agent may hold the folder by then', async () => {
+    const former = await open()
+    await former.register(await challenger(data, 'one'))
+    await former.stop()
+    const next = await open()
+    await next.setMode({ kind: 'pause' })
+    await expect(former.promote(1, { why: 'late' })).rejects.toMatchObject({ code: 'DATA_LOCKED' })
+    expect(await next.verifyLineage()).toMatchObject({ ok: true, entries: 2 })
+    expect((await open()).active()).toBeNull()
+    expect(problems).toEqual([])
+  })
+
   it('refuses to write what it could not read again', async () => {
     const registry = await open()
     await expect(registry.recordDecision({ ...record(1), accuracyChampion: NaN })).rejects.toThrow()
@@ -98,6 +110,11 @@ describe('registry file', () => {
     truncated: () => truncate(statePath(), 40),
     empty: () => writeFile(statePath(), ''),
     missing: () => rm(statePath()),
+    unreadable: async () => {
+      // As any other error than that there is none.
+      await rm(statePath())
+      await mkdir(statePath())
+    },
     changed: async () => { await writeFile(statePath(), (await readFile(statePath(), 'utf8')).replace('"nextRound":3', '"nextRound":9')) },
   }
   for (const [name, damage] of Object.entries(damages)) {
@@ -109,6 +126,7 @@ describe('registry file', () => {
       await damage()
       const again = await open()
       expect(problems).toEqual([expect.stringContaining('restored from')])
+      expect((await readdir(data)).filter(file => /^state\.json\.\d{5,}$/.test(file))).toHaveLength(name === 'missing' ? 0 : 1)
       expect(again.active()?.version).toBe(1)
       expect(await again.beginRound()).toBe(2)
       problems = []

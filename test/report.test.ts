@@ -2,20 +2,27 @@ import { execFileSync, spawn } from 'node:child_process'
 import { mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { PassThrough } from 'node:stream'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { z } from 'zod'
 import type { DriftAlarm, DriftEvent } from '../agent/drift/alarm.js'
-import type { AgentEvent } from '../agent/events.js'
+import type { AgentEvent, CameraStatus } from '../agent/events.js'
+import { systemClock } from '../agent/lib/clock.js'
 import { createLogger } from '../agent/lib/logger.js'
+import { Metrics } from '../agent/metrics/metrics.js'
 import { EmbeddedBroker } from '../agent/report/broker.js'
 import { commands } from '../agent/report/commands.js'
 import { Outbox } from '../agent/report/outbox.js'
 import type { Reporter } from '../agent/report/reporter.js'
 import { boxMetrics, cameraMetrics } from '../agent/report/sparkplug/metrics.js'
+import { RetainedState } from '../agent/report/state.js'
+import { Terminal } from '../agent/report/terminal.js'
+import type { ProbationRecord } from '../agent/rounds/probation.js'
 import type { PromotionRecord } from '../agent/rounds/promotion.js'
 import { topics, type Topic, type TopicName } from '../agent/report/topics.js'
+import { challenger } from './challenger.js'
 import { freePort } from './free-port.js'
-import { mosquitto, startMosquitto, type Broker } from './mosquitto.js'
+import { mosquitto, startMosquitto, type Broker } from './site/mosquitto.js'
 import { cameraStatus, handlers, makeReporter, prediction, problem, status, Watcher, type Given } from './reporting.js'
 
 const quiet = createLogger({ level: 'silent' })
@@ -54,6 +61,28 @@ async function reporter(url: string, options: Given = {}): Promise<Reporter> {
   cleanups.push(() => made.stop())
   return made
 }
+
+it('health is degraded as long as a model is in service that does not run, however long ago that was told', async () => {
+  let away: string | null = 'model 5 is in service, but has not loaded since the start'
+  const hourMs = 3_600_000
+  let nowMs = 1_800_000_000_000
+  const clock = { nowMs: () => nowMs, monotonicMs: () => nowMs }
+  const said = await reporter('mqtt://127.0.0.1:1', { clock, away: () => away })
+  const look = () => { said.accept({ type: 'collection', state: 'running', reason: '' }) }
+  said.accept({ type: 'camera', status: cameraStatus })
+  said.accept(problem('model 5 cannot be served'))
+  look()
+  expect(said.health?.problems).toHaveLength(2)
+  nowMs += 2 * hourMs
+  look()
+  expect(said.health).toMatchObject({ state: 'degraded', problems: [{ code: 'MODEL_INVALID', message: away }] })
+  expect(topics.health.payload.parse(said.health)).toEqual(said.health)
+  away = null
+  const { card, decision } = await challenger(folder, 'one')
+  const model = { version: 5, folder: '5-00000000', status: 'champion', createdAtMs: 1, card, decision: decision(5) } as const
+  said.accept({ type: 'model-active', model, loadedInMs: 1, lineage: null })
+  expect(said.health).toMatchObject({ state: 'ok', problems: [] })
+})
 
 const alarm: DriftAlarm = {
   detector: 'two-sample', model: 3, sinceMs: 5, raisedAtMs: 9, p: 1e-9, alpha: 1e-5, message: 'the pictures have changed',
@@ -230,16 +259,17 @@ describe('Home Assistant', { timeout: 60_000 }, () => {
       const json = found.platform === 'button' ? null : watcher.json(found.state_topic.replace('pawl/box-7/', ''))
       return json === null || found.platform === 'button' ? [] : [[id, { template: found.value_template, json }]]
     })))
-    await vi.waitFor(() => { expect(seen()).toEqual({ health: 'OFF', frames: '0', drift: 'OFF', round: 'idle', progress: '0' }) }, waiting)
+    await vi.waitFor(() => { expect(seen()).toEqual({ health: 'OFF', frames: '0', drift: 'OFF', mode: 'follow', round: 'idle', progress: '0' }) }, waiting)
     agent.accept({ type: 'camera', status: cameraStatus })
     agent.accept(prediction('shirt'))
     agent.accept({ type: 'drift', state: 'alarm', alarm })
     agent.accept(problem('anything'))
+    agent.accept({ type: 'mode', mode: { kind: 'pause' } })
     agent.accept({ type: 'round-started', round: 2, trigger: 'schedule', labeled: 10, unlabeled: 100, pseudoLabels: true })
     agent.accept({ type: 'round-event', round: 2, event: { type: 'phase', phase: 'semi-supervised' } })
     await vi.waitFor(() => {
       expect(seen()).toEqual({
-        health: 'ON', frames: '0', drift: 'ON', round: 'semi-supervised', progress: '0', door_class: 'shirt', door_confidence: '90.0', door_online: 'ON',
+        health: 'ON', frames: '0', drift: 'ON', mode: 'pause', round: 'semi-supervised', progress: '0', door_class: 'shirt', door_confidence: '90.0', door_online: 'ON',
       })
     }, waiting)
 
@@ -329,6 +359,69 @@ describe('reporter', { timeout: 60_000 }, () => {
     const second = await aedes(port)
     cleanups.push(second.stop)
     expect(second.url).not.toBe(first.url)
+  })
+})
+
+describe('health', () => {
+  it('forgets a problem after an hour and counts the time since the start, whatever the time of day does', () => {
+    const clock = { atMs: 5_000, wrongMs: 0, nowMs: () => 1e12 + clock.atMs + clock.wrongMs, monotonicMs: () => clock.atMs }
+    const state = new RetainedState({
+      info: { device: 'box-7', version: '1.2.3', node: 'v20', platform: 'linux x64', startedAtMs: clock.nowMs() },
+      clock, predictionEveryMs: 0, outbox: () => ({ waiting: 0, dropped: 0 }), away: () => null, mode: { kind: 'follow' }, frames: 0, frameBytes: 0, publish: () => undefined,
+    })
+    const health = () => {
+      state.publishHealth()
+      const { state: stands, uptimeSeconds, problems } = topics.health.payload.parse(state.health)
+      return [stands, uptimeSeconds, problems.length]
+    }
+    state.begin()
+    clock.wrongMs = 30 * 86_400_000
+    state.accept(problem('one thing'))
+    clock.atMs += 1_800_000
+    expect(health()).toEqual(['degraded', 1800, 1])
+    clock.wrongMs = -30 * 86_400_000
+    expect(health()).toEqual(['degraded', 1800, 1])
+    clock.wrongMs = 0
+    clock.atMs += 1_800_001
+    expect(health()).toEqual(['ok', 3600, 0])
+  })
+
+  it('does not go out with each word of a camera that goes on as before', () => {
+    const published: string[] = []
+    const state = new RetainedState({
+      info: { device: 'box-7', version: '1.2.3', node: 'v20', platform: 'linux x64', startedAtMs: 0 },
+      clock: systemClock, predictionEveryMs: 0, outbox: () => ({ waiting: 0, dropped: 0 }), away: () => null, mode: { kind: 'follow' }, frames: 0, frameBytes: 0,
+      publish: ({ name }) => published.push(name),
+    })
+    for (const lastPictureAtMs of [1, 2]) state.accept({ type: 'camera', status: { ...cameraStatus, lastPictureAtMs } })
+    expect(published).toEqual(['cameraStatus', 'health', 'cameraStatus'])
+  })
+})
+
+it('metrics: a probation that is over is not running, and has not passed', async () => {
+  const metrics = new Metrics({ device: 'box-7', version: '1.2.3' })
+  const record: ProbationRecord = {
+    model: 5, former: 4, state: 'running', reason: null, frames: 20, of: 80, site: null, promotion: null, p: 1, alpha: 0.01, explanation: 'it runs',
+  }
+  const told = async (state: ProbationRecord['state']) => {
+    metrics.accept({ type: 'probation', record: { ...record, state } })
+    const text = await metrics.text()
+    return [/^pawl_probation_running\{.*\} (\d)/m.exec(text)?.[1], /^pawl_probations_total\{outcome="(.*)",device/m.exec(text)?.[1]]
+  }
+  expect([await told('running'), await told('ended')]).toEqual([['1', undefined], ['0', 'ended']])
+  expect(topics.modelProbation.payload.parse({ ...record, state: 'ended' })).toMatchObject({ state: 'ended' })
+})
+
+describe('the terminal', () => {
+  it('says of a camera what is new, and nothing of one that goes on as before', () => {
+    const stream = new PassThrough()
+    const terminal = new Terminal({ stream, nowMs: () => 0 })
+    const told = (change: Partial<CameraStatus>) => { terminal.accept({ type: 'camera', status: { ...cameraStatus, ...change } }) }
+    told({ state: 'connecting' })
+    for (const lastPictureAtMs of [1, 2]) told({ lastPictureAtMs })
+    told({ state: 'offline', reason: 'no picture for 10 s' })
+    told({})
+    expect(String(stream.read()).split('\n')).toEqual(['camera door is online', 'camera door is offline: no picture for 10 s', 'camera door is online', ''])
   })
 })
 

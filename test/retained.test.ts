@@ -6,7 +6,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { ended } from '../agent/lib/child.js'
 import type { Reporter } from '../agent/report/reporter.js'
 import { freePort } from './free-port.js'
-import { mosquitto, startMosquitto, type Broker } from './mosquitto.js'
+import { mosquitto, startMosquitto, type Broker } from './site/mosquitto.js'
 import { cameraStatus, makeReporter, prediction, Watcher, type Given } from './reporting.js'
 
 const waiting = { timeout: 20_000, interval: 20 }

@@ -1,4 +1,5 @@
 /** A trainer in name only, for tests of what the agent makes of a trainer. The name of the folder `spec.out` says what it does. */
+import { readFileSync } from 'node:fs'
 import { getPriority } from 'node:os'
 import { basename } from 'node:path'
 import type { RoundResult, RoundSpec, TrainerReply, TrainerRequest } from '../trainer/contract.js'
@@ -36,7 +37,7 @@ let onPause: (reason: string | null) => void = () => undefined
 const behaviours: Record<string, (spec: RoundSpec, cpuShare: number) => Promise<void>> = {
   answers: async spec => {
     await here()
-    await reply({ type: 'event', event: { type: 'quarantine', path: '/x.png', reason: `nice ${String(getPriority())}` } })
+    await reply({ type: 'event', event: { type: 'quarantine', path: '/x.png', reason: `nice ${String(getPriority())}, oom ${readFileSync('/proc/self/oom_score_adj', 'utf8').trim()}` } })
     await reply({ type: 'result', result: resultOf(spec, 2) })
     process.exit(0)
   },

@@ -4,7 +4,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { bundled, defaultConfig, type Config } from '../agent/config.js'
-import { quarantine, readLabels } from '../agent/frames/labels.js'
+import { LabelStore } from '../agent/frames/label-store.js'
+import { readLabels } from '../agent/frames/labels.js'
+import { setAside } from '../agent/frames/set-aside.js'
 import { systemClock } from '../agent/lib/clock.js'
 import { Registry } from '../agent/registry/registry.js'
 import { Learning, type RoundData, type RunOptions } from '../agent/rounds/learning.js'
@@ -53,7 +55,7 @@ describe.concurrent('round in a child process', () => {
     const outcome = await run('answers', { limits: { priority: 'idle' }, onEvent: event => { events.push(event) } })
     expect(outcome).toMatchObject({ ok: true, result: { card: { seed: 1 }, evidence: { labels: [0, 0] } } })
     expect(events).toEqual([
-      { type: 'phase', phase: 'load' }, { type: 'quarantine', path: '/x.png', reason: 'nice 19' },
+      { type: 'phase', phase: 'load' }, { type: 'quarantine', path: '/x.png', reason: 'nice 19, oom 500' },
     ])
   })
 
@@ -173,6 +175,7 @@ describe('learning', () => {
   let events: RoundEvent[] = []
   let onEvent: (event: RoundEvent) => void = () => undefined
   /** The interrupted round that the last start gave up, and why. */
+  let problems: string[] = []
   let givenUp: { round: number; reason: string } | null = null
 
   class CountingRegistry extends Registry {
@@ -191,6 +194,7 @@ describe('learning', () => {
 
   async function open(config: Partial<Config['rounds']> = {}): Promise<{ learning: Learning; registry: Registry }> {
     givenUp = null
+    problems = []
     const registry = new CountingRegistry({
       data, clock: systemClock, onProblem: problem => { throw problem },
     })
@@ -199,7 +203,12 @@ describe('learning', () => {
       config: { ...defaultConfig().rounds, backend: 'onnxruntime', priority: 'low', ...config }, folder: join(data, 'rounds'), engines: join(data, 'engines.json'), registry, clock: systemClock, graceMs: 60_000,
       onEvent: (_, event) => { events.push(event); onEvent(event) },
       brake: released(),
-      onQuarantine: async (path, reason) => { await quarantine(path, reason, join(data, 'quarantine')) },
+      onUnreadable: images => setAside(images, {
+        frames: { holds: () => false, remove: () => Promise.resolve() },
+        labels: new LabelStore({ data, config: defaultConfig().labels }),
+        onSetAside: () => undefined,
+        onProblem: message => { problems.push(message) },
+      }),
       onGivenUp: (round, reason) => { givenUp = { round, reason } },
     })
     await learning.start()
@@ -282,6 +291,19 @@ describe('learning', () => {
       await registry.stop()
     }, 90_000)
 
+    it('is forgotten where it cannot be looked for, so that it is not begun for ever', async () => {
+      const { learning, registry } = await open()
+      await learn(learning, nothing, { signal: AbortSignal.abort() })
+      expect(learning.interrupted).toBe(true)
+      await rm(join(data, 'rounds'), { recursive: true })
+      await writeFile(join(data, 'rounds'), '')
+      await expect(learn(learning, nothing)).rejects.toThrow('ENOTDIR')
+      expect(learning.interrupted).toBe(false)
+      await rm(join(data, 'rounds'))
+      expect(await learn(learning, nothing)).toMatchObject({ decision: { round: 2, reason: 'labels' } })
+      await registry.stop()
+    })
+
     it('is given up, and the reason told, when the configuration is another by then', async () => {
       await interruptedRound()
       const { learning, registry } = await open({ firstMinutes: 0.4, lanes: 1 })
@@ -329,6 +351,19 @@ describe('learning', () => {
     const { decision } = await learn(learning, { ...nothing, labeled: [bad] })
     expect(decision.reason).toBe('labels')
     expect(await readFile(join(data, 'quarantine', 'bag', 'bad.png'), 'utf8')).toBe('no image')
+  })
+
+  it('is judged for what it is where unreadable images cannot be set aside, which is told once', async () => {
+    const { learning } = await open()
+    await mkdir(join(data, 'labels', 'bag'), { recursive: true })
+    const bad = ['1.png', '2.png', '3.png'].map(name => ({ path: join(data, 'labels', 'bag', name), label: 'bag' }))
+    for (const { path } of bad) await writeFile(path, 'no image')
+    // As labels that are read-only, or on another disk: nothing can be moved there.
+    await writeFile(join(data, 'quarantine'), '')
+    const { decision } = await learn(learning, { ...nothing, labeled: bad })
+    expect(decision.reason).toBe('labels')
+    expect(problems).toEqual([expect.stringMatching(/\d\.png and 2 more cannot be read, and could not be set aside either \(E/)])
+    expect(await readdir(join(data, 'labels', 'bag'))).toHaveLength(3)
   })
 
   it('ends with a record when a finished model cannot be kept, and the champion stays', async () => {

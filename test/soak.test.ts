@@ -44,6 +44,11 @@ describe('the slope of a soak', () => {
     expect(grown(seconds => 200 - 40 * seconds / 3600)).toEqual([])
   })
 
+  it('that is too short to tell is no pass', () => {
+    expect(judge(readings(() => 100).slice(0, 70), { warmUpSeconds: 300, long: true }).every(({ unknown }) => unknown)).toBe(true)
+    expect(judge(readings(() => 100), { warmUpSeconds: 300, long: true }).some(({ unknown }) => unknown)).toBe(false)
+  })
+
   it('is told in a table, a row for each quantity', () => {
     const [, , ...rows] = table(judge(readings(seconds => 100 + 40 * seconds / 3600), { warmUpSeconds: 300, long: true }))
     expect(rows).toHaveLength(Object.keys(quantities).length)

@@ -287,6 +287,7 @@ describe('ffmpeg', () => {
 })
 
 describe('a camera that sends pictures which show nothing', () => {
+  const grey = (level: number) => sharp({ create: { width, height, channels: 3, background: { r: level, g: level, b: level } } }).jpeg().toBuffer()
   async function reasons(jpegs: () => Buffer, options: { minPerSecond?: number; uselessAfterMs?: number }): Promise<(string | null)[]> {
     const told: CameraStatus[] = []
     let nowMs = 0
@@ -315,7 +316,6 @@ describe('a camera that sends pictures which show nothing', () => {
   }
 
   it('is started again when they are the same to the bit, black, or too few', async () => {
-    const grey = (level: number) => sharp({ create: { width, height, channels: 3, background: { r: level, g: level, b: level } } }).jpeg().toBuffer()
     const [black, others] = [await Promise.all([0, 1].map(grey)), await Promise.all([100, 200].map(grey))]
     let count = 0
     const inTurn = (pictures: Buffer[]) => () => pictures[count++ % pictures.length] ?? Buffer.alloc(0)
@@ -330,4 +330,41 @@ describe('a camera that sends pictures which show nothing', () => {
     expect(few[0]).toBe('it sends 0.5 pictures a second, less than minPerSecond (1)')
     expect(good).toEqual([])
   })
+
+  for (const [what, outage] of [['ten minutes', 600_000], ['a night in which they were black', 0]] as const) {
+    it(`is back after ${what}, though its first pictures are dark and alike, as those of a webcam are`, async () => {
+      const [black, ...others] = await Promise.all([0, 100, 200].map(grey))
+      const told: CameraStatus[] = []
+      const delivered: Uint8Array[] = []
+      let [nowMs, dark, begun] = [0, outage === 0, 0]
+      const watched = new Camera({
+        id: 'front-door', maxPerSecond: 10, minPerSecond: 0, silentAfterMs: 60_000, uselessAfterMs: 300_000, random: () => 0,
+        clock: { ...systemClock, monotonicMs: () => nowMs },
+        source: async function* (signal) {
+          begun++
+          for (let count = 0; !signal.aborted; count++, nowMs += 200) {
+            // The outage begins, or morning comes, in the second minute or the sixth.
+            if (outage && begun === 1 && nowMs > 60_000) {
+              nowMs += outage
+              throw new Error('the cable is out')
+            }
+            if (begun > 2) dark = false
+            yield (dark || count < 8 ? black : others[count % 2]) ?? Buffer.alloc(0)
+            await sleep(1)
+          }
+        },
+        onPicture: ({ jpeg }: Picture) => {
+          delivered.push(jpeg)
+          return Promise.resolve()
+        },
+        onStatus: status => { told.push(status) },
+      })
+      watched.start()
+      cleanups.push(() => watched.stop())
+      await vi.waitFor(() => { expect(told.some(({ state }) => state === 'offline')).toBe(true) }, waiting)
+      const before = delivered.length
+      await vi.waitFor(() => { expect([told.at(-1)?.state, delivered.length > before + 20]).toEqual(['online', true]) }, waiting)
+      expect(told.map(({ state }) => state).filter((state, index, all) => state !== all[index - 1])).toEqual(['connecting', 'online', 'offline', 'online'])
+    })
+  }
 })

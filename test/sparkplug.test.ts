@@ -13,7 +13,7 @@ import { BirthDeathNumber } from '../agent/report/sparkplug/birth-death-number.j
 import { EdgeNode, nodeDeath } from '../agent/report/sparkplug/edge-node.js'
 import { decodeCommand, type DataType, type Value } from '../agent/report/sparkplug/payload.js'
 import { freePort } from './free-port.js'
-import { mosquitto, startMosquitto, type Broker } from './mosquitto.js'
+import { mosquitto, startMosquitto, type Broker } from './site/mosquitto.js'
 import { cameraStatus, makeReport, nothingBefore, prediction, problem } from './reporting.js'
 import { SparkplugHost, type Received } from './sparkplug-host.js'
 
@@ -221,7 +221,9 @@ describe.skipIf(!mosquitto)('over mosquitto', { timeout: 60_000 }, () => {
     await heard('NBIRTH')
     report.accept({ type: 'camera', status: cameraStatus })
     report.accept(prediction('shirt'))
-    await known(host.device('door'), { 'Prediction/Class': 'shirt', 'Prediction/Confidence': 0.9, 'Prediction/Captured': 7, 'Camera/Pictures per second': 9.5 })
+    await known(host.device('door'), { 'Prediction/Class': 'shirt', 'Prediction/Confidence': 0.9, 'Prediction/Captured': 7, 'Camera/Pictures per second': 9.5, 'Camera/Newest picture': 5 })
+    report.accept({ type: 'camera', status: { ...cameraStatus, picturesPerSecond: 4.5, lastPictureAtMs: 60_005 } })
+    await known(host.device('door'), { 'Camera/Pictures per second': 4.5, 'Camera/Newest picture': 60_005 })
     report.accept(problem('one thing'))
     await known(host.node, { 'Health/State': 'degraded', 'Health/Newest problem': 'one thing', 'Health/Cameras online': 1, 'Properties/Version': '1.2.3', 'Round/Running': false })
     const began: AgentEvent = { type: 'round-started', round: 4, trigger: 'schedule', labeled: 1, unlabeled: 1, pseudoLabels: true }

@@ -1,6 +1,6 @@
 /** Few numbers for many: the directions in which the pictures of a site differ most. */
 import { availableParallelism } from 'node:os'
-import { CholeskyDecomposition, inverse, Matrix } from 'ml-matrix'
+import { CholeskyDecomposition, EigenvalueDecomposition, inverse, Matrix } from 'ml-matrix'
 import * as tf from './backend/tf.js'
 import { embedded, useEngine } from './backend/choose.js'
 import { jit } from './backend/jit.js'
@@ -8,15 +8,17 @@ import { deviationsOf, meansOf } from './columns.js'
 import { Random } from './data/random.js'
 import type { Turns } from './turns.js'
 
-/** Times that the columns are turned towards the strongest directions. */
-const rounds = 4
+/** Times that the columns are turned towards the strongest directions, and how many are turned for each that is kept. */
+const [rounds, oversampling] = [4, 2]
+/** Each direction is divided by so much of its variance, as an exponent: 0 leaves them as they are, 1/2 makes all alike. */
+const whitening = 1 / 4
 /** Share of the mean deviation that is added to each: features that next to no picture has stay faint. */
 const steady = 0.1
 
 /**
- * The `length` strongest principal components of the features of `count` images [n, F], flat, each feature at unit variance, as columns
- * [F, length], flat; for rows as they are. By subspace iteration (Halko, Martinsson & Tropp, 2011, section 4.5): which directions they are within
- * the subspace does not matter to what is computed from distances. Needs more rows than columns. Errors: what its turns raise.
+ * The `length` strongest principal components of the features of `count` images [n, F], flat, each feature at unit variance and each component
+ * half whitened, as columns [F, length], flat; for rows as they are. By subspace iteration (Halko, Martinsson & Tropp, 2011, section 4.5).
+ * Needs twice as many rows as columns. Errors: what its turns raise.
  */
 export async function basisOf(
   features: Float32Array, { count, length, seed, turns }: { count: number; length: number; seed: number; turns: Turns },
@@ -34,16 +36,45 @@ export async function basisOf(
   await using turn = jit<[tf.Tensor2D], tf.Tensor2D>(
     columns => tf.matMul(rows, tf.matMul(rows, columns), true, false), { name: 'basis', threads: availableParallelism() })
   const random = Random.of(seed, 7)
-  let columns = orthonormal(Float32Array.from({ length: width * length }, () => random.normal()), length)
-  for (let round = 0; round < rounds; round++) {
+  const turning = oversampling * length
+  let columns = orthonormal(Float32Array.from({ length: width * turning }, () => random.normal()), turning)
+  let turned = columns
+  for (let round = 0; round <= rounds; round++) {
     await turns.next()
-    const given = tf.tensor2d(columns, [width, length])
-    const turned = await turn(given)
-    columns = orthonormal(await turned.data<'float32'>(), length)
-    tf.dispose([given, turned])
+    if (round > 0) columns = orthonormal(turned, turning)
+    const given = tf.tensor2d(columns, [width, turning])
+    const products = await turn(given)
+    turned = await products.data<'float32'>()
+    tf.dispose([given, products])
   }
   rows.dispose()
-  return columns.map((value, index) => value / (deviations[Math.floor(index / length)] ?? 1))
+  return components({ columns, turned, count, length }).map((value, index) => value / (deviations[Math.floor(index / length)] ?? 1))
+}
+
+/** The strongest directions within the span of orthonormal columns [F, m] (Rayleigh and Ritz), from these and what turning makes of them. */
+function components(
+  { columns, turned, count, length }: { columns: Float32Array; turned: Float32Array; count: number; length: number },
+): Float32Array {
+  const turning = oversampling * length
+  const rowsOf = (flat: Float32Array) => Array.from({ length: flat.length / turning }, (_, row) => flat.subarray(row * turning, (row + 1) * turning))
+  const [own, other] = [rowsOf(columns), rowsOf(turned)]
+  const covariance = Matrix.zeros(turning, turning)
+  own.forEach((line, row) => {
+    line.forEach((value, one) => {
+      for (let two = 0; two < turning; two++) covariance.set(one, two, covariance.get(one, two) + (value * (other[row]?.[two] ?? 0)) / count)
+    })
+  })
+  const { realEigenvalues, eigenvectorMatrix } = new EigenvalueDecomposition(covariance.add(covariance.transpose()).div(2), { assumeSymmetric: true })
+  const strongest = realEigenvalues.map((_, at) => at).sort((a, b) => (realEigenvalues[b] ?? 0) - (realEigenvalues[a] ?? 0)).slice(0, length)
+  const turns = strongest.map(at => {
+    const scale = Math.max(realEigenvalues[at] ?? 0, 1e-12) ** -whitening
+    return eigenvectorMatrix.getColumn(at).map(value => value * scale)
+  })
+  const result = new Float32Array(own.length * length)
+  own.forEach((line, row) => {
+    turns.forEach((turn, column) => { result[row * length + column] = turn.reduce((sum, value, at) => sum + value * (line[at] ?? 0), 0) })
+  })
+  return result
 }
 
 /** Columns [F, length], flat, that span the same and are orthonormal, by the Cholesky factor of their products. */

@@ -8,7 +8,7 @@ import type { Turns } from './turns.js'
 /** Strength of the penalty on the weights of the linear classifier. */
 const penalty = 1e-5
 /** Numbers by which neighbours are told, and images that tell which numbers those are. */
-const basis = { length: 256, images: 1500 }
+const basis = { length: 128, images: 1500 }
 
 export interface JudgeOptions {
   /** Features [n, F] of the labeled images, flat, and their classes. */

@@ -21,18 +21,24 @@ export interface CameraOptions {
   random: () => number
   /** Awaited: while it works, newer pictures replace each other, so that the newest is next. */
   onPicture: (picture: Picture) => Promise<void>
+  /** Hears when its state or its reason changes, and, while it is online, once a minute how it goes. */
   onStatus: (status: CameraStatus) => void
 }
 
-/** Time over which a slow camera is told by. */
+/** Time over which a slow camera is told by, and the rate of any. */
 const slowAfterMs = 20_000
 /** Pictures a second that no camera sends: one that does leaves no time for anything else. */
 const mostPerSecond = 500
+/** How it goes is told so often; soon after it came online, when its rate is not known yet. */
+const tellEveryMs = { atFirst: 5000, later: 60_000 } as const
+/** Time that one which showed nothing has from its first picture on: many begin with some that are dark. */
+const wakesWithinMs = 5000
 
 export class Camera {
   private readonly options: CameraOptions
   private readonly controller = new AbortController()
-  private readonly backoff: Backoff
+  /** Pauses before one that is away is tried again; and before one that shows nothing, which may be the night and no fault. */
+  private readonly pauses: { away: Backoff; useless: Backoff }
   /** Over all attempts: a camera that comes back as it went is not back. */
   private readonly content: Content
   private running: Promise<void> | null = null
@@ -41,16 +47,20 @@ export class Camera {
   private work: Promise<void> | null = null
   private lastTakenMs = -Infinity
   private arrivalsMs: number[] = []
+  /** Pictures that came within a second, whatever they showed. */
+  private newest = { sinceMs: -Infinity, pictures: 0 }
+  private told = { atMs: -Infinity, picturesPerSecond: 0 }
 
   constructor(options: CameraOptions) {
     this.options = options
-    this.backoff = new Backoff({ firstMs: 500, longestMs: 4000, random: options.random })
+    const pause = (longestMs: number) => new Backoff({ firstMs: 500, longestMs, random: options.random })
+    this.pauses = { away: pause(4000), useless: pause(60_000) }
     this.content = new Content({ clock: options.clock, patienceMs: options.uselessAfterMs })
     this.status = { camera: options.id, state: 'connecting', lastPictureAtMs: null, picturesPerSecond: 0, restarts: 0, reason: null }
   }
 
   start(): void {
-    this.options.onStatus(this.status)
+    this.tell()
     this.running = this.run(this.controller.signal)
   }
 
@@ -62,16 +72,17 @@ export class Camera {
 
   private async run(signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
-      const reason = await this.watch(signal)
+      const { reason, pause } = await this.watch(signal)
       if (signal.aborted) break
       this.change({ state: 'offline', reason, restarts: this.status.restarts + 1, picturesPerSecond: 0 })
-      await this.backoff.wait(signal)
+      await pause.wait(signal)
     }
   }
 
-  /** Follows the source until it ends, fails or is silent for too long; gives the reason. */
-  private async watch(signal: AbortSignal): Promise<string> {
+  /** Follows the source until it ends, fails, is silent for too long or shows nothing; gives the reason, and how long it is left alone. */
+  private async watch(signal: AbortSignal): Promise<{ reason: string; pause: Backoff }> {
     const { source, silentAfterMs, clock } = this.options
+    const { away, useless } = this.pauses
     let beganAtMs: number | null = null
     const attempt = new AbortController()
     const stop = () => { attempt.abort() }
@@ -82,20 +93,27 @@ export class Camera {
       attempt.abort()
     }, silentAfterMs)
     let watchdog = silence()
+    this.content.begin()
     try {
       for await (const jpeg of source(attempt.signal)) {
         clearTimeout(watchdog)
         watchdog = silence()
         beganAtMs ??= clock.monotonicMs()
-        const wrong = this.flooding() ?? this.slow(beganAtMs) ?? await this.content.wrongWith(jpeg)
-        if (wrong !== null) return wrong
+        const slow = this.flooding() ?? this.slow(beganAtMs)
+        if (slow !== null) return { reason: slow, pause: away }
+        const nothing = await this.content.wrongWith(jpeg)
         if (attempt.signal.aborted) break
-        this.backoff.reset()
+        if (nothing !== null) {
+          if (clock.monotonicMs() - beganAtMs >= wakesWithinMs) return { reason: nothing, pause: useless }
+          continue
+        }
+        away.reset()
+        useless.reset()
         this.arrived(jpeg)
       }
-      return silent ? this.silence : 'the camera ended the stream'
+      return { reason: silent ? this.silence : 'the camera ended the stream', pause: away }
     } catch (cause) {
-      return silent ? this.silence : reasonOf(cause)
+      return { reason: silent ? this.silence : reasonOf(cause), pause: away }
     } finally {
       clearTimeout(watchdog)
       signal.removeEventListener('abort', stop)
@@ -108,8 +126,9 @@ export class Camera {
   }
 
   private flooding(): string | null {
-    const fore = this.arrivalsMs.at(-mostPerSecond)
-    return fore !== undefined && this.options.clock.monotonicMs() - fore < 1000 ? `it sends more than ${String(mostPerSecond)} pictures a second` : null
+    const nowMs = this.options.clock.monotonicMs()
+    if (nowMs - this.newest.sinceMs >= 1000) this.newest = { sinceMs: nowMs, pictures: 0 }
+    return ++this.newest.pictures > mostPerSecond ? `it sends more than ${String(mostPerSecond)} pictures a second` : null
   }
 
   /** Not of a camera that has just begun. */
@@ -125,13 +144,13 @@ export class Camera {
     const { clock, maxPerSecond, id } = this.options
     const nowMs = clock.monotonicMs()
     this.arrivalsMs = [...this.arrivalsMs.filter(atMs => nowMs - atMs < slowAfterMs), nowMs]
-    const lately = this.arrivalsMs.filter(atMs => nowMs - atMs < 5000)
-    const rate = lately.length > 1 ? (lately.length - 1) / ((nowMs - (lately[0] ?? nowMs)) / 1000) : 0
+    const { length, 0: firstMs = nowMs } = this.arrivalsMs
+    const rate = length > 1 ? (length - 1) / ((nowMs - firstMs) / 1000) : 0
     const capturedAtMs = clock.nowMs()
     const changed = this.status.state !== 'online'
     const reason = changed ? null : this.status.reason
     this.status = { ...this.status, state: 'online', reason, lastPictureAtMs: capturedAtMs, picturesPerSecond: Math.round(rate * 10) / 10 }
-    if (changed) this.options.onStatus(this.status)
+    if (changed || nowMs - this.told.atMs >= tellEveryMs[this.told.picturesPerSecond === 0 ? 'atFirst' : 'later']) this.tell()
     // A little early is on time, else a camera at exactly the wanted rate would lose every other picture.
     if (nowMs - this.lastTakenMs < 900 / maxPerSecond) return
     this.lastTakenMs = nowMs
@@ -162,7 +181,12 @@ export class Camera {
   private change(part: Partial<CameraStatus>): void {
     const former = this.status
     this.status = { ...former, ...part }
-    if (this.status.state !== former.state || this.status.reason !== former.reason) this.options.onStatus(this.status)
+    if (this.status.state !== former.state || this.status.reason !== former.reason) this.tell()
+  }
+
+  private tell(): void {
+    this.told = { atMs: this.options.clock.monotonicMs(), picturesPerSecond: this.status.picturesPerSecond }
+    this.options.onStatus(this.status)
   }
 }
 

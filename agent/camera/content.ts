@@ -1,4 +1,7 @@
-/** Whether what a camera sends shows anything: one that repeats a picture to the bit, or sends blackness, is as good as silent. */
+/**
+ * Whether what a camera sends shows anything: one that repeats a picture to the bit, or sends blackness, is as good as silent. Only time in which
+ * it sends counts.
+ */
 import { createHash } from 'node:crypto'
 import { headOf, uprightImage } from '../../trainer/index.js'
 import type { Clock } from '../lib/clock.js'
@@ -15,6 +18,9 @@ export class Content {
   private changedAtMs: number
   private seenAtMs: number
   private lookedAtMs = -Infinity
+  /** Of the newest picture; the time until the next one counts unless the camera began anew. */
+  private newestAtMs: number
+  private anew = false
 
   /** `patienceMs`: 0: whatever a camera shows is good. */
   constructor({ clock, patienceMs }: { clock: Clock; patienceMs: number }) {
@@ -22,16 +28,29 @@ export class Content {
     this.patienceMs = patienceMs
     this.changedAtMs = clock.monotonicMs()
     this.seenAtMs = this.changedAtMs
+    this.newestAtMs = this.changedAtMs
   }
 
-  /** What is wrong, in words; null: nothing that is known yet. */
+  /** The camera is asked for pictures anew. */
+  begin(): void {
+    this.anew = true
+  }
+
+  /** What is wrong, in words; null: nothing that is known yet. While something is, every picture is looked at. */
   async wrongWith(jpeg: Uint8Array): Promise<string | null> {
     if (this.patienceMs === 0) return null
     const nowMs = this.clock.monotonicMs()
+    if (this.anew) {
+      this.changedAtMs += nowMs - this.newestAtMs
+      this.seenAtMs += nowMs - this.newestAtMs
+    }
+    this.anew = false
+    this.newestAtMs = nowMs
     const hash = createHash('sha1').update(jpeg).digest('base64')
     if (hash !== this.hash) this.changedAtMs = nowMs
     this.hash = hash
-    if (nowMs - this.lookedAtMs >= Math.min(lookEveryMs, this.patienceMs / 4)) {
+    const due = nowMs - this.lookedAtMs >= Math.min(lookEveryMs, this.patienceMs / 4)
+    if (due || nowMs - this.seenAtMs >= this.patienceMs) {
       this.lookedAtMs = nowMs
       if (!await black(jpeg)) this.seenAtMs = nowMs
     }

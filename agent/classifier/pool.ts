@@ -5,6 +5,7 @@
  * INVARIANTS
  * - Every frame is answered by exactly one model, or refused with an error; none is lost in a swap.
  * - A model that does not load, or a child that dies while it loads, changes nothing.
+ * - Once it is to end nothing comes into service, and no child outlives it.
  */
 import type { ChildProcess } from 'node:child_process'
 import { fitImage, squared, type FittedImage } from '../../trainer/index.js'
@@ -27,6 +28,8 @@ export interface PoolOptions {
   threads: number
   /** Time to load and to prove itself. */
   loadMs: number
+  /** The agent ends: no model loads any more, and what a child has not answered within a second it does not answer. */
+  signal?: AbortSignal
   /** The child in service died and has been replaced, or could not be. */
   onProblem: (message: string) => void
 }
@@ -35,15 +38,19 @@ export interface PoolOptions {
 const longestQueue = 64
 /** A frame takes milliseconds. */
 const longestAnswerMs = 10_000
+/** At the end there is less time. */
+const lastAnswerMs = 1000
 const childModule = new URL('./process.js', import.meta.url)
 
 export class ClassifierPool {
   private readonly options: PoolOptions
   private readonly ending = new AbortController()
+  private readonly signal: AbortSignal
   private live: Child | null = null
 
   constructor(options: PoolOptions) {
     this.options = options
+    this.signal = options.signal ? AbortSignal.any([options.signal, this.ending.signal]) : this.ending.signal
   }
 
   /** Version in service; null: none. */
@@ -93,30 +100,36 @@ export class ClassifierPool {
   }
 
   private async launch(model: ServedModel): Promise<Child> {
-    const child = new Child(model)
+    const { signal, options } = this
+    let child: Child | null = null
     try {
-      await child.load(this.options)
+      signal.throwIfAborted()
+      child = new Child(model, signal)
+      await child.load(options)
+      signal.throwIfAborted()
       return child
     } catch (cause) {
-      child.process.kill('SIGKILL')
+      child?.process.kill('SIGKILL')
+      const reason = signal.aborted ? 'the agent ends' : cause instanceof Error ? cause.message : String(cause)
       const kept = this.live ? `model ${String(this.live.model.version)} stays in service` : 'no model is in service'
-      throw new PawlError('MODEL_INVALID', `model ${String(model.version)} cannot be served: ${cause instanceof Error ? cause.message : String(cause)}; ${kept}`, { cause })
+      throw new PawlError('MODEL_INVALID', `model ${String(model.version)} cannot be served: ${reason}; ${kept}`, { cause })
     }
   }
 
   /** The child in service died by itself: the same model starts again, and again until it does. */
   private async replace(dead: Child): Promise<void> {
-    if (this.live !== dead) return
+    if (this.live !== dead || this.signal.aborted) return
     this.options.onProblem(`the classifier of model ${String(dead.model.version)} ended; starting it again`)
     const backoff = new Backoff({ firstMs: 1000, longestMs: 60_000, random: () => 1 })
-    while (this.live === dead) {
+    while (this.live === dead && !this.signal.aborted) {
       try {
         const next = await this.launch(dead.model)
         if (this.live !== dead) return void next.drain()
         this.serve(next)
       } catch (cause) {
+        if (this.signal.aborted) return
         this.options.onProblem(cause instanceof Error ? cause.message : String(cause))
-        await backoff.wait(this.ending.signal)
+        await backoff.wait(this.signal)
       }
     }
   }
@@ -135,14 +148,19 @@ class Child {
   private readonly waiting = new Map<number, Waiting>()
   private nextId = 0
   private loaded: { resolve: () => void; reject: (reason: Error) => void } | null = null
+  private readonly signal: AbortSignal
 
-  constructor(model: ServedModel) {
+  constructor(model: ServedModel, signal: AbortSignal) {
     this.model = model
+    this.signal = signal
+    const end = () => { this.end() }
+    signal.addEventListener('abort', end)
     this.process = forkModule(childModule, { serialization: 'advanced', stdio: ['ignore', 'ignore', 'inherit', 'ipc'] })
     this.process.on('message', (reply: ClassifierReply) => { this.received(reply) })
     this.process.on('error', () => undefined)
-    void ended(this.process).then(({ code, signal }) => {
-      const reason = new Error(`the classifier process ended with ${signal ?? `code ${String(code)}`}`)
+    void ended(this.process).then(({ code, signal: killedBy }) => {
+      signal.removeEventListener('abort', end)
+      const reason = new Error(`the classifier process ended with ${killedBy ?? `code ${String(code)}`}`)
       this.loaded?.reject(reason)
       for (const { reject } of this.waiting.values()) reject(reason)
       this.waiting.clear()
@@ -174,7 +192,7 @@ class Child {
     return new Promise((resolve, reject) => {
       const id = this.nextId++
       // A child that hangs is as good as dead: ended, it is replaced.
-      const timer = setTimeout(() => { this.process.kill('SIGKILL') }, longestAnswerMs)
+      const timer = setTimeout(() => { this.process.kill('SIGKILL') }, this.signal.aborted ? lastAnswerMs : longestAnswerMs)
       this.waiting.set(id, {
         resolve: classification => {
           clearTimeout(timer)
@@ -197,6 +215,14 @@ class Child {
     const timer = setTimeout(() => { this.process.kill('SIGKILL') }, 1000)
     await ended(this.process)
     clearTimeout(timer)
+  }
+
+  /** One that loads is of no use any more; one that does not answer is not waited for. */
+  private end(): void {
+    if (this.loaded) return void this.process.kill('SIGKILL')
+    const asked = this.nextId
+    const timer = setTimeout(() => { if ([...this.waiting.keys()].some(id => id < asked)) this.process.kill('SIGKILL') }, lastAnswerMs)
+    void ended(this.process).then(() => { clearTimeout(timer) })
   }
 
   private send(request: ClassifierRequest): void {

@@ -1,5 +1,6 @@
 /** What two models make of the same images, one model after the other in a process of its own, at low priority. */
-import { getPriority, setPriority } from 'node:os'
+import { readFile } from 'node:fs/promises'
+import { giveWay } from '../lib/priority.js'
 import { ClassifierPool, type Answer, type ServedModel } from './pool.js'
 
 /** One image. */
@@ -11,13 +12,21 @@ export interface Pair {
   gain: number
 }
 
-const lowPriority = 10
+/** JPEG bytes, or the path of an image, which is read when its turn comes. */
+export type Image = Uint8Array | string
+
+export interface SideBySideOptions {
+  former: ServedModel
+  now: ServedModel
+  signal: AbortSignal
+}
+
 const loadMs = 60_000
 
-/** Images that cannot be read are left out. Errors: MODEL_INVALID for a model that does not load. */
-export async function sideBySide({ former, now }: Record<'former' | 'now', ServedModel>, jpegs: readonly Uint8Array[]): Promise<Pair[]> {
-  const before = await answersOf(former, jpegs)
-  const after = await answersOf(now, jpegs)
+/** Images that cannot be read are left out. Errors: MODEL_INVALID for a model that does not load; whatever the signal fires with. */
+export async function sideBySide(images: readonly Image[], { former, now, signal }: SideBySideOptions): Promise<Pair[]> {
+  const before = await answersOf(former, images, signal)
+  const after = await answersOf(now, images, signal)
   return before.flatMap((one, index) => {
     const other = after[index]
     return one && other ? [{ former: one.label, now: other.label, gain: other.confidence - one.confidence }] : []
@@ -25,15 +34,22 @@ export async function sideBySide({ former, now }: Record<'former' | 'now', Serve
 }
 
 /** Null where an image cannot be read. */
-async function answersOf(model: ServedModel, jpegs: readonly Uint8Array[]): Promise<(Answer | null)[]> {
-  const pool = new ClassifierPool({ threads: 1, loadMs, onProblem: () => undefined })
+async function answersOf(model: ServedModel, images: readonly Image[], signal: AbortSignal): Promise<(Answer | null)[]> {
+  const pool = new ClassifierPool({ threads: 1, loadMs, signal, onProblem: () => undefined })
   try {
     await pool.swap(model)
-    if (pool.pid !== undefined) setPriority(pool.pid, Math.max(lowPriority, getPriority()))
+    if (pool.pid !== undefined) giveWay(pool.pid, 'low')
     const answers: (Answer | null)[] = []
-    for (const jpeg of jpegs) answers.push(await pool.classify(jpeg).catch(() => null))
+    for (const image of images) {
+      signal.throwIfAborted()
+      answers.push(await answerOf(pool, image).catch(() => null))
+    }
     return answers
   } finally {
     await pool.stop()
   }
+}
+
+async function answerOf(pool: ClassifierPool, image: Image): Promise<Answer> {
+  return pool.classify(typeof image === 'string' ? await readFile(image) : image)
 }

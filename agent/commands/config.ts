@@ -1,8 +1,10 @@
 import { configSchema, exampleConfig, loadConfig } from '../config.js'
+import { withoutPasswords } from '../lib/logger.js'
 import { print, type OutputOptions } from './output.js'
 
 export async function check(file: string, options: OutputOptions): Promise<void> {
-  print(options, { valid: true, config: await loadConfig(file) }, [`${file} is valid`])
+  const config = JSON.parse(JSON.stringify(await loadConfig(file)), (_, value: unknown) => (typeof value === 'string' ? withoutPasswords(value) : value)) as unknown
+  print(options, { valid: true, config }, [`${file} is valid`])
 }
 
 export function schema(): void {

@@ -1,7 +1,6 @@
 import { execFile } from 'node:child_process'
 import { existsSync } from 'node:fs'
-import { access, constants, mkdir, statfs } from 'node:fs/promises'
-import { connect } from 'node:net'
+import { access, constants, mkdir, stat, statfs } from 'node:fs/promises'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import sharp from 'sharp'
@@ -11,6 +10,12 @@ import { ffmpegOf } from '../camera/ffmpeg.js'
 import { sourceOf } from '../camera/index.js'
 import type { CameraConfig, Config } from '../config.js'
 import { readLabels } from '../frames/labels.js'
+import { systemClock } from '../lib/clock.js'
+import { createLogger, withoutPasswords } from '../lib/logger.js'
+import { runProgram } from '../lib/program.js'
+import { Link } from '../report/link.js'
+import { connectionTo } from '../report/report.js'
+import { clientIdOf } from '../report/topics.js'
 import { configOf, readRegistry } from './data.js'
 import { print, type OutputOptions } from './output.js'
 
@@ -24,7 +29,7 @@ interface Finding {
 /** Checks one thing; what it raises becomes a problem with its message. */
 type Check = (config: Config) => Promise<Omit<Finding, 'what'>>
 
-const usualPorts: Record<string, number> = { 'mqtt:': 1883, 'mqtts:': 8883, 'ws:': 80, 'wss:': 443 }
+const dayMs = 86_400_000
 
 const ok = (detail: string) => ({ state: 'ok' as const, detail })
 const note = (detail: string) => ({ state: 'note' as const, detail })
@@ -58,12 +63,20 @@ const checks: Record<string, Check> = {
     const check = (await registry.verify()).find(({ version }) => version === model.version)
     return check?.ok ? ok(`model ${String(model.version)}`) : problem(`model ${String(model.version)}: ${check?.problem ?? 'missing'}; run \`pawl models rollback\``)
   },
-  broker: async ({ mqtt }) => {
+  broker: async ({ mqtt, device }) => {
     if (mqtt.broker === 'embedded') return ok(`embedded, port ${String(mqtt.port)} or the next free one`)
-    const url = new URL(mqtt.broker)
-    const port = url.port === '' ? usualPorts[url.protocol] ?? 1883 : Number(url.port)
-    await reach(url.hostname, port)
-    return ok(`${url.hostname}:${String(port)} answers`)
+    return brokerCheck(mqtt, device)
+  },
+  clock: async config => {
+    const [now, registry] = [Date.now(), await readRegistry(config)]
+    const times = [...registry.decisions().map(({ decidedAtMs }) => decidedAtMs), ...registry.list().map(({ createdAtMs }) => createdAtMs)]
+    const newest = Math.max(0, ...times)
+    const text = new Date(now).toISOString()
+    if (newest > now) return problem(`${text} is before the last round (${new Date(newest).toISOString()}): set the clock, or let NTP do it`)
+    const { mtimeMs } = await stat(import.meta.filename)
+    if (mtimeMs > now + dayMs) return problem(`${text} is before this program was installed (${new Date(mtimeMs).toISOString()}): set the clock, or let NTP do it`)
+    const synchronised = await runProgram('timedatectl', ['show', '--property=NTPSynchronized', '--value'])
+    return synchronised === 'no\n' ? note(`${text}, and nothing keeps it right (timedatectl)`) : ok(text)
   },
   'training engines': async config => enginesFound(await knownEngines({ preset: config.rounds.preset, memory: memoryOf(config) })),
   ffmpeg: ({ ffmpeg, cameras }) => promisify(execFile)(ffmpegOf(ffmpeg), ['-version']).then(
@@ -82,6 +95,8 @@ const oldestFfmpeg = { major: 5, minor: 1 }
 const needsFfmpeg: ReadonlySet<CameraConfig['source']> = new Set(['rtsp', 'v4l2', 'video'])
 /** Milliseconds that a camera has for its first picture. */
 const firstPictureMs = 15_000
+/** And a broker for its answer. */
+const brokerMs = 10_000
 
 /** Waits for a picture of a camera, and tells of it. */
 async function cameraCheck(camera: CameraConfig, ffmpeg: string): Promise<Omit<Finding, 'what'>> {
@@ -115,17 +130,32 @@ export async function doctor(options: OutputOptions & { config?: string | undefi
   if (findings.some(({ state }) => state === 'problem')) process.exitCode = 1
 }
 
-function reach(host: string, port: number): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const socket = connect({ host, port, timeout: 3000 })
-    const fail = (reason: string) => {
-      socket.destroy()
-      reject(new Error(`${host}:${String(port)} cannot be reached (${reason}); check mqtt.broker and that the broker runs`))
-    }
-    socket.once('connect', () => { socket.destroy(); resolve() })
-    socket.once('timeout', () => { fail('no answer within 3 s') })
-    socket.once('error', error => { fail(error.message) })
+/** Logs in as the agent does, beside it, and asks for what the agent listens to. */
+async function brokerCheck(mqtt: Config['mqtt'], device: string): Promise<Omit<Finding, 'what'>> {
+  const connection = await connectionTo(mqtt.broker, mqtt)
+  const shown = withoutPasswords(mqtt.broker)
+  let link: Link | null = null
+  let timer: NodeJS.Timeout | undefined
+  const found = await new Promise<Omit<Finding, 'what'>>(resolve => {
+    const refused = (reason: string) => { resolve(problem(`${shown}: ${reason}; check mqtt, and that the broker runs`)) }
+    timer = setTimeout(() => { refused(`no answer within ${String(brokerMs / 1000)} s`) }, brokerMs)
+    link = new Link({
+      ...connection,
+      clientId: `${clientIdOf(device)}-doctor`,
+      will: () => null,
+      subscriptions: () => [{ filter: `${mqtt.base}/${device}/request/#`, essential: true }],
+      onUp: () => { resolve(ok(`${shown} lets this box in`)) },
+      onDown: () => undefined,
+      onMessage: () => undefined,
+      logger: createLogger({ level: 'warn', write: line => { refused(String((JSON.parse(line) as { reason?: unknown }).reason)) } }),
+      clock: systemClock,
+      random: Math.random,
+    })
+    link.start()
   })
+  clearTimeout(timer)
+  await (link as Link | null)?.stop(null)
+  return found
 }
 
 /** What the daemon remembers of its engines. */

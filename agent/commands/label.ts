@@ -14,8 +14,8 @@ export async function labelImport(from: string, options: Options): Promise<void>
   }
   const to = join((await configOf(options)).data, 'labels')
   await mkdir(to, { recursive: true })
-  const imported = await importLabels(from, to)
-  print(options, { imported, folder: to }, [`${String(imported)} new images in ${to}`])
+  const { imported, there } = await importLabels(from, to)
+  print(options, { imported, there, folder: to }, [`${String(imported)} new images in ${to}; ${String(there)} were there already`])
 }
 
 export async function labelStatus(options: Options): Promise<void> {

@@ -1,12 +1,15 @@
 import { join } from 'node:path'
+import { ask } from '../control.js'
 import { FrameStore } from '../frames/store.js'
 import { readClassFolders } from '../frames/labels.js'
 import { systemClock } from '../lib/clock.js'
 import { configOf, readRegistry } from './data.js'
+import type { Reply } from '../report/commands.js'
 import { percent, print, type OutputOptions } from './output.js'
 
 export async function status(options: OutputOptions & { config?: string | undefined }): Promise<void> {
   const config = await configOf(options)
+  const agent = await ask(config.data, 'status', {})
   const registry = await readRegistry(config)
   const frames = new FrameStore({ folder: join(config.data, 'frames'), config: config.frames, clock: systemClock })
   await frames.read()
@@ -14,14 +17,22 @@ export async function status(options: OutputOptions & { config?: string | undefi
   const model = registry.active()
   const last = registry.decisions().at(-1) ?? null
   print(options, {
-    data: config.data, model: model?.version ?? null,
+    data: config.data, agent, model: model?.version ?? null,
     accuracy: model?.card.validation.accuracy ?? null, ece: model?.card.validation.ece ?? null, models: registry.list().length,
     rounds: registry.decisions().length, lastDecision: last, frames: frames.count, frameBytes: frames.totalBytes, labels,
   }, [
     `data     ${config.data}`,
+    `agent    ${agent ? doing(agent) : 'does not run'}`,
     `model    ${model ? `${String(model.version)}, ${percent(model.card.validation.accuracy)} on validation, calibration error ${percent(model.card.validation.ece)}` : 'none yet'}`,
     `rounds   ${String(registry.decisions().length)}${last ? `, the last one ${last.promoted ? 'promoted' : 'refused'}: ${last.explanation}` : ''}`,
     `frames   ${String(frames.count)}, ${(frames.totalBytes / 1e6).toFixed(1)} MB`,
     `labels   ${String(labels)}`,
   ])
+}
+
+function doing({ serving, mode, training, probation, drift }: Reply<'status'>): string {
+  const serves = serving === null ? 'no model answers yet' : `model ${String(serving)} answers${probation ? ', on probation' : ''}`
+  return [
+    'runs', serves, training ? 'a round is running' : 'no round is running', `mode ${mode.kind}`, ...drift ? [`drift: ${drift.message}`] : [],
+  ].join('; ')
 }

@@ -37,3 +37,13 @@ export function readFrameName(name: string): FrameName | null {
   if (time === undefined) return null
   return { capturedAtMs: Number(time), ...reason === undefined ? unjudged : { reason, worth: Number(worth) / 100 } }
 }
+
+/** The name of the same frame, captured at another time. */
+export function nameAnew(name: string, capturedAtMs: number): string {
+  return name.replace(/^\d+/, String(capturedAtMs))
+}
+
+/** The folder of its day, by UTC. */
+export function dayOf({ capturedAtMs }: Pick<Frame, 'capturedAtMs'>): string {
+  return new Date(capturedAtMs).toISOString().slice(0, 10)
+}

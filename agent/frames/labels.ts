@@ -24,7 +24,7 @@ export interface LabelSplit {
   promotion: LabeledImage[]
 }
 
-/** Images of class folders, sorted by path; what is no file, or a link to one, is none. Errors: LABELS_INSUFFICIENT when a folder cannot be read. */
+/** Images of class folders, sorted by path. Errors: LABELS_INSUFFICIENT when the folder cannot be read. */
 export async function readClassFolders(folder: string): Promise<{ images: LabeledImage[]; empty: string[] }> {
   const entries = await readdir(folder, { withFileTypes: true }).catch((cause: unknown) => {
     throw new PawlError('LABELS_INSUFFICIENT', `${folder}: the folder cannot be read; it should hold one folder of PNG or JPEG images for each class`, { cause })
@@ -104,20 +104,42 @@ function hashOf({ path, scene }: LabeledImage): number {
   return createHash('sha256').update(scene ?? basename(path)).digest().readUInt32BE() / 2 ** 32
 }
 
-/** Copies class folders in, empty ones too; files that are there stay, pipes and devices are left out. Each appears whole. Gives how many are new. */
-export async function importLabels(from: string, to: string): Promise<number> {
+/**
+ * Copies class folders in, empty ones too, each image whole. What is there already, to the byte and under its name, is not copied again; another
+ * of the same name gets one of its own: cameras count from 1 on every card. Pipes and devices are left out.
+ */
+export async function importLabels(from: string, to: string): Promise<{ imported: number; there: number }> {
   const { images, empty } = await readClassFolders(from)
   for (const label of empty) await mkdir(join(to, label), { recursive: true })
-  let copied = 0
+  let [imported, there] = [0, 0]
   for (const { path, label } of images) {
-    const target = join(to, label, basename(path))
-    if (existsSync(target)) continue
     const image = await readImageFile(path).catch(() => null)
     if (!image) continue
+    const target = await placeFor(image, join(to, label, basename(path)))
+    if (target === null) {
+      there++
+      continue
+    }
     await writeDurably(target, image)
-    copied++
+    imported++
   }
-  return copied
+  return { imported, there }
+}
+
+/** The path, or the first like it that no other file has; null: one of them holds the same bytes. */
+async function placeFor(image: Uint8Array, path: string): Promise<string | null> {
+  for (let copy = 1; ; copy++) {
+    const place = numbered(path, copy)
+    if (!existsSync(place)) return place
+    if (Buffer.compare(image, await readImageFile(place).catch(() => Buffer.alloc(0))) === 0) return null
+  }
+}
+
+/** x.png, x-2.png, x-3.png, ...; what is too long to be followed by `ending` is cut. */
+function numbered(path: string, copy: number, ending = ''): string {
+  const { dir, name, ext } = parse(path)
+  const own = `${copy === 1 ? '' : `-${String(copy)}`}${ext}`
+  return join(dir, `${fitting(name, `${own}${ending}`)}${own}`)
 }
 
 /** Of the file that tells the reason. */
@@ -127,11 +149,9 @@ const beside = '.reason.txt'
 export async function quarantine(path: string, reason: string, folder: string): Promise<string | null> {
   const place = join(folder, basename(dirname(path)))
   await mkdir(place, { recursive: true })
-  const taken = new Set(await readdir(place))
-  const { name, ext } = parse(path)
-  let free = fitting(name, `${ext}${beside}`)
-  for (let copy = 2; taken.has(`${free}${ext}`); copy++) free = fitting(name, `-${String(copy)}${ext}${beside}`).concat(`-${String(copy)}`)
-  const target = join(place, `${free}${ext}`)
+  let copy = 1
+  while (existsSync(numbered(join(place, basename(path)), copy, beside))) copy++
+  const target = numbered(join(place, basename(path)), copy, beside)
   try {
     await rename(path, target)
   } catch (cause) {

@@ -1,12 +1,18 @@
-/** Frames that nobody labeled: on disk, bounded by bytes, age and what is free on the disk; order.ts says which go first. */
-import { statSync } from 'node:fs'
-import { mkdir, readdir, rm, rmdir, statfs } from 'node:fs/promises'
-import { join, resolve, sep } from 'node:path'
+/**
+ * Frames that nobody labeled: on disk, bounded by bytes, age and what is free on the disk; order.ts says which go first.
+ *
+ * INVARIANT: No frame goes because the clock is wrong for less than two hours; of one that is wrong for less than a day, no more go than twice as
+ * many as came meanwhile.
+ */
+import { existsSync, statSync, type Stats } from 'node:fs'
+import { mkdir, readdir, rename, rm, rmdir, statfs } from 'node:fs/promises'
+import { basename, dirname, join, resolve, sep } from 'node:path'
 import type { Config } from '../config.js'
 import type { Frame } from '../events.js'
 import type { Clock } from '../lib/clock.js'
 import { writeDurably } from '../lib/durable.js'
-import { nameFrame, readFrameName, type FrameName, type KeptFor } from './frame-name.js'
+import { Belief, earliestMs } from './belief.js'
+import { dayOf, nameAnew, nameFrame, readFrameName, type FrameName, type KeptFor } from './frame-name.js'
 import { FrameOrder } from './order.js'
 
 export interface StoredFrame extends FrameName {
@@ -24,6 +30,8 @@ export interface FrameStoreOptions {
   clock: Clock
   /** Free bytes on the disk of a folder. */
   freeBytes?: (folder: string) => Promise<number>
+  /** Hears of frames that are there and cannot be looked at: they are passed over. */
+  onProblem?: (message: string) => void
 }
 
 /** After a frame that could not be written, milliseconds until the next is tried. */
@@ -32,6 +40,8 @@ const holdMs = 10_000
 const lastReserve = { share: 0.25, bytes: 100e6 } as const
 /** Frames that go at most before the disk is looked at again. */
 const mostAtOnce = 500
+/** Between two looks for frames that have reached their age, where none come. */
+const lookEveryMs = 600_000
 
 export class FrameStore {
   private readonly options: FrameStoreOptions
@@ -39,9 +49,14 @@ export class FrameStore {
   private readonly order = new FrameOrder<StoredFrame>()
   private bytes = 0
   private hold: { untilMs: number; reason: string } | null = null
+  private readonly belief: Belief
+  /** Whether the times of frames are those that a clock which is believed gives them. */
+  private dated = false
+  private timer: NodeJS.Timeout | null = null
 
   constructor(options: FrameStoreOptions) {
     this.options = options
+    this.belief = new Belief(options.clock)
   }
 
   /** Finds what is there and changes nothing: safe beside a running daemon. */
@@ -49,7 +64,7 @@ export class FrameStore {
     return this.find(() => Promise.resolve())
   }
 
-  /** Finds what is there; half-written files of a former run, empty folders of days and frames beyond the bounds are removed. */
+  /** Finds what is there; half-written files of a former run, empty folders of days and frames beyond the bytes are removed. */
   async start(): Promise<void> {
     await mkdir(this.options.folder, { recursive: true })
     await this.find(async (day, names) => {
@@ -57,7 +72,14 @@ export class FrameStore {
       for (const name of torn) await rm(join(day, name), { force: true }).catch(() => undefined)
       if (names.length === torn.length) await rmdir(day).catch(() => undefined)
     })
-    await this.evict().catch((cause: unknown) => { this.standStill(cause) })
+    const evict = () => this.evict().catch((cause: unknown) => { this.standStill(cause) })
+    await evict()
+    this.timer = setInterval(() => { void evict() }, lookEveryMs).unref()
+  }
+
+  /** No frame goes by itself any more. */
+  stop(): void {
+    if (this.timer) clearInterval(this.timer)
   }
 
   get count(): number {
@@ -117,23 +139,26 @@ export class FrameStore {
 
   /** `see` has the names in each folder of a day before they are taken in. */
   private async find(see: (day: string, names: string[]) => Promise<void>): Promise<void> {
-    const { folder, clock } = this.options
-    const nowMs = clock.nowMs()
+    const { folder } = this.options
+    const strange: string[] = []
     for (const camera of await foldersIn(folder)) {
       for (const day of await foldersIn(join(folder, camera))) {
         const place = join(folder, camera, day)
-        const names = await readdir(place)
+        const names = await readdir(place).catch((cause: unknown) => {
+          strange.push(messageOf(cause))
+          return []
+        })
         await see(place, names)
         for (const name of names) {
           const known = readFrameName(name)
           const path = join(place, name)
           // Thousands of files: a call to the system each, and no more.
-          const file = known && statSync(path, { throwIfNoEntry: false })
-          // Captured by a clock that was wrong: it is as old as can be told.
-          if (file) this.frames.set(path, { path, camera, ...known, capturedAtMs: Math.min(known.capturedAtMs, nowMs), bytes: file.size })
+          const file = known && lookAt(path, cause => { strange.push(messageOf(cause)) })
+          if (file) this.frames.set(path, { path, camera, ...known, bytes: file.size })
         }
       }
     }
+    if (strange[0] !== undefined) this.options.onProblem?.(`${String(strange.length)} files or folders of frames cannot be looked at and are passed over; the first: ${strange[0]}`)
     this.order.load([...this.frames.values()])
     this.bytes = [...this.frames.values()].reduce((sum, { bytes }) => sum + bytes, 0)
   }
@@ -147,17 +172,14 @@ export class FrameStore {
   }
 
   private async write(frame: Frame, kept?: KeptFor): Promise<StoredFrame> {
-    const day = new Date(frame.capturedAtMs).toISOString().slice(0, 10)
     const { name, known } = nameFrame(frame, kept)
-    const path = join(this.options.folder, frame.camera, day, name)
+    const path = join(this.options.folder, frame.camera, dayOf(known), name)
     await writeDurably(path, frame.jpeg)
     const there = this.frames.get(path)
     if (there) return there
     const stored = { path, camera: frame.camera, ...known, bytes: frame.jpeg.length }
-    this.frames.set(path, stored)
-    this.order.add(stored)
-    this.bytes += stored.bytes
-    await this.evict()
+    this.admit(stored)
+    await this.evict(1)
     return stored
   }
 
@@ -177,11 +199,50 @@ export class FrameStore {
     return freeBytes(folder)
   }
 
-  private async evict(): Promise<void> {
-    const { config, clock } = this.options
-    const oldestMs = clock.nowMs() - config.maxAgeDays * 86_400_000
-    for (let { oldest } = this.order; oldest && oldest.capturedAtMs < oldestMs; { oldest } = this.order) await this.drop(oldest)
-    for (let { next } = this.order; next && this.bytes > config.maxBytes; { next } = this.order) await this.drop(next)
+  /** `came`: frames since the last time. */
+  private async evict(came = 0): Promise<void> {
+    const { order, options: { config, clock } } = this
+    let most = this.belief.mayGo(came)
+    if (most === null) this.dated = false
+    else {
+      await this.date()
+      const oldestMs = clock.nowMs() - config.maxAgeDays * 86_400_000
+      for (let { oldest } = order; oldest && oldest.capturedAtMs < oldestMs && most-- > 0; { oldest } = order) await this.drop(oldest)
+    }
+    for (let { next } = order; next && this.bytes > config.maxBytes; { next } = order) await this.drop(next)
+  }
+
+  /**
+   * Frames that a clock gone wrong has dated are as old as can be told: of now. Those dated before there were any are named so; those of the
+   * future keep their names: it may be the clock of now that is behind.
+   */
+  private async date(): Promise<void> {
+    if (this.dated) return
+    const nowMs = this.options.clock.nowMs()
+    const named = [...this.frames.values()].map(frame => ({ ...frame, capturedAtMs: readFrameName(basename(frame.path))?.capturedAtMs ?? nowMs }))
+    for (const frame of named) this.frames.set(frame.path, { ...frame, capturedAtMs: Math.min(frame.capturedAtMs, nowMs) })
+    this.order.load([...this.frames.values()])
+    const impossible = named.filter(({ capturedAtMs }) => capturedAtMs < earliestMs).sort((a, b) => a.capturedAtMs - b.capturedAtMs)
+    // In their order, no two alike.
+    for (const [index, frame] of impossible.entries()) await this.rename(frame, nowMs + index)
+    this.dated = true
+  }
+
+  /** One that is gone meanwhile stays gone. */
+  private async rename({ path: former, camera }: StoredFrame, capturedAtMs: number): Promise<void> {
+    const path = join(this.options.folder, camera, dayOf({ capturedAtMs }), nameAnew(basename(former), capturedAtMs))
+    await mkdir(dirname(path), { recursive: true })
+    const frame = this.frames.get(former)
+    if (!frame) return
+    this.forget(frame)
+    try {
+      await rename(former, path)
+      this.admit({ ...frame, path, capturedAtMs })
+    } catch (cause) {
+      if (!existsSync(former)) return
+      this.admit(frame)
+      throw cause
+    }
   }
 
   /** One that a person has taken away already is gone as well. Errors: what the file system says; then the frame stays. */
@@ -190,11 +251,15 @@ export class FrameStore {
     try {
       await rm(frame.path, { force: true })
     } catch (cause) {
-      this.frames.set(frame.path, frame)
-      this.order.add(frame)
-      this.bytes += frame.bytes
+      this.admit(frame)
       throw cause
     }
+  }
+
+  private admit(frame: StoredFrame): void {
+    this.frames.set(frame.path, frame)
+    this.order.add(frame)
+    this.bytes += frame.bytes
   }
 
   /** At once: others may be taking frames out meanwhile. */
@@ -203,6 +268,20 @@ export class FrameStore {
     this.order.delete(frame)
     this.bytes -= frame.bytes
   }
+}
+
+/** Undefined: there is none, or `onStrange` hears why it is not known. */
+function lookAt(path: string, onStrange: (cause: unknown) => void): Stats | undefined {
+  try {
+    return statSync(path, { throwIfNoEntry: false })
+  } catch (cause) {
+    onStrange(cause)
+    return undefined
+  }
+}
+
+function messageOf(cause: unknown): string {
+  return cause instanceof Error ? cause.message : String(cause)
 }
 
 async function foldersIn(folder: string): Promise<string[]> {

@@ -43,6 +43,23 @@ export async function removeHalfWritten(folder: string, { recursive = false } = 
   for (const { parentPath, name } of entries) if (temporaryName.test(name)) await rm(join(parentPath, name), { force: true })
 }
 
+/** Moves a damaged file out of the way, under a name that tells when. Gives that name; null: there is none. */
+export async function moveAside(path: string, nowMs: number): Promise<string | null> {
+  const aside = `${path}.${String(nowMs)}`
+  try {
+    await rename(path, aside)
+    return aside
+  } catch (cause) {
+    if (isMissing(cause)) return null
+    throw cause
+  }
+}
+
+/** Whether the file system says that there is none: any other error tells that there is one, which cannot be read. */
+export function isMissing(cause: unknown): boolean {
+  return cause instanceof Error && 'code' in cause && cause.code === 'ENOENT'
+}
+
 /** Makes renames inside the folder durable. */
 export async function syncFolder(path: string): Promise<void> {
   const folder = await open(path, 'r')

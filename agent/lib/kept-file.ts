@@ -1,7 +1,7 @@
 /** A small value that outlives the process: one JSON file, written whole. */
-import { readFile } from 'node:fs/promises'
+import { readFile, rm } from 'node:fs/promises'
 import type { z } from 'zod'
-import { writeDurably } from './durable.js'
+import { isMissing, writeDurably } from './durable.js'
 
 export interface KeptFileOptions<T> {
   path: string
@@ -12,7 +12,7 @@ export interface KeptFileOptions<T> {
 
 export class KeptFile<T> {
   private readonly options: KeptFileOptions<T>
-  private pending: { value: T } | null = null
+  private pending: { value: T | null } | null = null
   private writing: Promise<void> | null = null
 
   constructor(options: KeptFileOptions<T>) {
@@ -25,16 +25,21 @@ export class KeptFile<T> {
     try {
       return schema.parse(JSON.parse(await readFile(path, 'utf8')))
     } catch (cause) {
-      if (!(cause instanceof Error && 'code' in cause && cause.code === 'ENOENT')) onProblem(`${path} cannot be read; it begins anew`)
+      if (!isMissing(cause)) onProblem(`${path} cannot be read; it begins anew`)
       return null
     }
   }
 
-  /** Resolves when this value, or a newer one, is on disk; or when it cannot be, which is told. Never raises. */
-  write(value: T): Promise<void> {
+  /** Null: there is to be none. Resolves when this value, or a newer one, is on disk; or when it cannot be, which is told. Never raises. */
+  write(value: T | null): Promise<void> {
     this.pending = { value }
     this.writing ??= this.writeAll()
     return this.writing
+  }
+
+  /** Resolves when all is written. */
+  async stop(): Promise<void> {
+    await this.writing
   }
 
   private async writeAll(): Promise<void> {
@@ -42,7 +47,7 @@ export class KeptFile<T> {
     while (this.pending) {
       const { value } = this.pending
       this.pending = null
-      await writeDurably(path, `${JSON.stringify(value)}\n`).catch((cause: unknown) => {
+      await (value === null ? rm(path, { force: true }) : writeDurably(path, `${JSON.stringify(value)}\n`)).catch((cause: unknown) => {
         onProblem(`${path} cannot be written (${cause instanceof Error ? cause.message : String(cause)})`)
       })
     }

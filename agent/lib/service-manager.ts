@@ -2,7 +2,7 @@
  * How the process stands, told to systemd where that asks for it (sd_notify(3)): through its own program, as Node opens no datagram sockets of the
  * file system. The unit needs `Type=notify` and `NotifyAccess=all`.
  */
-import { execFile } from 'node:child_process'
+import { runProgram } from './program.js'
 
 export interface ServiceManagerOptions {
   /** What systemd sets for its services: `NOTIFY_SOCKET` where it listens, `WATCHDOG_USEC` where it watches. */
@@ -54,12 +54,10 @@ export class ServiceManager {
   private tell(...assignments: string[]): Promise<void> {
     const { environment, onProblem } = this.options
     if (!environment.NOTIFY_SOCKET) return Promise.resolve()
-    this.telling = this.telling.then(() => new Promise(resolve => {
-      execFile('systemd-notify', assignments, { timeout: 5000, env: { ...process.env, ...environment } }, failure => {
-        if (failure) onProblem(`systemd was not told ${assignments.join(' ')}: ${failure.message.trim()}`)
-        resolve()
-      })
-    }))
+    this.telling = this.telling.then(async () => {
+      const told = await runProgram('systemd-notify', assignments, { environment })
+      if (told instanceof Error) onProblem(`systemd was not told ${assignments.join(' ')}: ${told.message.trim()}`)
+    })
     return this.telling
   }
 }

@@ -85,7 +85,7 @@ export class Metrics {
       }
       case 'probation':
         gauges.probation.set(event.record.state === 'running' ? 1 : 0)
-        if (event.record.state !== 'running') counters.probations.inc({ outcome: event.record.reason ?? 'passed' })
+        if (event.record.state !== 'running') counters.probations.inc({ outcome: event.record.reason ?? event.record.state })
         return
       case 'mode':
         gauges.follows.set(event.mode.kind === 'follow' ? 1 : 0)
@@ -107,8 +107,10 @@ export class Metrics {
     }
   }
 
-  private camera({ camera, state, restarts }: CameraStatus): void {
+  private camera({ camera, state, lastPictureAtMs, picturesPerSecond, restarts }: CameraStatus): void {
     this.gauges.cameraOnline.set({ camera }, state === 'online' ? 1 : 0)
+    this.gauges.cameraRate.set({ camera }, picturesPerSecond)
+    if (lastPictureAtMs !== null) this.gauges.cameraNewest.set({ camera }, lastPictureAtMs / 1000)
     this.counters.restarts.inc({ camera }, Math.max(0, restarts - (this.restarts.get(camera) ?? 0)))
     this.restarts.set(camera, restarts)
   }
@@ -132,6 +134,8 @@ function gaugesIn(registers: Registry[]) {
   return {
     info: gauge('info', 'Always 1; the version of the agent', ['version']),
     cameraOnline: gauge('camera_online', 'Whether a camera sends pictures', ['camera']),
+    cameraRate: gauge('camera_pictures_per_second', 'Pictures that a camera sends a second; told every minute', ['camera']),
+    cameraNewest: gauge('camera_newest_picture_timestamp_seconds', 'When the newest picture of a camera came; told every minute', ['camera']),
     frames: gauge('frames', 'Unlabeled frames on disk'),
     frameBytes: gauge('frame_bytes', 'Bytes of unlabeled frames on disk'),
     collecting: gauge('collecting', 'Whether frames are stored; 0: the disk is nearly full'),
@@ -157,7 +161,7 @@ function countersIn(registers: Registry[]) {
     stored: counter('frames_stored', 'Frames stored, by why', ['camera', 'reason']),
     predictions: counter('predictions', 'Frames classified', ['camera', 'label']),
     rounds: counter('rounds', 'Rounds that ended, by what came of them', ['outcome']),
-    probations: counter('probations', 'Probations that ended: passed, or why the former model came back', ['outcome']),
+    probations: counter('probations', 'Probations that ended: passed, why the former model came back, or ended where another was put in service', ['outcome']),
     quarantined: counter('quarantined', 'Images put aside because they could not be read'),
     problems: counter('problems', 'Things that went wrong, by their code', ['code']),
   }

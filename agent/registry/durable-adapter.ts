@@ -5,14 +5,15 @@
  * - `path` is always absent, or a whole document that was written: it is only ever replaced by a rename.
  * - The document carries its schema version and the SHA-256 of its data.
  * - `path.1` is the newest backup, `path.2` and `path.3` the older ones; a document that fails its check never becomes one.
+ * - A file that is there and cannot be read is a damaged one. It is moved aside, never overwritten.
  * - One writer; lowdb's caller holds the data folder.
  */
 import { createHash } from 'node:crypto'
-import { readFile, rename } from 'node:fs/promises'
+import { readFile, rename, rm } from 'node:fs/promises'
 import type { Adapter } from 'lowdb'
 import { z } from 'zod'
 import { PawlError } from '../errors.js'
-import { writeDurably } from '../lib/durable.js'
+import { isMissing, moveAside, writeDurably } from '../lib/durable.js'
 
 const Envelope = z.strictObject({ schemaVersion: z.number().int(), sha256: z.string(), data: z.unknown() })
 
@@ -20,6 +21,7 @@ export interface DurableAdapterOptions<T> {
   path: string
   schema: z.ZodType<T>
   schemaVersion: number
+  nowMs: () => number
   /** Told when the file was unusable and a backup stands in for it. */
   onRestored: (problem: string, backup: string) => void
 }
@@ -56,20 +58,22 @@ export class DurableAdapter<T> implements Adapter<T> {
 
   /** Throws, with nothing written, when the data would not be accepted on reading. */
   async write(data: T): Promise<void> {
-    const { path, schema, schemaVersion } = this.options
+    const { path, schema, schemaVersion, nowMs } = this.options
     schema.parse(data)
     if (this.good) await this.rotate()
+    else await moveAside(path, nowMs())
     const body = JSON.stringify(data)
     await writeDurably(path, `{"schemaVersion":${String(schemaVersion)},"sha256":"${sha256(body)}","data":${body}}\n`)
     this.good = true
   }
 
   private async load(path: string): Promise<Found<T>> {
-    const text = await readFile(path, 'utf8').catch((cause: unknown) => {
-      if (cause instanceof Error && 'code' in cause && cause.code === 'ENOENT') return null
-      throw cause
-    })
-    if (text === null) return { state: 'absent' }
+    let text
+    try {
+      text = await readFile(path, 'utf8')
+    } catch (cause) {
+      return isMissing(cause) ? { state: 'absent' } : { state: 'bad', problem: `it cannot be read (${cause instanceof Error ? cause.message : String(cause)})` }
+    }
     const envelope = Envelope.safeParse(parseJson(text))
     if (!envelope.success) return { state: 'bad', problem: text.trim() ? 'it is truncated or not JSON' : 'it is empty' }
     const { schemaVersion, sha256: expected, data } = envelope.data
@@ -84,6 +88,7 @@ export class DurableAdapter<T> implements Adapter<T> {
   /** Bytes of the current file become the newest backup; `path` itself stays until the next rename. */
   private async rotate(): Promise<void> {
     const [first = '', second = '', third = ''] = this.backupPaths()
+    await rm(third, { recursive: true, force: true })
     await rename(second, third).catch(ignoreMissing)
     await rename(first, second).catch(ignoreMissing)
     await writeDurably(first, await readFile(this.options.path))
@@ -103,7 +108,7 @@ function parseJson(text: string): unknown {
 }
 
 function ignoreMissing(cause: unknown): void {
-  if (!(cause instanceof Error && 'code' in cause && cause.code === 'ENOENT')) throw cause
+  if (!isMissing(cause)) throw cause
 }
 
 function sha256(text: string): string {

@@ -2,7 +2,7 @@
 import { createHash, createPrivateKey, createPublicKey, generateKeyPairSync, type KeyObject } from 'node:crypto'
 import { chmod, mkdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { writeDurably } from '../lib/durable.js'
+import { isMissing, moveAside, writeDurably } from '../lib/durable.js'
 
 export interface Identity {
   /** Holds the private key and every public key that the box ever had. */
@@ -12,18 +12,27 @@ export interface Identity {
   fingerprint: string
 }
 
-/** Reads the key, or makes one where there is none or it cannot be read; `onLost` hears of the latter. */
-export async function identityIn(folder: string, onLost: (problem: string) => void): Promise<Identity> {
+export interface IdentityOptions {
+  folder: string
+  nowMs: () => number
+  /** Hears that there was a key which cannot be used; it is moved aside. */
+  onLost: (problem: string) => void
+}
+
+/** Reads the key, or makes one where there is none or it cannot be read. */
+export async function identityIn({ folder, nowMs, onLost }: IdentityOptions): Promise<Identity> {
   const path = join(folder, 'private.pem')
-  const pem = await readFile(path, 'utf8').catch(() => null)
-  let privateKey = pem === null ? null : privateKeyOf(pem)
-  if (!privateKey) {
-    if (pem !== null) onLost(`${path}: it is no private key; a new one is made, and what it signs from now on tells so`)
-    privateKey = generateKeyPairSync('ed25519').privateKey
-    await mkdir(folder, { recursive: true, mode: 0o700 })
-    await writeDurably(join(folder, publicName(fingerprintOf(privateKey))), createPublicKey(privateKey).export({ type: 'spki', format: 'pem' }))
-    await writeDurably(path, privateKey.export({ type: 'pkcs8', format: 'pem' }))
+  const found = await readFile(path, 'utf8').then(privateKeyOf, (cause: unknown) => (isMissing(cause) ? 'missing' : 'unreadable'))
+  if (typeof found !== 'string') {
+    await chmod(path, 0o600)
+    return { folder, privateKey: found, fingerprint: fingerprintOf(found) }
   }
+  const aside = found === 'missing' ? null : await moveAside(path, nowMs())
+  if (aside !== null) onLost(`${path}: it is no private key, or cannot be read; it is ${aside} now, and a new one is made: what it signs from now on tells so`)
+  const { privateKey } = generateKeyPairSync('ed25519')
+  await mkdir(folder, { recursive: true, mode: 0o700 })
+  await writeDurably(join(folder, publicName(fingerprintOf(privateKey))), createPublicKey(privateKey).export({ type: 'spki', format: 'pem' }))
+  await writeDurably(path, privateKey.export({ type: 'pkcs8', format: 'pem' }))
   await chmod(path, 0o600)
   return { folder, privateKey, fingerprint: fingerprintOf(privateKey) }
 }
@@ -52,11 +61,11 @@ function fingerprintOf(key: KeyObject): string {
   return createHash('sha256').update(own.export({ type: 'spki', format: 'der' })).digest('hex').slice(0, 16)
 }
 
-function privateKeyOf(pem: string): KeyObject | null {
+function privateKeyOf(pem: string): KeyObject | 'unreadable' {
   try {
     const key = createPrivateKey(pem)
-    return key.asymmetricKeyType === 'ed25519' ? key : null
+    return key.asymmetricKeyType === 'ed25519' ? key : 'unreadable'
   } catch {
-    return null
+    return 'unreadable'
   }
 }

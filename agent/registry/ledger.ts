@@ -4,6 +4,7 @@
  * INVARIANTS
  * - Only `write` changes the state: one change at a time, on disk before it is seen in memory.
  * - The history is on disk before the state that points to it.
+ * - Nothing is written after `stop`: the folder may be another agent's by then.
  */
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
@@ -31,6 +32,7 @@ export class Ledger {
   private last: Promise<unknown> = Promise.resolve()
   private history: { lineage: Lineage; identity: Identity } | null = null
   private wasRestored = false
+  private stopped = false
 
   constructor(options: LedgerOptions) {
     this.options = options
@@ -39,6 +41,7 @@ export class Ledger {
       path,
       schema: RegistryState,
       schemaVersion: stateSchemaVersion,
+      nowMs: () => options.clock.nowMs(),
       onRestored: (problem, backup) => {
         this.wasRestored = true
         this.corrupt(`${path}: ${problem}; restored from ${backup}`)
@@ -68,8 +71,8 @@ export class Ledger {
   /** After `read`: the history goes on where the state says that it stands. */
   async openHistory(): Promise<void> {
     const { clock } = this.options
-    const identity = await identityIn(this.path('identity'), problem => { this.corrupt(problem) })
-    const lineage = new Lineage({ path: this.path('lineage'), identity, nowMs: () => clock.nowMs() })
+    const identity = await identityIn({ folder: this.path('identity'), nowMs: clock.nowMs, onLost: problem => { this.corrupt(problem) } })
+    const lineage = new Lineage({ path: this.path('lineage'), identity, nowMs: clock.nowMs })
     const problem = await lineage.start(this.state.lineage)
     this.history = { lineage, identity }
     if (problem !== null) this.corrupt(problem)
@@ -86,8 +89,12 @@ export class Ledger {
     return readLineage(this.path('lineage'), this.path('identity'))
   }
 
-  /** One change after the other, with its entry in the history where it has one; what cannot be written is not changed. Errors: DISK_FULL. */
+  /**
+   * One change after the other, with its entry in the history where it has one; what cannot be written is not changed.
+   * Errors: DISK_FULL; DATA_LOCKED after `stop`.
+   */
   write<R>(change: (state: RegistryState) => R, told?: (result: R) => LineageChange): Promise<R> {
+    if (this.stopped) return Promise.reject(new PawlError('DATA_LOCKED', `${this.options.data}: this agent has given it back; nothing was changed`))
     const turn = this.last.then(async () => {
       const former = this.db.data
       const next = structuredClone(former)
@@ -109,8 +116,9 @@ export class Ledger {
     return turn
   }
 
-  /** Waits for what is being written. */
+  /** Waits for what is being written; from now on nothing is. */
   async stop(): Promise<void> {
+    this.stopped = true
     await this.last
   }
 

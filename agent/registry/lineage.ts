@@ -6,15 +6,16 @@
  * - `lineage.jsonl` only grows: an entry is on disk before the registry points to it. Only the torn end of an interrupted write is cut off.
  * - What the registry does not point to did not take effect, and the next entry says so.
  * - A damaged file is moved aside, never overwritten; the history goes on from where the registry says that it stood.
+ * - A start looks at the end alone, so that it takes as long after ten years as after a day; damage before that shows when the whole is read.
  *
  * What it is worth: it shows files that rotted or were edited without the key. Who holds the box holds the key; against that, keep what the
  * box says over MQTT (`model/active` carries the newest entry), which a history rewritten later does not fit.
  */
 import { createHash, sign, verify, type KeyObject } from 'node:crypto'
-import { appendFile, open, readFile, rename, truncate } from 'node:fs/promises'
+import { appendFile, open, readFile, stat, truncate } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import type { z } from 'zod'
-import { syncFolder } from '../lib/durable.js'
+import { isMissing, moveAside, syncFolder } from '../lib/durable.js'
 import { SignedEntrySchema, type HeadSchema, type LineageEntrySchema, type SignedHeadSchema } from '../schemas.js'
 import { readPublicKey, type Identity } from './identity.js'
 
@@ -28,6 +29,9 @@ export type LineageChange = Pick<LineageEntry, 'change' | 'version' | 'why'> & P
 export type Head = z.infer<typeof HeadSchema>
 
 const nothing = '0'.repeat(64)
+const lineEnd = '\n'
+/** Of the end that a start looks at: a hundred entries. */
+const endBytes = 65_536
 
 export interface LineageOptions {
   path: string
@@ -50,17 +54,17 @@ export class Lineage {
 
   /** Finds the history that leads to `head`, which the registry points to. Gives what was wrong with it and what was done; null: nothing. */
   async start(head: Head | null): Promise<string | null> {
-    const { path, nowMs } = this.options
-    const { entries, goodBytes, problem, torn } = await readLineage(path, this.options.identity.folder)
-    if (problem === null && torn) await truncate(path, goodBytes)
-    const leadsToHead = head === null || entries.some(signed => headOf(signed).hash === head.hash)
-    if (problem === null && leadsToHead) {
-      this.newest = entries.at(-1) ?? null
+    const { path, identity: { folder }, nowMs } = this.options
+    const end = await readEnd(path, folder, head)
+    if (end) {
+      if (end.torn) await truncate(path, end.goodBytes)
+      this.newest = end.entries.at(-1) ?? null
       return null
     }
-    const aside = `${path}.${String(nowMs())}`
-    await rename(path, aside).catch(ignoreMissing)
-    return `${path}: ${problem ?? `it does not lead to entry ${String(head?.sequence)}, where the registry stands`}; what is left of it is ${aside}, and the history goes on in a new file`
+    const { problem } = await readLineage(path, folder)
+    const aside = await moveAside(path, nowMs())
+    const lost = aside === null ? 'it is gone' : `what is left of it is ${aside}`
+    return `${path}: ${problem ?? `it does not lead to entry ${String(head?.sequence)}, where the registry stands`}; ${lost}, and the history goes on in a new file`
   }
 
   /** Adds what changed after `head`. Gives where the history stands then. */
@@ -102,21 +106,55 @@ export interface ReadLineage {
   torn: boolean
 }
 
-/** Reads a history and checks hashes, order and signatures. `keys`: the folder of public keys. A missing file is an empty history. */
+/** Reads a whole history and checks hashes, order and signatures. `keys`: the folder of public keys. A missing file is an empty history. */
 export async function readLineage(path: string, keys: string): Promise<ReadLineage> {
-  const text = await readFile(path, 'utf8').catch((cause: unknown) => {
-    ignoreMissing(cause)
-    return ''
-  })
-  const lines = text.split('\n')
-  const torn = lines.pop() !== ''
-  const read: ReadLineage = { entries: [], goodBytes: 0, problem: null, torn }
+  try {
+    return await checked(await readFile(path), keys)
+  } catch (cause) {
+    const problem = isMissing(cause) ? null : `it cannot be read (${cause instanceof Error ? cause.message : String(cause)})`
+    return { entries: [], goodBytes: 0, problem, torn: false }
+  }
+}
+
+/** As much of the end of a history as leads from `head` on, checked; null: it does not lead there, is not good, or cannot be read. */
+async function readEnd(path: string, keys: string, head: Head | null): Promise<ReadLineage | null> {
+  try {
+    const { size } = await stat(path)
+    for (let length = endBytes; ; length *= 4) {
+      const from = Math.max(0, size - length)
+      const end = await checked(await readFrom(path, from, size), keys, from)
+      if (end.problem !== null) return null
+      if (from === 0 && head === null) return end
+      if (end.entries.some(signed => head === null || headOf(signed).hash === head.hash)) return end
+      if (from === 0) return null
+    }
+  } catch (cause) {
+    return isMissing(cause) && head === null ? { entries: [], goodBytes: 0, problem: null, torn: false } : null
+  }
+}
+
+async function readFrom(path: string, from: number, until: number): Promise<Buffer> {
+  const file = await open(path, 'r')
+  try {
+    const { buffer, bytesRead } = await file.read(Buffer.alloc(until - from), 0, until - from, from)
+    return buffer.subarray(0, bytesRead)
+  } finally {
+    await file.close()
+  }
+}
+
+/** Checks the bytes of a history from somewhere on: from the first line that begins there. Signatures of the entries too. */
+async function checked(bytes: Buffer, keys: string, from = 0): Promise<ReadLineage> {
+  const begin = from === 0 ? 0 : bytes.indexOf(lineEnd) + 1
+  const end = bytes.lastIndexOf(lineEnd) + 1
+  const read: ReadLineage = { entries: [], goodBytes: from + begin, problem: null, torn: end < bytes.length }
   const known = new Map<string, KeyObject | null>()
-  for (const line of lines) {
+  for (const line of bytes.toString('utf8', begin, end).split('\n').slice(0, -1)) {
     const parsed = SignedEntrySchema.safeParse(jsonOf(line))
     const key = parsed.data?.entry.key ?? ''
     if (!known.has(key)) known.set(key, await readPublicKey(keys, key))
-    read.problem = parsed.success ? objectionTo(parsed.data, read.entries.at(-1) ?? null, known.get(key) ?? null) : 'is not an entry'
+    const former = read.entries.at(-1) ?? (from === 0 ? null : 'unread')
+    read.problem = parsed.success ? objectionTo(parsed.data, former, known.get(key) ?? null) : 'is not an entry'
     if (!parsed.success || read.problem !== null) {
       read.problem = `line ${String(read.entries.length + 1)} ${read.problem ?? ''}`
       break
@@ -127,12 +165,16 @@ export async function readLineage(path: string, keys: string): Promise<ReadLinea
   return read
 }
 
-function objectionTo(signed: SignedEntry, former: SignedEntry | null, key: KeyObject | null): string | null {
-  const { entry, signature } = signed
-  const begins = entry.change === 'continued' || (entry.sequence === 1 && entry.previous === nothing)
-  if (former ? entry.previous !== headOf(former).hash || entry.sequence !== former.entry.sequence + 1 : !begins) return 'does not follow the one before it'
+/** `former`: the entry before; null: there is none. */
+function objectionTo({ entry, signature }: SignedEntry, former: SignedEntry | 'unread' | null, key: KeyObject | null): string | null {
+  if (former !== 'unread' && !follows(entry, former)) return 'does not follow the one before it'
   if (!key) return `is signed by key ${entry.key}, which is not known`
   return verify(null, bytesOf(entry), key, Buffer.from(signature, 'hex')) ? null : 'has a signature that is not of its key'
+}
+
+function follows({ change, sequence, previous }: LineageEntry, former: SignedEntry | null): boolean {
+  if (former) return previous === headOf(former).hash && sequence === former.entry.sequence + 1
+  return change === 'continued' || (sequence === 1 && previous === nothing)
 }
 
 /** Entries that took effect, oldest first. */
@@ -182,8 +224,4 @@ function jsonOf(line: string): unknown {
   } catch {
     return null
   }
-}
-
-function ignoreMissing(cause: unknown): void {
-  if (!(cause instanceof Error && 'code' in cause && cause.code === 'ENOENT')) throw cause
 }

@@ -1,4 +1,4 @@
-/** The files of a model on disk: whether they are what its card says, and that they stay. */
+/** The files of models on disk: which there are, whether they are what their cards say, and that they stay. */
 import { createHash } from 'node:crypto'
 import { createReadStream } from 'node:fs'
 import { open, readdir } from 'node:fs/promises'
@@ -19,6 +19,15 @@ export async function problemOf(folder: string, card: ModelCard): Promise<string
     if (hash.digest('hex') !== card.files[name]) return `sha256 of ${name} differs from its card`
   }
   return null
+}
+
+/** Names of folders that look like a model's and are of none that is known. */
+export async function unknownFolders(folder: string, known: readonly { folder: string }[]): Promise<string[]> {
+  return (await readdir(folder)).filter(name => /^\d+-[0-9a-f]{8}$/.test(name) && !known.some(model => model.folder === name))
+}
+
+export function versionOf(folder: string): number {
+  return Number.parseInt(folder, 10)
 }
 
 export async function syncFiles(folder: string): Promise<void> {

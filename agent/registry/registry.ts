@@ -5,7 +5,7 @@
  * - Bytes, then pointer: a model's folder is in place and synced before state.json names it, and is deleted only after.
  * - A version number is never used twice.
  */
-import { mkdir, readdir, rename, rm } from 'node:fs/promises'
+import { mkdir, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { PawlError } from '../errors.js'
 import type { ModelVersion } from '../events.js'
@@ -13,11 +13,12 @@ import type { Clock } from '../lib/clock.js'
 import { syncFolder } from '../lib/durable.js'
 import type { ModelCard } from '../../trainer/contract.js'
 import type { PromotionRecord } from '../rounds/promotion.js'
-import { problemOf, syncFiles } from './model-files.js'
+import { problemOf, syncFiles, unknownFolders, versionOf } from './model-files.js'
 import { Ledger } from './ledger.js'
 import { hashOfJson, type SignedHead } from './lineage.js'
+import { beyond, findModel, modelsOf, onProbation } from './models.js'
 import type { Mode, RegistryState } from './state.js'
-import { verifyLineage, type LineageVerification } from './verification.js'
+import { verifyLineage, type LineageVerification, type Verification } from './verification.js'
 
 const keptDecisions = 200
 const keptPromotionSets = 20
@@ -38,13 +39,6 @@ export interface Challenger {
   card: ModelCard
   /** Made from the decision, once the version of the challenger is known. */
   decision: (version: number) => PromotionRecord
-}
-
-export interface Verification {
-  version: number
-  ok: boolean
-  /** What differs; null when nothing does. */
-  problem: string | null
 }
 
 export class Registry {
@@ -69,7 +63,7 @@ export class Registry {
     const absent = !this.ledger.exists
     await this.read()
     const { restored } = this.ledger
-    const unknown = await this.unknownFolders()
+    const unknown = await unknownFolders(this.modelsFolder, this.ledger.state.versions)
     // The first round writes the state before it can make a model.
     if (absent && !restored && unknown.length) {
       throw new PawlError('REGISTRY_CORRUPT', `${this.options.data}: state.json knows no model, but models/ holds ${unknown.join(', ')}; put state.json or one of its backups back, or move models/ away to begin anew`)
@@ -88,11 +82,7 @@ export class Registry {
 
   /** Oldest first. */
   list(): ModelVersion[] {
-    const { versions, active, served } = this.ledger.state
-    return versions.map(record => ({
-      ...record,
-      status: record.version === active ? 'champion' : served.includes(record.version) ? 'former' : 'refused',
-    }))
+    return modelsOf(this.ledger.state)
   }
 
   active(): ModelVersion | null {
@@ -101,10 +91,7 @@ export class Registry {
 
   /** Errors: MODEL_INVALID, naming those there are. */
   find(version: number): ModelVersion {
-    const found = this.list().find(model => model.version === version)
-    if (found) return found
-    const known = this.list().map(model => String(model.version)).join(', ') || 'none'
-    throw new PawlError('MODEL_INVALID', `model ${String(version)} is not in the registry; known: ${known}`)
+    return findModel(this.ledger.state, version)
   }
 
   /** Absolute path of a version's folder. */
@@ -182,12 +169,11 @@ export class Registry {
    * Puts a version in service; `onProbation`: so that it may fall back to the one before it. Where one was pinned, this one is from now on.
    * Errors: MODEL_INVALID when it is unknown or its files differ from its card.
    */
-  async promote(version: number, { why, onProbation = false }: { why: string; onProbation?: boolean }): Promise<ModelVersion> {
-    const { ok, problem } = await this.verifyOne(this.find(version))
-    if (!ok) throw new PawlError('MODEL_INVALID', `model ${String(version)}: ${problem ?? ''}; the model in service stays`)
+  async promote(version: number, { why, onProbation: mayFall = false }: { why: string; onProbation?: boolean }): Promise<ModelVersion> {
+    await this.sound(version)
     await this.ledger.write(state => {
       const former = state.active
-      state.probation = onProbation && former !== null && former !== version ? { version, former } : null
+      state.probation = mayFall && former !== null && former !== version ? { version, former } : null
       state.served = [...state.served.filter(other => other !== version), version]
       serve(state, version)
     }, () => ({ change: 'promoted', version, why }))
@@ -232,10 +218,7 @@ export class Registry {
 
   /** The model in service that may still fall back, and what it would fall back to; null: it may not. */
   probation(): { model: ModelVersion; former: ModelVersion } | null {
-    const { probation } = this.ledger.state
-    if (!probation) return null
-    const [model, former] = [probation.version, probation.former].map(wanted => this.list().find(({ version }) => version === wanted))
-    return model?.status === 'champion' && former ? { model, former } : null
+    return onProbation(this.ledger.state)
   }
 
   async endProbation(): Promise<void> {
@@ -249,16 +232,14 @@ export class Registry {
 
   /** Whether a model's files are as its card says. */
   async intact(version: number): Promise<boolean> {
-    return (await this.verifyOne(this.find(version))).ok
+    return await this.problemOf(this.find(version)) === null
   }
 
   /** The model that was in service before this one. Errors: MODEL_INVALID when there is none, or it is damaged. */
   async former(): Promise<ModelVersion> {
     const former = this.ledger.state.served.at(-2)
     if (former === undefined) throw new PawlError('MODEL_INVALID', 'no model was in service before this one; it stays')
-    const { ok, problem } = await this.verifyOne(this.find(former))
-    if (!ok) throw new PawlError('MODEL_INVALID', `model ${String(former)}: ${problem ?? ''}; the model in service stays`)
-    return this.find(former)
+    return await this.sound(former)
   }
 
   /** Puts the model before this one back in service. Errors: those of `former`. */
@@ -274,7 +255,10 @@ export class Registry {
 
   /** Compares the files of every model with the hashes on its card. */
   async verify(): Promise<Verification[]> {
-    return await Promise.all(this.list().map(model => this.verifyOne(model)))
+    return await Promise.all(this.list().map(async model => {
+      const problem = await this.problemOf(model)
+      return { version: model.version, ok: problem === null, problem }
+    }))
   }
 
   /** Checks the history, and that it says of the models what the registry says. */
@@ -286,28 +270,26 @@ export class Registry {
     await this.ledger.stop()
   }
 
-  private async verifyOne(model: ModelVersion): Promise<Verification> {
-    const problem = await problemOf(this.folderOf(model), model.card)
-    return { version: model.version, ok: problem === null, problem }
+  /** Errors: MODEL_INVALID for a model that is unknown or whose files differ from its card. */
+  private async sound(version: number): Promise<ModelVersion> {
+    const model = this.find(version)
+    const problem = await this.problemOf(model)
+    if (problem !== null) throw new PawlError('MODEL_INVALID', `model ${String(version)}: ${problem}; the model in service stays`)
+    return model
   }
 
-  /** The oldest models beyond the limit go; never the one in service, nor the one before it. */
+  private problemOf(model: ModelVersion): Promise<string | null> {
+    return problemOf(this.folderOf(model), model.card)
+  }
+
   private async prune(): Promise<void> {
     const dropped = await this.ledger.write(state => {
-      const needed = new Set([...state.served.slice(-2), state.versions.at(-1)?.version])
-      const others = state.versions.filter(({ version }) => !needed.has(version))
-      const old = new Set(others.slice(0, Math.max(0, others.length - (this.options.keepModels ?? 8))))
-      if (!old.size) return []
+      const old = new Set(beyond(state, this.options.keepModels ?? 8))
       state.versions = state.versions.filter(record => !old.has(record))
       state.served = state.served.filter(version => state.versions.some(record => record.version === version))
       return [...old].map(({ folder }) => folder)
     })
     for (const folder of dropped) await rm(join(this.modelsFolder, folder), { recursive: true, force: true })
-  }
-
-  private async unknownFolders(): Promise<string[]> {
-    const known = new Set(this.ledger.state.versions.map(({ folder }) => folder))
-    return (await readdir(this.modelsFolder)).filter(name => /^\d+-[0-9a-f]{8}$/.test(name) && !known.has(name))
   }
 }
 
@@ -319,8 +301,4 @@ function serve(state: RegistryState, version: number): void {
 
 function remember(state: RegistryState, decision: PromotionRecord): void {
   state.decisions = [...state.decisions, { ...decision }].slice(-keptDecisions)
-}
-
-function versionOf(folder: string): number {
-  return Number.parseInt(folder, 10)
 }

@@ -1,6 +1,14 @@
-/** Whether the history and the registry say the same. Pure. */
+/** What a check of the models gives, and whether the history and the registry say the same. Pure. */
 import { hashOfJson, headOf, inEffect, type ReadLineage } from './lineage.js'
 import type { RegistryState } from './state.js'
+
+/** Of a model's files with its card. */
+export interface Verification {
+  version: number
+  ok: boolean
+  /** What differs; null when nothing does. */
+  problem: string | null
+}
 
 export interface LineageVerification {
   ok: boolean

@@ -69,22 +69,34 @@ const percent = (value: string) => ({
   unit_of_measurement: '%', state_class: 'measurement',
 }) as const
 
+/** Commands that have a button, and what they are asked with. */
+const buttons = {
+  train: { name: 'Train now', asked: { reason: 'Home Assistant' } },
+  rollback: { name: 'Put the former model back', asked: {} },
+  pause: { name: 'Pause learning', asked: {} },
+  follow: { name: 'Go on learning', asked: {} },
+} as const satisfies Partial<Record<Verb, { name: string; asked: object }>>
+
 function componentsOfBox(at: (topic: string) => string, accepted: readonly Verb[]): Record<string, Component> {
-  const [active, train, health, drift] = [topics.modelActive, topics.trainState, topics.health, topics.drift].map(({ topic }) => at(topic))
+  const [active, train, health, drift, mode, probation] = [
+    topics.modelActive, topics.trainState, topics.health, topics.drift, topics.modelMode, topics.modelProbation,
+  ].map(({ topic }) => at(topic))
+  const pressed = Object.entries(buttons).filter(([verb]) => accepted.some(other => other === verb)).map(([verb, { name, asked }]) => [verb, {
+    platform: 'button', name, command_topic: at(topics.request.topic.replace('{verb}', verb)), payload_press: JSON.stringify(asked),
+  }] as const)
   return {
     model: { platform: 'sensor', name: 'Model', state_topic: active, value_template: '{{ value_json.version }}', json_attributes_topic: active },
     accuracy: { ...percent('accuracy'), name: 'Accuracy', state_topic: active },
+    mode: { platform: 'sensor', name: 'Mode', state_topic: mode, value_template: '{{ value_json.kind }}', json_attributes_topic: mode },
+    probation: {
+      platform: 'sensor', name: 'Probation', state_topic: probation, value_template: '{{ value_json.state }}', json_attributes_topic: probation,
+    },
     round: { platform: 'sensor', name: 'Round', state_topic: train, value_template: '{{ value_json.phase or value_json.state }}', json_attributes_topic: train },
     progress: { ...percent('fraction'), name: 'Round progress', state_topic: train },
     drift: { ...whether('value_json.state == \'alarm\''), name: 'Drift', device_class: 'problem', state_topic: drift, json_attributes_topic: drift },
     health: { ...whether('value_json.state != \'ok\''), ...diagnostic, name: 'Health', device_class: 'problem', state_topic: health, json_attributes_topic: health },
     frames: { platform: 'sensor', ...diagnostic, name: 'Frames', state_topic: health, value_template: '{{ value_json.frames }}', state_class: 'measurement' },
-    ...accepted.includes('train') && {
-      train: {
-        platform: 'button', name: 'Train now', command_topic: at(topics.request.topic.replace('{verb}', 'train')),
-        payload_press: JSON.stringify({ reason: 'Home Assistant' }),
-      },
-    },
+    ...Object.fromEntries(pressed),
   }
 }
 

@@ -31,8 +31,8 @@ export interface LinkOptions {
   /** Longest wait between two tries, milliseconds. */
   longestWaitMs: number
   clientId: string
-  /** What the broker says when the connection is lost; asked for at every try. `heard`: the broker may know of the one before. */
-  will: (heard: boolean) => Message | Promise<Message>
+  /** What the broker says when the connection is lost; asked for at every try; null: nothing. `heard`: the broker may know of the one before. */
+  will: (heard: boolean) => Message | Promise<Message> | null
   /** Made with every connection, before it counts as one. */
   subscriptions: () => readonly Subscription[]
   onUp: () => void
@@ -149,7 +149,7 @@ export class Link {
   }
 
   /** One client from its birth to its end; returns why it ended. */
-  private session(signal: AbortSignal, tls: Partial<Record<keyof TlsFiles, Buffer>>, will: Message, onConnected: () => void): Promise<string> {
+  private session(signal: AbortSignal, tls: Partial<Record<keyof TlsFiles, Buffer>>, will: Message | null, onConnected: () => void): Promise<string> {
     const { url, protocol, username, password, clientId, subscriptions, onUp, onDown, onMessage } = this.options
     return new Promise(resolve => {
       let reason = 'the connection was closed'
@@ -166,7 +166,7 @@ export class Link {
         connectTimeout: connected.withinMs,
         keepalive: 30,
         queueQoSZero: false,
-        will: { topic: will.topic, payload: bytesOf(will.payload), qos: will.qos, retain: will.retained },
+        ...(will && { will: { topic: will.topic, payload: bytesOf(will.payload), qos: will.qos, retain: will.retained } }),
       })
       this.client = client
       this.heard = true

@@ -5,11 +5,11 @@ import type { AgentEvent } from '../events.js'
 import { secretOf } from '../lib/secret.js'
 import type { PromotionRecord } from '../rounds/promotion.js'
 import { EmbeddedBroker } from './broker.js'
-import { Reporter, type ReporterOptions } from './reporter.js'
+import { Reporter, type Connection, type ReporterOptions } from './reporter.js'
 import { Sparkplug } from './sparkplug/sparkplug.js'
 import type { Health } from './topics.js'
 
-export interface ReportOptions extends Pick<ReporterOptions, 'device' | 'cameras' | 'version' | 'handlers' | 'emit' | 'clock' | 'random' | 'logger'> {
+export interface ReportOptions extends Pick<ReporterOptions, 'device' | 'cameras' | 'version' | 'handlers' | 'away' | 'emit' | 'clock' | 'random' | 'logger'> {
   config: Config['mqtt']
   /** The data folder: the outbox is in it. */
   data: string
@@ -37,14 +37,7 @@ export class Report {
       this.broker = new EmbeddedBroker({ port: config.port })
       url = await this.broker.start()
     }
-    const connection = {
-      url,
-      username: config.username,
-      password: await secretOf({ key: 'mqtt.passwordFile', file: config.passwordFile, variable: 'PAWL_MQTT_PASSWORD' }),
-      tls: config.tls,
-      protocol: config.protocol,
-      longestWaitMs: config.longestWaitSeconds * 1000,
-    }
+    const connection = await connectionTo(url, config)
     const folder = join(data, 'report')
     if (config.sparkplug.group !== '') this.sparkplug = new Sparkplug({ ...options, ...config.sparkplug, connection, folder })
     this.reporter = new Reporter({
@@ -85,5 +78,17 @@ export class Report {
   async stop(): Promise<void> {
     await Promise.all([this.reporter?.stop(), this.sparkplug?.stop()])
     await this.broker?.stop()
+  }
+}
+
+/** How a broker is reached. Errors: CONFIG_INVALID for a password file that cannot be read. */
+export async function connectionTo(url: string, config: Config['mqtt']): Promise<Connection> {
+  return {
+    url,
+    username: config.username,
+    password: await secretOf({ key: 'mqtt.passwordFile', file: config.passwordFile, variable: 'PAWL_MQTT_PASSWORD' }),
+    tls: config.tls,
+    protocol: config.protocol,
+    longestWaitMs: config.longestWaitSeconds * 1000,
   }
 }

@@ -51,6 +51,8 @@ export interface ReporterOptions {
   accepted: readonly Verb[]
   /** What there is from before this start. */
   former: { decision: PromotionRecord | null; mode: Mode; frames: number; frameBytes: number }
+  /** Why nothing answers although a model is in service; null: one does, or there is none yet. */
+  away: () => string | null
   /** Told when the connection comes and goes. */
   emit: (event: AgentEvent) => void
   /** Told of every new value of a retained topic. */
@@ -92,6 +94,7 @@ export class Reporter {
       mode: options.former.mode,
       frames: options.former.frames,
       frameBytes: options.former.frameBytes,
+      away: options.away,
       outbox: () => ({ waiting: this.outbox.waiting, dropped: this.outbox.dropped }),
       publish: change => { this.retain(change) },
     })

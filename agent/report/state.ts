@@ -14,6 +14,8 @@ export interface RetainedStateOptions {
   clock: Clock
   predictionEveryMs: number
   outbox: () => Health['outbox']
+  /** Why nothing answers although a model is in service; null: one does, or there is none yet. */
+  away: () => string | null
   mode: Mode
   /** Frames on disk at the start, and their bytes. */
   frames: number
@@ -36,7 +38,9 @@ export class RetainedState {
   private readonly options: RetainedStateOptions
   private readonly cameras = new Map<string, string>()
   private readonly predictions = new Map<string, { label: string; model: number; atMs: number }>()
-  private problems: Health['problems'] = []
+  private readonly startedMs: number
+  /** With the monotonic time at which each was told: the time of day may jump. */
+  private problems: { told: Health['problems'][number]; sinceMs: number }[] = []
   private collection: Health['collection'] = { state: 'running', reason: '' }
   private frames: number
   private frameBytes: number
@@ -46,6 +50,7 @@ export class RetainedState {
 
   constructor(options: RetainedStateOptions) {
     this.options = options
+    this.startedMs = options.clock.monotonicMs()
     this.frames = options.frames
     this.frameBytes = options.frameBytes
   }
@@ -61,11 +66,14 @@ export class RetainedState {
 
   accept(event: AgentEvent): void {
     switch (event.type) {
-      case 'camera':
-        this.cameras.set(event.status.camera, event.status.state)
-        this.set('cameraStatus', event.status, event.status.camera)
-        this.publishHealth()
+      case 'camera': {
+        const { camera, state } = event.status
+        const former = this.cameras.get(camera)
+        this.cameras.set(camera, state)
+        this.set('cameraStatus', event.status, camera)
+        if (state !== former) this.publishHealth()
         return
+      }
       case 'prediction':
         this.acceptPrediction(event)
         return
@@ -89,6 +97,7 @@ export class RetainedState {
         return
       case 'model-active':
         this.set('modelActive', activeModel(event))
+        this.publishHealth()
         return
       case 'probation':
         this.set('modelProbation', event.record)
@@ -103,10 +112,13 @@ export class RetainedState {
         this.collection = { state: event.state, reason: event.reason }
         this.publishHealth()
         return
-      case 'problem':
-        this.problems = [...this.problems, { code: event.code, message: event.message, atMs: this.options.clock.nowMs() }].slice(-keptProblems)
+      case 'problem': {
+        const { code, message } = event
+        const { clock } = this.options
+        this.problems = [...this.problems, { told: { code, message, atMs: clock.nowMs() }, sinceMs: clock.monotonicMs() }].slice(-keptProblems)
         this.publishHealth()
         return
+      }
       case 'quarantine':
       case 'broker':
         return
@@ -114,15 +126,17 @@ export class RetainedState {
   }
 
   publishHealth(): void {
-    const { clock, info, outbox } = this.options
-    const atMs = clock.nowMs()
-    this.problems = this.problems.filter(problem => problem.atMs > atMs - problemMs)
+    const { clock, outbox, away } = this.options
+    const [atMs, nowMs] = [clock.nowMs(), clock.monotonicMs()]
+    this.problems = this.problems.filter(({ sinceMs }) => nowMs - sinceMs < problemMs)
+    const reason = away()
+    const problems = [...this.problems.map(({ told }) => told), ...reason === null ? [] : [{ code: 'MODEL_INVALID', message: reason, atMs }]]
     const camerasOnline = [...this.cameras.values()].filter(state => state === 'online').length
-    const ok = camerasOnline === this.cameras.size && this.collection.state === 'running' && !this.problems.length
+    const ok = camerasOnline === this.cameras.size && this.collection.state === 'running' && !problems.length
     const health: Health = {
       state: ok ? 'ok' : 'degraded',
       atMs,
-      uptimeSeconds: Math.max(0, Math.round((atMs - info.startedAtMs) / 1000)),
+      uptimeSeconds: Math.round((nowMs - this.startedMs) / 1000),
       rssBytes: process.memoryUsage.rss(),
       collection: this.collection,
       camerasOnline,
@@ -130,7 +144,7 @@ export class RetainedState {
       frames: this.frames,
       frameBytes: this.frameBytes,
       outbox: outbox(),
-      problems: this.problems,
+      problems,
     }
     this.newestHealth = health
     this.set('health', health)

@@ -28,6 +28,8 @@ export class Terminal {
   private lastPredictionsMs = -Infinity
   private predictions = 0
   private frames = 0
+  /** What was said of each camera last. */
+  private readonly cameras = new Map<string, string>()
 
   constructor({ stream, nowMs }: TerminalOptions) {
     this.stream = stream
@@ -50,8 +52,9 @@ export class Terminal {
     switch (event.type) {
       case 'camera': {
         const { camera, state, reason } = event.status
-        if (state === 'connecting') return
-        this.say(`camera ${camera} is ${state}${reason ? `: ${withoutPasswords(reason)}` : ''}`, state === 'online' ? undefined : 'yellow')
+        const line = `camera ${camera} is ${state}${reason ? `: ${withoutPasswords(reason)}` : ''}`
+        if (state !== 'connecting' && line !== this.cameras.get(camera)) this.say(line, state === 'online' ? undefined : 'yellow')
+        this.cameras.set(camera, line)
         return
       }
       case 'frame-stored':

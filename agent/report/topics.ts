@@ -127,7 +127,7 @@ export const topics = {
   },
   modelProbation: {
     topic: 'model/probation', retained: true, qos: 1, direction: 'out', payload: ProbationRecordSchema,
-    description: 'How the newest promoted model does beside the one before it on the site\'s frames; where it fails, the former one comes back',
+    description: 'How the newest promoted model does beside the one before it on the site\'s frames; where it fails, the former one comes back; ended: another was put in service meanwhile',
   },
   modelMode: {
     topic: 'model/mode', retained: true, qos: 1, direction: 'out', payload: ModeSchema,
@@ -143,7 +143,7 @@ export const topics = {
   },
   cameraStatus: {
     topic: 'camera/{camera}/status', retained: true, qos: 1, direction: 'out', payload: CameraStatusSchema,
-    description: 'State of a camera, on change',
+    description: 'State of a camera, rate and time of its newest picture; on change of state and every minute',
   },
   cameraPrediction: {
     topic: 'camera/{camera}/prediction', retained: true, qos: 0, direction: 'out', payload: PredictionSchema,

@@ -46,6 +46,7 @@ export class Lateness {
 
   /** A frame was answered, or given up, after so many milliseconds. */
   observe(latencyMs: number): void {
+    if (this.options.multiple === 0) return
     if (this.isWorking) {
       if (this.limitMs !== null) this.recent.push({ atMs: this.options.clock.monotonicMs(), late: latencyMs > this.limitMs })
       return
@@ -57,7 +58,6 @@ export class Lateness {
   /** Why the round should stand still, in words; null: it need not. */
   reason(): string | null {
     const nowMs = this.options.clock.monotonicMs()
-    if (this.options.multiple === 0) return null
     if (this.pause && nowMs < this.pause.untilMs) return this.pause.reason
     this.pause = null
     this.recent = this.recent.filter(({ atMs }) => nowMs - atMs <= recentMs)

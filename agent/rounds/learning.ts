@@ -37,7 +37,8 @@ export interface LearningOptions {
   /** From the child's own minutes to the kill. */
   graceMs?: number
   onEvent: (round: number, event: RoundEvent) => void
-  onQuarantine: (path: string, reason: string) => Promise<void>
+  /** What the round could not read. Never raises: it is no reason to lose what was learned from the rest. */
+  onUnreadable: (images: { path: string; reason: string }[]) => Promise<void>
   /** A round that was interrupted is not taken up again. */
   onGivenUp: (round: number, reason: string) => void
 }
@@ -91,7 +92,7 @@ export class Learning {
 
   /** Runs a round to its end, first the one that was interrupted. Never leaves a half-finished model. Errors: those of `gather`. */
   async run({ gather, signal, closing, began }: RunOptions): Promise<RoundEnd> {
-    const { registry, config, clock, brake, onEvent, onQuarantine } = this.options
+    const { registry, config, clock, brake, onEvent, onUnreadable } = this.options
     const champion = registry.active()
     const { round, spec, attempts } = await this.begin(gather, champion)
     began({ round, labeled: spec.labeled.length, unlabeled: spec.unlabeled.length, pseudoLabels: spec.switches.gate !== 'never' })
@@ -116,7 +117,7 @@ export class Learning {
       return { decision: { ...facts, ...refusal(outcome), explanation: `it goes on ${when}, from its last checkpoint if there is one yet` }, challenger: null }
     }
     try {
-      for (const { path, reason } of unreadable) await onQuarantine(path, reason)
+      await onUnreadable(unreadable.map(({ path, reason }) => ({ path, reason })))
       if (outcome.ok) return await this.judge(outcome.result, spec, facts)
       const decision = { ...facts, ...refusal(outcome) }
       await registry.recordDecision(decision)
@@ -133,8 +134,10 @@ export class Learning {
 
   private async begin(gather: RunOptions['gather'], champion: ModelVersion | null): Promise<UnfinishedRound> {
     // What was interrupted may have been given up by now: a label moved, another model in service.
-    const former = this.unfinished && await this.find()
+    const interrupted = this.unfinished
+    // Forgotten first: one that cannot even be looked for is not begun for ever.
     this.unfinished = null
+    const former = interrupted && await this.find()
     const begun = former ? { ...former, attempts: former.attempts + 1 } : await this.fresh(await gather(), champion)
     await beginUnfinished(begun)
     return begun

@@ -18,7 +18,8 @@ export interface ProbationRecord {
   /** Version on probation, and the one that it would fall back to. */
   model: number
   former: number
-  state: 'running' | 'passed' | 'failed'
+  /** ended: nothing came of it, as another model was put in service. */
+  state: 'running' | 'passed' | 'failed' | 'ended'
   /** Why it failed; null: it has not. */
   reason: 'less-sure' | 'crashes' | null
   /** Frames seen by both models, and those that it takes to pass. */
@@ -58,7 +59,15 @@ export function judgeProbation(site: readonly Pair[], promotion: readonly Pair[]
   return { ...seen, state, reason: state === 'failed' ? 'less-sure' : null, explanation: explain(state, seen) }
 }
 
-function explain(state: ProbationRecord['state'], seen: Omit<ProbationRecord, 'state' | 'reason' | 'explanation'>): string {
+/** Of one that nothing came of. */
+export function endedProbation(site: readonly Pair[], promotion: readonly Pair[], told: Pick<ProbationRecord, 'model' | 'former' | 'of' | 'alpha'>): ProbationRecord {
+  return {
+    ...told, state: 'ended', reason: null, frames: site.length, site: summary(site), promotion: summary(promotion), p: null,
+    explanation: `the probation of model ${String(told.model)} beside model ${String(told.former)} ended before anything was proved`,
+  }
+}
+
+function explain(state: 'running' | 'passed' | 'failed', seen: Omit<ProbationRecord, 'state' | 'reason' | 'explanation'>): string {
   const { model, former, frames, of, site, promotion, p, alpha } = seen
   const points = (pairs: ProbationRecord['site']) => `${(100 * (pairs?.gain ?? 0)).toFixed(1)} points`
   const said = {

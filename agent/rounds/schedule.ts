@@ -161,10 +161,8 @@ export class Schedule {
       this.answeredAlarmMs = surroundings.driftAlarmAtMs()
     }
     const closing = new AbortController()
-    const ended = run(trigger, closing.signal).finally(() => {
-      this.running = null
-      this.look()
-    })
+    // What is due by then begins at the next look, not at once: rounds that end as they begin do not follow on one another without a pause.
+    const ended = run(trigger, closing.signal).finally(() => { this.running = null })
     this.running = { ended, closing, exempt: trigger === 'command' || !surroundings.hasModel() }
   }
 }

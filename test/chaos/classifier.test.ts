@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import { bundled } from '../../agent/config.js'
+import type { Daemon } from '../site/daemon.js'
 import { seldom } from '../site/labels.js'
 import { inService, lacks, processOf, soon, type InService } from './box.js'
 
@@ -42,6 +43,39 @@ describe.skipIf(lacks !== '')(`a classifier that ends by itself${lacks}`, () => 
     await vi.waitFor(() => { expect(onlooker.all('cameraPrediction', 'belt').length).toBeGreaterThan(before) }, soon)
     expect([onlooker.last('cameraPrediction', 'belt')?.model, await processOf(daemon, 'classifier')]).toEqual([version, serving])
   }, 120_000)
+})
+
+describe.skipIf(lacks !== '')(`a classifier that hangs as the agent is told to end${lacks}`, () => {
+  /** It has 5 s, and 3 more on a busy machine; waiting for an answer alone would take 10. */
+  const endsSoon = async (daemon: Daemon) => {
+    const beganAtMs = performance.now()
+    expect(await daemon.end()).toEqual({ code: 0, signal: null })
+    expect(performance.now() - beganAtMs).toBeLessThan(8000)
+  }
+
+  it('does not hold it up, while pictures wait for it or while it loads; the next start serves', async () => {
+    const site = await inService({ rounds: { schedule: seldom } })
+    const { daemon, version, box } = site
+    const started: Daemon[] = []
+    const start = () => {
+      started.push(box.start())
+      return started.at(-1)!
+    }
+    try {
+      process.kill(await processOf(daemon, 'classifier'), 'SIGSTOP')
+      // The next picture waits for it.
+      await new Promise(resolve => setTimeout(resolve, 1500))
+      await endsSoon(daemon)
+      const again = start()
+      process.kill(await processOf(again, 'classifier'), 'SIGSTOP')
+      await new Promise(resolve => setTimeout(resolve, 500))
+      await endsSoon(again)
+      await start().said(new RegExp(`^model ${String(version)} is in service`))
+    } finally {
+      for (const one of started) await one.cut()
+      await site.close()
+    }
+  }, 300_000)
 })
 
 describe.skipIf(lacks !== '')(`three promotions in a row${lacks}`, () => {

@@ -17,15 +17,18 @@ export interface Surrounding {
 
 const dayMs = 86_400_000
 
-function clock(ms: number): Surrounding {
+/** A clock that begins at another time, by so much, and jumps. */
+function clock({ offsetMs = 0, jumpMs }: { offsetMs?: number; jumpMs: number }): Surrounding {
   return {
     missing: () => null,
     run: grown => Trial.run(grown, async trial => {
       const { box, truth } = trial
       await grown.restore()
       await truth.look()
-      await box.configure({ rounds: { schedule: '*/3 * * * * *' } })
-      const daemon = await trial.serving(grown.newest.version, { environment: withClock({ jumpMs: ms }) })
+      // Nothing but their age is a reason for frames to go.
+      await box.configure({ rounds: { schedule: '*/3 * * * * *' }, frames: { maxBytes: 1_000_000_000 } })
+      const frames = await framesOf(box.data)
+      const daemon = await trial.serving(grown.newest.version, { environment: withClock({ offsetMs, jumpMs }) })
       await daemon.said(/^round \d+: (promoted|refused)/)
       const from = daemon.lines.length
       process.kill(-daemon.pid, 'SIGUSR2')
@@ -34,11 +37,16 @@ function clock(ms: number): Surrounding {
       await daemon.said(/^round \d+: (promoted|refused \((?!crashed))/, { from })
       await daemon.said(/^belt: /, { from })
       await trial.ends(daemon)
+      const more = await framesOf(box.data)
       // The next start has the time of before again.
       const later = await trial.serving(await truth.look())
       await later.said(/^round \d+: (promoted|refused \((?!crashed))/)
       await trial.ends(later)
       await truth.look()
+      const there = new Set(await framesOf(box.data))
+      const gone = [...new Set([...frames, ...more])].filter(frame => !there.has(frame))
+      if (frames.length === 0 || more.length <= frames.length) trial.problems.push(`no frames came: ${String(frames.length)}, then ${String(more.length)}`)
+      if (gone.length) trial.problems.push(`${String(gone.length)} of ${String(more.length)} frames are gone`)
       await box.configure(grown.configuration)
     }),
   }
@@ -95,7 +103,7 @@ function fullDisk(when: 'before the start' | 'in a round'): Surrounding {
           await daemon.said(/: (finetune|export)$/)
           await fill(filler)
         }
-        await daemon.said(/^DISK_FULL: a frame of belt could not be stored/)
+        await daemon.said(/^collection stopped: /)
         await daemon.said(/^round \d+: (promoted|refused)|^TRAINING_FAILED: /)
         await daemon.said(/^belt: /, { from: daemon.lines.length })
         await trial.ends(daemon)
@@ -111,9 +119,10 @@ function fullDisk(when: 'before the start' | 'in a round'): Surrounding {
 }
 
 export const surroundings = {
-  'the clock jumps 400 days ahead': clock(400 * dayMs),
-  'the clock jumps an hour back': clock(-3_600_000),
-  'the clock jumps to 1970': clock(-Date.now()),
+  'the clock jumps 400 days ahead': clock({ jumpMs: 400 * dayMs }),
+  'the clock jumps an hour back': clock({ jumpMs: -3_600_000 }),
+  'the clock jumps to 1970': clock({ jumpMs: -Date.now() }),
+  'the clock begins in 1970 and is put right': clock({ offsetMs: -Date.now(), jumpMs: Date.now() }),
   'the data folder is read-only': readOnly('.', /EACCES|cannot be written/),
   'the frames are read-only': readOnly('frames', null),
   'the outbox is read-only': readOnly('outbox', null),
@@ -133,6 +142,10 @@ async function goesOn(trial: Trial, options?: { user?: number | undefined }): Pr
   await trial.trains(daemon)
   await trial.ends(daemon)
   await trial.truth.look()
+}
+
+async function framesOf(data: string): Promise<string[]> {
+  return (await allBelow(join(data, 'frames'))).filter(path => path.endsWith('.jpg'))
 }
 
 async function allBelow(folder: string): Promise<string[]> {

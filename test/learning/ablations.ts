@@ -1,5 +1,5 @@
 /** One ingredient at a time left out of the recipe. */
-import type { Recipe } from '../../trainer/recipe.js'
+import { plain, type Recipe } from '../../trainer/recipe.js'
 
 export const ablations = {
   nothing: {},
@@ -19,6 +19,7 @@ export const ablations = {
   mixup: { mixup: 0 },
   'label smoothing': { labelSmoothing: 0 },
   readout: { readout: 'mean' },
+  'all but a plain ViT': { ...plain, shortcut: false, neighbours: false },
   'the teacher': { teacherDecay: 0 },
 } as const satisfies Record<string, Partial<Recipe>>
 

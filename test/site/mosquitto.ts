@@ -2,9 +2,9 @@
 import { spawn, type ChildProcess } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { mkdir, writeFile } from 'node:fs/promises'
+import { connect } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { connectAsync } from 'mqtt'
 import { ended, hasEnded } from '../../agent/lib/child.js'
 import { freePort } from '../free-port.js'
 
@@ -12,10 +12,12 @@ export const mosquitto = [...process.env.PATH?.split(':') ?? [], '/usr/sbin', '/
 if (mosquitto === '' && process.env.CI) throw new Error('mosquitto is missing; in CI these tests may not be skipped')
 
 export interface BrokerOptions {
-  /** Whether sessions and retained messages survive an orderly end. */
+  /** Absent: a free one. */
+  port?: number
+  /** Whether sessions and retained messages survive an orderly end, and sessions hold all that waits for them. */
   persistent?: boolean
   /** More lines of its configuration; the first listener is there. */
-  more?: string
+  more?: string | undefined
 }
 
 export class Mosquitto {
@@ -31,17 +33,17 @@ export class Mosquitto {
   }
 
   /** In a folder of its own; not started yet. */
-  static async in(folder: string, { persistent = false, more = 'allow_anonymous true' }: BrokerOptions = {}): Promise<Mosquitto> {
+  static async in(folder: string, { port, persistent = false, more = 'allow_anonymous true' }: BrokerOptions = {}): Promise<Mosquitto> {
     await mkdir(folder, { recursive: true })
-    const broker = new Mosquitto({ url: `mqtt://127.0.0.1:${String(await freePort())}`, folder, persistent })
+    const broker = new Mosquitto({ url: `mqtt://127.0.0.1:${String(port ?? await freePort())}`, folder, persistent })
     await broker.configure(more)
     return broker
   }
 
   /** From its next start on. */
   async configure(more: string): Promise<void> {
-    const kept = this.persistent ? `persistence true\npersistence_location ${this.folder}/\n` : ''
-    await writeFile(this.config, `user root\nlistener ${new URL(this.url).port} 127.0.0.1\nmax_queued_messages 0\n${kept}${more}\n`)
+    const kept = this.persistent ? `persistence true\npersistence_location ${this.folder}/\nmax_queued_messages 0\n` : ''
+    await writeFile(this.config, `user root\nlistener ${new URL(this.url).port} 127.0.0.1\n${kept}${more}\n`)
   }
 
   get running(): boolean {
@@ -79,13 +81,26 @@ export class Mosquitto {
     return join(this.folder, 'mosquitto.conf')
   }
 
-  /** Refused for its name, a client was answered. */
-  private async answers(): Promise<boolean> {
-    try {
-      await (await connectAsync(this.url, { reconnectPeriod: 0, connectTimeout: 1000 })).endAsync(true)
-      return true
-    } catch (cause) {
-      return cause instanceof Error && /not authori[sz]ed|bad user/i.test(cause.message)
-    }
+  private answers(): Promise<boolean> {
+    return new Promise(resolve => {
+      const socket = connect(Number(new URL(this.url).port), '127.0.0.1', () => {
+        socket.destroy()
+        resolve(true)
+      })
+      socket.on('error', () => { resolve(false) })
+    })
   }
+}
+
+/** Started; `stop` is a power cut. */
+export interface Broker {
+  url: string
+  stop: () => Promise<void>
+}
+
+/** In a folder of its own for each port, with these lines in its configuration. */
+export async function startMosquitto({ folder, port, lines }: { folder: string; port: number; lines?: readonly string[] }): Promise<Broker> {
+  const broker = await Mosquitto.in(join(folder, `mosquitto-${String(port)}`), { port, more: lines?.join('\n') })
+  await broker.start()
+  return { url: broker.url, stop: () => broker.stop('SIGKILL') }
 }

@@ -51,7 +51,7 @@ export async function soak({ minutes, folder, calm, say }: SoakOptions): Promise
   }))
   const monitoring = await freePort()
   const box = await Box.in(folder, {
-    cameras: addresses, frames: { maxBytes: 3_000_000, maxAgeDays: 2 }, monitoring: { port: monitoring }, mqtt: { predictionEveryMs: 200 },
+    cameras: addresses, frames: { maxBytes: 3_000_000 }, monitoring: { port: monitoring }, mqtt: { predictionEveryMs: 200 },
     rounds: { schedule: calm ? '0 0 29 2 *' : '0 */8 * * *', newFrames: 0 }, drift: { reference: 100, window: 50 },
   })
   const daemon = box.start({ environment: withClock({ speed }) })

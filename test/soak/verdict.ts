@@ -35,6 +35,8 @@ export interface Finding extends Slope {
   last: number
   /** The fit is beyond the bound, and not by chance. */
   grows: boolean
+  /** There are too few points to tell. */
+  unknown: boolean
 }
 
 /** Readings of so long are one point: the median of what jumps about within. */
@@ -51,7 +53,8 @@ export function judge(readings: readonly Reading[], { warmUpSeconds, long }: { w
     const { slope, interval } = theilSen(points)
     const { perHour: bound } = quantities[quantity]
     const [first, last] = [points[0]?.[1] ?? NaN, points.at(-1)?.[1] ?? NaN]
-    return { quantity, slope, interval, bound, first, last, grows: slope > bound && interval[0] > 0 }
+    const unknown = !interval.every(Number.isFinite)
+    return { quantity, slope, interval, bound, first, last, grows: slope > bound && interval[0] > 0, unknown }
   })
 }
 
@@ -60,9 +63,9 @@ export function table(findings: readonly Finding[]): string[] {
   return [
     '| what | first minute | last minute | per hour | 95 % interval | may grow by | verdict |',
     '| --- | --- | --- | --- | --- | --- | --- |',
-    ...findings.map(({ quantity, first, last, slope, interval: [low, high], bound, grows }) => {
+    ...findings.map(({ quantity, first, last, slope, interval: [low, high], bound, grows, unknown }) => {
       const cells = [
-        quantities[quantity].unit, shown(first), shown(last), shown(slope), `${shown(low)} to ${shown(high)}`, String(bound), grows ? 'GROWS' : 'flat',
+        quantities[quantity].unit, shown(first), shown(last), shown(slope), `${shown(low)} to ${shown(high)}`, String(bound), unknown ? 'TOO SHORT' : grows ? 'GROWS' : 'flat',
       ]
       return `| ${cells.join(' | ')} |`
     }),

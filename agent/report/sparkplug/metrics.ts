@@ -53,6 +53,7 @@ const box: { [N in TopicName]?: Rows<N> } = {
 const camera: { [N in TopicName]?: Rows<N> } = {
   cameraStatus: {
     'Camera/Pictures per second': ['Double', ({ picturesPerSecond }) => picturesPerSecond],
+    'Camera/Newest picture': ['DateTime', ({ lastPictureAtMs }) => lastPictureAtMs],
     'Camera/Restarts': ['Int64', ({ restarts }) => restarts],
     'Camera/Problem': ['String', ({ reason }) => reason],
   },
