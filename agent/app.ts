@@ -18,13 +18,14 @@ import { sideBySide } from './classifier/side-by-side.js'
 import type { Config } from './config.js'
 import { Control } from './control.js'
 import { Drift } from './drift/drift.js'
-import { PawlError, type ErrorCode } from './errors.js'
+import { type ErrorCode } from './errors.js'
 import type { AgentEvent, ModelVersion } from './events.js'
 import { LabelStore } from './frames/label-store.js'
 import { LabelWatch } from './frames/label-watch.js'
 import { Selection } from './frames/selection.js'
 import { setAside } from './frames/set-aside.js'
 import { FrameStore } from './frames/store.js'
+import { handlersOf } from './handlers.js'
 import { Intake } from './intake.js'
 import { systemClock } from './lib/clock.js'
 import { removeHalfWritten } from './lib/durable.js'
@@ -35,7 +36,7 @@ import { packageVersion } from './lib/package-root.js'
 import { Endpoint } from './metrics/endpoint.js'
 import { Metrics } from './metrics/metrics.js'
 import { Registry } from './registry/registry.js'
-import type { CommandHandlers, Reply } from './report/commands.js'
+import type { Reply } from './report/commands.js'
 import { Report } from './report/report.js'
 import { Brake } from './rounds/brake.js'
 import { Learning } from './rounds/learning.js'
@@ -63,7 +64,6 @@ export interface Addresses {
 
 const randomSeed = 0x9a31
 /** Why a model serves that a command put in service. */
-const asked = 'a person asked for it'
 
 export class Agent {
   private readonly config: Config
@@ -199,23 +199,7 @@ export class Agent {
       clock,
       random: () => this.random.float(),
     })
-    const handlers: CommandHandlers = {
-      train: () => {
-        if (!this.training.begin()) throw new PawlError('COMMAND_INVALID', 'a round is running already; nothing was started')
-        return { started: true }
-      },
-      status: () => this.status(),
-      promote: async ({ version }) => served(await this.serving.put(version, asked)),
-      rollback: async () => served(await this.serving.rollback(asked)),
-      pin: async ({ version }) => ({ mode: await this.serving.pin(version ?? null, asked) }),
-      follow: async () => ({ mode: await this.serving.setMode({ kind: 'follow' }) }),
-      pause: async () => ({ mode: await this.serving.setMode({ kind: 'pause' }) }),
-      reload: async () => {
-        if (!reload) throw new PawlError('COMMAND_INVALID', 'this agent has no configuration to read anew')
-        await reload()
-        return { reloading: true }
-      },
-    }
+    const handlers = handlersOf({ training: this.training, serving: this.serving, status: () => this.status(), reload })
     this.control = new Control({ data: config.data, handlers })
     this.report = new Report({
       config: config.mqtt,
@@ -370,8 +354,4 @@ export class Agent {
     this.logger.warn({ code }, message)
     this.publish({ type: 'problem', code, message })
   }
-}
-
-function served({ version }: ModelVersion): { model: number } {
-  return { model: version }
 }

@@ -7,7 +7,7 @@
  * `--choose` the test images are not opened. `--render` only prints the tables of the lines there are. `--plot` draws `continual.svg` into
  * the folder.
  */
-import { appendFile, rm } from 'node:fs/promises'
+import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { play, upkeepNames, type ContinualKey, type ContinualResult } from './learning/continual.js'
@@ -15,7 +15,7 @@ import { imageFolder } from './learning/data.js'
 import { rendered } from './learning/continual-tables.js'
 import { continualSpec } from './learning/continual-plot.js'
 import { plot } from './learning/plot.js'
-import { linesOf, names, number, numbers, say } from './learning/script.js'
+import { completed, names, number, numbers, say } from './learning/script.js'
 
 const { values } = parseArgs({
   options: {
@@ -38,18 +38,15 @@ const keys = numbers('seeds', values.seeds).flatMap(seed => wanted.map((upkeep):
   tests: number('tests', values.tests), choose: values.choose,
 })))
 
-const done = await linesOf<ContinualResult>(values.results)
-for (const key of values.render ? [] : keys) {
-  if (done.some(result => nameOf(result) === nameOf(key))) continue
-  say(nameOf(key))
-  const folder = join(imageFolder, 'continual', nameOf(key).replaceAll(' ', '-'))
-  const result = await play(key, folder, say)
-  await appendFile(values.results, `${JSON.stringify(result)}\n`)
-  await rm(folder, { recursive: true, force: true })
-  done.push(result)
-}
+const done = await completed<ContinualKey, ContinualResult>(values.render ? [] : keys, {
+  file: values.results, nameOf, run: key => play(key, folderOf(key), say), onKept: key => rm(folderOf(key), { recursive: true, force: true }),
+})
 if (values.plot !== undefined) await plot(done, { file: values.results, folder: values.plot, specs: { continual: continualSpec } })
 process.stdout.write(`${rendered(done).join('\n')}\n`)
+
+function folderOf(key: ContinualKey): string {
+  return join(imageFolder, 'continual', nameOf(key).replaceAll(' ', '-'))
+}
 
 function nameOf({ upkeep, seed, steps, frames, maxFrames, tests, choose }: ContinualKey): string {
   return `${upkeep}, seed ${String(seed)}, ${String(steps)} steps, ${String(frames)} of ${String(maxFrames)} frames, ${String(tests)} tests${choose ? ', to choose by' : ''}`

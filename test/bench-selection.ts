@@ -5,12 +5,11 @@
  *
  * Writes a JSON line a seed and mix and passes over those that are there. The test images are not opened: the frames' own classes tell.
  */
-import { appendFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { tabled } from './bench/table.js'
 import { imagesOf } from './learning/data.js'
-import { grouped, linesOf, mean, names, number, numbers, say, spread } from './learning/script.js'
+import { completed, grouped, mean, names, number, numbers, say, spread } from './learning/script.js'
 import { mixes, select, type SelectingKey, type SelectingResult } from './learning/selecting.js'
 
 const { values } = parseArgs({
@@ -32,15 +31,10 @@ const sizes = {
   stream: number('stream', values.stream), asked: number('asked', values.asked),
 }
 const keys = numbers('seeds', values.seeds).flatMap(seed => names('mixes', values.mixes, mixes).map((mix): SelectingKey => ({ seed, mix, ...sizes })))
-const done = await linesOf<SelectingResult>(values.results)
 const images = values.render ? [] : await imagesOf('train')
-for (const key of values.render ? [] : keys) {
-  if (done.some(result => nameOf(result) === nameOf(key))) continue
-  say(nameOf(key))
-  const result = await select(key, images, say)
-  await appendFile(values.results, `${JSON.stringify(result)}\n`)
-  done.push(result)
-}
+const done = await completed<SelectingKey, SelectingResult>(values.render ? [] : keys, {
+  file: values.results, nameOf, run: key => select(key, images, say),
+})
 const per = (share: number) => (100 * share).toFixed(1)
 const gain = (results: readonly SelectingResult[], what: 'frames' | 'labels') => {
   const gains = results.map(({ accuracy }) => accuracy[`${what} selected`] - accuracy[`${what} by chance`])

@@ -5,13 +5,12 @@
  * Without the shortcut it is the transformer alone that begins warm and that is measured; else what was fitted stands beside it.
  * Writes a JSON line a seed and passes over those that are there. The test images are not opened: the frames' own classes tell.
  */
-import { appendFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { tabled } from './bench/table.js'
 import { ablations, leftOut, type Ablation } from './learning/ablations.js'
 import { imagesOf } from './learning/data.js'
-import { grouped, linesOf, mean, names, number, numbers, say, spread } from './learning/script.js'
+import { completed, grouped, mean, names, number, numbers, say, spread } from './learning/script.js'
 import { beginnings, warmUp, type WarmKey, type WarmResult } from './learning/warm.js'
 
 const { values } = parseArgs({
@@ -28,15 +27,8 @@ const { values } = parseArgs({
 const [perClass, steps] = [number('per-class', values['per-class']), number('steps', values.steps)]
 const without = names('without', values.without, Object.keys(ablations) as Ablation[])
 const keys = numbers('seeds', values.seeds).flatMap(seed => without.map((name): WarmKey => ({ seed, perClass, steps, switches: ablations[name] })))
-const done = await linesOf<WarmResult>(values.results)
 const images = values.render ? [] : await imagesOf('train')
-for (const key of values.render ? [] : keys) {
-  if (done.some(result => nameOf(result) === nameOf(key))) continue
-  say(nameOf(key))
-  const result = await warmUp(key, images, say)
-  await appendFile(values.results, `${JSON.stringify(result)}\n`)
-  done.push(result)
-}
+const done = await completed<WarmKey, WarmResult>(values.render ? [] : keys, { file: values.results, nameOf, run: key => warmUp(key, images, say) })
 const per = (share: number) => (100 * share).toFixed(2)
 const groups = [...grouped(done, ({ switches }) => leftOut(switches) ?? '')]
 const rows = groups.flatMap(([missing, results]) => beginnings.map(beginning => {

@@ -1,4 +1,4 @@
-/** What can be asked for over MQTT. A new command is a row here and a handler in app.ts. */
+/** What can be asked for over MQTT. A new command is a row here and one in handlers.ts. */
 import { z } from 'zod'
 import { DriftAlarmSchema, ModeSchema, PromotionRecordSchema } from '../schemas.js'
 

@@ -1,29 +1,28 @@
 /** Runs that are not among the results yet, one after the other: each adds its line, and one that is interrupted goes on from its checkpoint. */
-import { appendFile, mkdir, rm } from 'node:fs/promises'
+import { mkdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { classes } from '../../fixtures/dataset.js'
 import { leftOut } from './ablations.js'
 import { imageFolder, imagesOf } from './data.js'
 import { run, type RunKey, type RunResult } from './run.js'
-import { linesOf, say } from './script.js'
+import { completed, say } from './script.js'
 
 /** All results that the file has in the end. The test images are opened only where a run is not to choose by. */
 export async function runMissing(keys: readonly RunKey[], file: string): Promise<RunResult[]> {
-  const done = await linesOf<RunResult>(file)
   say(`photographs as files in ${imageFolder}`)
   const photographs = { train: await imagesOf('train'), test: keys.every(({ choose }) => choose) ? [] : await imagesOf('t10k'), classes }
-  for (const key of keys) {
-    if (done.some(result => nameOf(result) === nameOf(key))) continue
-    say(nameOf(key))
-    const folder = join(imageFolder, 'runs', nameOf(key).replaceAll(' ', '-'))
-    await mkdir(folder, { recursive: true })
-    const result = await run(key, photographs, { folder, say })
-    await appendFile(file, `${JSON.stringify(result)}\n`)
-    await rm(folder, { recursive: true, force: true })
-    done.push(result)
-    say(`  ${percent(result.accuracy)} of the test images, ${percent(result.framesAccuracy)} of the frames, ${(100 * result.validationAccuracy).toFixed(1)} % of the validation images`)
-  }
-  return done
+  const folderOf = (key: RunKey) => join(imageFolder, 'runs', nameOf(key).replaceAll(' ', '-'))
+  return completed<RunKey, RunResult>(keys, {
+    file, nameOf,
+    run: async key => {
+      const folder = folderOf(key)
+      await mkdir(folder, { recursive: true })
+      const result = await run(key, photographs, { folder, say })
+      say(`  ${percent(result.accuracy)} of the test images, ${percent(result.framesAccuracy)} of the frames, ${(100 * result.validationAccuracy).toFixed(1)} % of the validation images`)
+      return result
+    },
+    onKept: key => rm(folderOf(key), { recursive: true, force: true }),
+  })
 }
 
 function nameOf({ method, perClass, seed, minutes, steps, validation, frames, switches, choose }: RunKey): string {

@@ -1,5 +1,5 @@
 /** What the learning benchmarks share: options from the command line, results as JSON lines, means and spreads. */
-import { readFile } from 'node:fs/promises'
+import { appendFile, readFile } from 'node:fs/promises'
 
 export function numbers(what: string, given: string): number[] {
   return given.split(',').map(text => number(what, text))
@@ -19,6 +19,32 @@ export function names<Name extends string>(what: string, given: string, known: r
 export async function linesOf<Line>(path: string): Promise<Line[]> {
   const text = await readFile(path, 'utf8').catch(() => '')
   return text.split('\n').filter(line => line !== '').map(line => JSON.parse(line) as Line)
+}
+
+interface Missing<Key, Result extends Key> {
+  /** Of the results, a JSON line each. */
+  file: string
+  /** Tells one run from all others. */
+  nameOf: (key: Key) => string
+  run: (key: Key) => Promise<Result>
+  /** Once its line is written. */
+  onKept?: (key: Key) => Promise<void>
+}
+
+/** Runs what is not among the results yet, one after the other. Gives all results that there are in the end. */
+export async function completed<Key, Result extends Key>(
+  keys: readonly Key[], { file, nameOf, run, onKept }: Missing<Key, Result>,
+): Promise<Result[]> {
+  const done = await linesOf<Result>(file)
+  for (const key of keys) {
+    if (done.some(result => nameOf(result) === nameOf(key))) continue
+    say(nameOf(key))
+    const result = await run(key)
+    await appendFile(file, `${JSON.stringify(result)}\n`)
+    await onKept?.(key)
+    done.push(result)
+  }
+  return done
 }
 
 export function grouped<Item, Key>(items: readonly Item[], keyOf: (item: Item) => Key): Map<Key, Item[]> {

@@ -1,0 +1,40 @@
+/** What is done when somebody asks, over MQTT or at the box: a row of report/commands.ts each. */
+import { PawlError } from './errors.js'
+import type { ModelVersion } from './events.js'
+import type { CommandHandlers, Reply } from './report/commands.js'
+import type { Serving } from './serving.js'
+import type { Training } from './training.js'
+
+export interface HandlersOptions {
+  training: Training
+  serving: Serving
+  status: () => Reply<'status'>
+  /** Reads the configuration anew; absent: there is none to read. Errors: CONFIG_INVALID. */
+  reload: (() => Promise<void>) | undefined
+}
+
+const why = 'a person asked for it'
+
+export function handlersOf({ training, serving, status, reload }: HandlersOptions): CommandHandlers {
+  return {
+    train: () => {
+      if (!training.begin()) throw new PawlError('COMMAND_INVALID', 'a round is running already; nothing was started')
+      return { started: true }
+    },
+    status,
+    promote: async ({ version }) => served(await serving.put(version, why)),
+    rollback: async () => served(await serving.rollback(why)),
+    pin: async ({ version }) => ({ mode: await serving.pin(version ?? null, why) }),
+    follow: async () => ({ mode: await serving.setMode({ kind: 'follow' }) }),
+    pause: async () => ({ mode: await serving.setMode({ kind: 'pause' }) }),
+    reload: async () => {
+      if (!reload) throw new PawlError('COMMAND_INVALID', 'this agent has no configuration to read anew')
+      await reload()
+      return { reloading: true }
+    },
+  }
+}
+
+function served({ version }: ModelVersion): { model: number } {
+  return { model: version }
+}
