@@ -58,12 +58,15 @@ function components(
   const turning = oversampling * length
   const rowsOf = (flat: Float32Array) => Array.from({ length: flat.length / turning }, (_, row) => flat.subarray(row * turning, (row + 1) * turning))
   const [own, other] = [rowsOf(columns), rowsOf(turned)]
-  const covariance = Matrix.zeros(turning, turning)
+  const products = Array.from({ length: turning }, () => new Float64Array(turning))
   own.forEach((line, row) => {
+    const turnedLine = other[row] ?? line
     line.forEach((value, one) => {
-      for (let two = 0; two < turning; two++) covariance.set(one, two, covariance.get(one, two) + (value * (other[row]?.[two] ?? 0)) / count)
+      const into = products[one]
+      for (let two = 0; two < turning && into; two++) into[two] = (into[two] ?? 0) + value * (turnedLine[two] ?? 0)
     })
   })
+  const covariance = new Matrix(products.map(line => Array.from(line))).div(count)
   const { realEigenvalues, eigenvectorMatrix } = new EigenvalueDecomposition(covariance.add(covariance.transpose()).div(2), { assumeSymmetric: true })
   const strongest = realEigenvalues.map((_, at) => at).sort((a, b) => (realEigenvalues[b] ?? 0) - (realEigenvalues[a] ?? 0)).slice(0, length)
   const turns = strongest.map(at => {
