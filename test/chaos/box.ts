@@ -16,6 +16,7 @@ export interface InService {
   box: Box
   /** The model in service. */
   version: number
+  /** The one that runs: a test that starts another puts it here. */
   daemon: Daemon
   close: () => Promise<void>
 }
@@ -25,14 +26,15 @@ export async function inService(changes: Record<string, object> = {}): Promise<I
   const folder = await mkdtemp(join(tmpdir(), 'pawl-chaos-'))
   const box = await Box.in(folder, changes)
   const daemon = box.start()
-  return {
+  const site: InService = {
     box, daemon, version: await modelInService(box, daemon),
     close: async () => {
-      await daemon.cut()
+      await site.daemon.cut()
       await box.close()
       await rm(folder, { recursive: true, force: true })
     },
   }
+  return site
 }
 
 /** The first model that serves. */
