@@ -33,6 +33,7 @@ const CameraConfig = z.strictObject({
   passwordFile: line.default('').describe('File that holds the user\'s password; or set PAWL_CAMERA_<ID>_PASSWORD, the id in capitals and _ for -'),
   transport: z.enum(['tcp', 'udp']).default('tcp').describe('rtsp: what the pictures come over'),
   decoder: z.string().regex(/^[a-z0-9_]*$/, 'a name that `ffmpeg -hwaccels` lists, or ""').default('').describe('rtsp, v4l2, video: hardware that decodes, as ffmpeg names it (`ffmpeg -hwaccels`): vaapi, cuda, drm, …; "": the processor'),
+  keyframesOnly: z.boolean().default(false).describe('rtsp, video: only key frames are decoded, one every second or few on most cameras: for a fraction of the processor'),
   maxWidth: z.number().int().min(32).max(8192).default(1280).describe('rtsp, v4l2, video: wider pictures are scaled down to so many pixels'),
   rotate: z.union([z.literal(0), z.literal(90), z.literal(180), z.literal(270)]).default(0).describe('Degrees clockwise that the picture is turned by before anything else'),
   masks: z.array(Rectangle).default([]).describe('Parts of the turned picture, {x, y, width, height} in pixels, that are made black: nothing moves there, nothing of them is kept'),

@@ -265,6 +265,19 @@ describe('ffmpeg', () => {
     expect(pictures).toBeLessThan(8)
   })
 
+  it('decodes only key frames where that is all that is wanted', async () => {
+    const rare = join(folder, 'rare.mp4')
+    const each = ['-c:v', 'libx264', '-g', '20', '-sc_threshold', '0']
+    await promisify(execFile)('ffmpeg', ['-loglevel', 'error', '-f', 'lavfi', '-i', 'testsrc=size=320x240:rate=10:duration=20', '-pix_fmt', 'yuv420p', ...each, rare])
+    const controller = new AbortController()
+    setTimeout(() => { controller.abort() }, 5000)
+    let pictures = 0
+    for await (const _ of picturesOf(camera({ source: 'video', url: rare, keyframesOnly: true }), controller.signal)) pictures++
+    // One every two seconds, where ten a second would do.
+    expect(pictures).toBeGreaterThan(0)
+    expect(pictures).toBeLessThan(5)
+  })
+
   it('opens nothing but the file, whatever a playlist in it names', async () => {
     const list = join(folder, 'list.ffconcat')
     await writeFile(list, `ffconcat version 1.0\nfile '${belt}'\n`)

@@ -13,6 +13,8 @@ export interface VideoOptions {
   maxWidth: number
   /** Hardware that decodes, as ffmpeg's -hwaccel names it; "": none. */
   decoder: string
+  /** Decodes no other picture than those that need none before them. */
+  keyframesOnly: boolean
 }
 
 export interface VideoInput {
@@ -36,13 +38,13 @@ export function ffmpegOf(program: string): string {
   return program || (process.env.FFMPEG_PATH ?? '') || 'ffmpeg'
 }
 
-export function video({ open, script, shown, secret = '' }: VideoInput, { program, maxPerSecond, maxWidth, decoder }: VideoOptions): CameraSource {
+export function video({ open, script, shown, secret = '' }: VideoInput, { program, maxPerSecond, maxWidth, decoder, keyframesOnly }: VideoOptions): CameraSource {
   // Pictures that come too soon are left out; none is made up where they come late, or their clock is set.
   const thinned = `isnan(prev_selected_t)+gte(t-prev_selected_t,${String(0.9 / maxPerSecond)})+lt(t,prev_selected_t)`
   const args = [
     '-hide_banner', '-loglevel', 'error', '-nostats', ...script === undefined ? ['-nostdin'] : [],
     // One thread a camera: many cameras share the cores, and none takes them from the others.
-    '-threads', '1', ...decoder === '' ? [] : ['-hwaccel', decoder],
+    '-threads', '1', ...decoder === '' ? [] : ['-hwaccel', decoder], ...keyframesOnly ? ['-skip_frame', 'nokey'] : [],
     ...open, '-map', '0:v:0', '-vf', `select='${thinned}',scale='min(${String(maxWidth)},iw)':-2`, '-fps_mode', 'passthrough',
     '-threads', '1', '-q:v', '3', '-f', 'mpjpeg', '-boundary_tag', boundary, '-flush_packets', '1', 'pipe:1',
   ]

@@ -173,6 +173,7 @@ export class Reporter {
     await this.link.stop(this.availability('offline'))
     await this.outbox.stop()
     await this.told.stop()
+    await this.memory.stop()
   }
 
   private store(event: AgentEvent): void {

@@ -84,6 +84,11 @@ export class RetainedMemory {
     this.forget(({ prefix }) => prefix === formerPrefix)
   }
 
+  /** Resolves when all is written. */
+  async stop(): Promise<void> {
+    await this.file.stop()
+  }
+
   private forget(which: (row: Row) => boolean): void {
     const rest = this.former.filter(row => !which(row))
     if (rest.length === this.former.length) return

@@ -21,9 +21,12 @@ export const idle: Part = async options => {
   const rtsp = new RtspCamera({ stream: lively.url, ...viewer })
   try {
     process.env.PAWL_CAMERA_DOOR_PASSWORD = viewer.password
+    const common = { id: 'door', crop: 'whole', maxPerSecond: 1 }
+    const overRtsp = { ...common, source: 'rtsp' as const, url: await rtsp.start(), username: viewer.user }
     const rows = [
-      await watched(options, 'MJPEG', { id: 'door', source: 'mjpeg', url: camera.url, crop: 'whole', maxPerSecond: 1 }),
-      await watched(options, 'RTSP', { id: 'door', source: 'rtsp', url: await rtsp.start(), username: viewer.user, crop: 'whole', maxPerSecond: 1 }),
+      await watched(options, 'MJPEG', { ...common, source: 'mjpeg', url: camera.url }),
+      await watched(options, 'RTSP', overRtsp),
+      await watched(options, 'RTSP, key frames only', { ...overRtsp, keyframesOnly: true }),
     ]
     return { figures: rows.flatMap(({ figures }) => figures), details: rows.map(({ details }) => details) }
   } finally {
