@@ -63,7 +63,6 @@ export interface Addresses {
 }
 
 const randomSeed = 0x9a31
-/** Why a model serves that a command put in service. */
 
 export class Agent {
   private readonly config: Config
