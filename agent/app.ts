@@ -17,9 +17,12 @@ import { ClassifierPool } from './classifier/pool.js'
 import { sideBySide } from './classifier/side-by-side.js'
 import type { Config } from './config.js'
 import { Control } from './control.js'
+import { Dashboard } from './dashboard/dashboard.js'
+import { Live } from './dashboard/live.js'
 import { Drift } from './drift/drift.js'
 import type { ErrorCode } from './errors.js'
 import type { AgentEvent, ModelVersion } from './events.js'
+import { Labeling } from './frames/labeling.js'
 import { LabelStore } from './frames/label-store.js'
 import { LabelWatch } from './frames/label-watch.js'
 import { Selection } from './frames/selection.js'
@@ -36,6 +39,7 @@ import { packageVersion } from './lib/package-root.js'
 import { Endpoint } from './metrics/endpoint.js'
 import { Metrics } from './metrics/metrics.js'
 import { Registry } from './registry/registry.js'
+import { carryOut } from './report/command-runner.js'
 import type { Reply } from './report/commands.js'
 import { Report } from './report/report.js'
 import { Brake } from './rounds/brake.js'
@@ -60,6 +64,8 @@ export interface Addresses {
   cameras: Record<string, string>
   /** Of the metrics; null: they are served nowhere. */
   monitoring: string | null
+  /** Of the page; null: there is none. */
+  dashboard: string | null
 }
 
 const randomSeed = 0x9a31
@@ -85,6 +91,9 @@ export class Agent {
   private readonly control: Control
   private readonly report: Report
   private readonly metrics: Metrics
+  private readonly labeling: Labeling
+  private readonly live = new Live()
+  private readonly dashboard: Dashboard
   /** Fires as the agent ends, before its parts do: what takes long is given up. */
   private readonly ending = new AbortController()
   /** What to undo, last first. */
@@ -209,12 +218,42 @@ export class Agent {
       handlers,
       away: () => this.serving.away,
       emit: event => { this.publish(event) },
+      onState: change => { this.live.state(change) },
       clock,
       random: Math.random,
       logger,
     })
     this.metrics = new Metrics({ device: config.device, version: packageVersion() })
+    this.labeling = new Labeling({
+      frames: this.frames,
+      labels: this.labels,
+      file: join(config.data, 'skipped.json'),
+      judge: jpeg => this.classifier.classify(jpeg),
+      onProblem: message => { logger.warn({ message }, 'frames that were passed over come again') },
+    })
+    this.dashboard = new Dashboard({
+      config: config.dashboard,
+      site: {
+        device: config.device,
+        version: packageVersion(),
+        cameras: config.cameras.map(({ id }) => id),
+        live: this.live,
+        frames: this.frames,
+        labels: this.labels,
+        labeling: this.labeling,
+        newestOf: camera => this.intake.newestOf(camera)?.jpeg ?? null,
+        models: () => this.registry.list(),
+        active: () => this.registry.active()?.version ?? null,
+        decisions: () => this.registry.decisions(),
+        command: (verb, payload) => carryOut(handlers, verb, payload),
+      },
+      nowMs: clock.monotonicMs,
+      logger,
+    })
     this.events.subscribe(onEvent)
+    this.events.subscribe(event => {
+      if (event.type === 'frame-stored') this.live.tell({ topic: `camera/${event.camera}/kept`, value: { id: event.id, reason: event.reason, atMs: clock.nowMs() } })
+    })
     this.events.subscribe(event => { this.metrics.accept(event) })
     this.events.subscribe(event => { this.report.accept(event) })
   }
@@ -296,12 +335,13 @@ export class Agent {
     await this.report.catchUp(registry.decisions())
     this.began(() => this.control.stop())
     await this.startControl()
+    const dashboard = await this.startDashboard()
     this.began(() => this.intake.stop())
     this.began(() => this.cameras.stop())
     const cameras = await this.cameras.start()
     this.began(() => this.training.stop())
     await this.training.start()
-    return { broker, cameras, monitoring }
+    return { broker, cameras, monitoring, dashboard }
   }
 
   /** Errors: the agent ended meanwhile; then nothing more begins. */
@@ -317,6 +357,17 @@ export class Agent {
       const why = cause instanceof Error ? cause.message : String(cause)
       this.problem('CONTROL_UNAVAILABLE', `commands at the box do not reach this agent (${why}); over MQTT they do`)
     }
+  }
+
+  private async startDashboard(): Promise<string | null> {
+    const { port, address } = this.config.dashboard
+    if (port === 0) return null
+    await this.labeling.start()
+    this.began(() => this.labeling.stop())
+    this.began(() => this.dashboard.stop())
+    const url = await this.dashboard.start()
+    if (url === null) this.problem('DASHBOARD_UNAVAILABLE', `no port from dashboard.port (${String(port)}) on is free on ${address}; choose another`)
+    return url
   }
 
   private async startMonitoring(): Promise<string | null> {

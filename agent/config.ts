@@ -119,6 +119,15 @@ const Config = z.strictObject({
   monitoring: z.strictObject({
     port: z.number().int().min(0).max(65_535).default(9464).describe('Port on loopback of /metrics for Prometheus and /healthz for probes; the next free one when it is taken; 0: none'),
   }).prefault({}),
+  dashboard: z.strictObject({
+    port: z.number().int().min(0).max(65_535).default(8470).describe('Port of the page; the next free one when it is taken; 0: there is none'),
+    address: line.min(1).default('127.0.0.1').describe('Address that it listens on; any but loopback needs a password'),
+    passwordFile: line.default('').describe('File that holds the hash of its password, as `pawl password` writes it; or set PAWL_DASHBOARD_PASSWORD_HASH; "": on loopback none is needed'),
+    tls: z.strictObject({
+      cert: line.default('').describe('File (PEM) of its certificate; "": plain HTTP, for loopback or behind a proxy'),
+      key: line.default('').describe('File (PEM) of its key'),
+    }).refine(({ cert, key }) => (cert === '') === (key === ''), 'a certificate needs its key, and a key its certificate').prefault({}),
+  }).prefault({}),
   mqtt: z.strictObject({
     broker: line.default('embedded').describe('embedded: a broker inside this process, on loopback; else mqtt://, mqtts://, ws:// or wss:// URL')
       .refine(text => text === 'embedded' || (/^(mqtts?|wss?):\/\/[^/]/.test(text) && URL.canParse(text)), 'neither "embedded" nor a mqtt://, mqtts://, ws:// or wss:// URL'),
@@ -244,7 +253,7 @@ export function exampleConfig(): string {
 }
 
 function withPaths(config: Config, folder: string): Config {
-  const { mqtt } = config
+  const { mqtt, dashboard } = config
   const absolute = (path: string) => path && resolve(folder, path)
   return {
     ...config,
@@ -254,6 +263,11 @@ function withPaths(config: Config, folder: string): Config {
       ...mqtt,
       passwordFile: absolute(mqtt.passwordFile),
       tls: { ca: absolute(mqtt.tls.ca), cert: absolute(mqtt.tls.cert), key: absolute(mqtt.tls.key) },
+    },
+    dashboard: {
+      ...dashboard,
+      passwordFile: absolute(dashboard.passwordFile),
+      tls: { cert: absolute(dashboard.tls.cert), key: absolute(dashboard.tls.key) },
     },
     cameras: config.cameras.map(camera => ({
       ...camera,

@@ -115,6 +115,7 @@ class Running {
     if (addresses === null) return null
     const { device, data, mqtt } = this.config
     terminal.say(`pawl is running as "${device}"; data in ${data}`)
+    if (addresses.dashboard !== null) terminal.say(`page: ${addresses.dashboard}`)
     terminal.say(`MQTT: ${withoutPasswords(addresses.broker)}, topics ${mqtt.base}/${device}/#`)
     if (addresses.monitoring !== null) terminal.say(`metrics: ${addresses.monitoring}/metrics`)
     for (const [camera, url] of Object.entries(addresses.cameras)) terminal.say(`camera ${camera}: ${url}`)

@@ -67,7 +67,7 @@ export interface ModelVersion {
 export type AgentEvent =
   /** On change of state or reason, and once a minute while it is online. */
   | { type: 'camera'; status: CameraStatus }
-  | { type: 'frame-stored'; camera: string; reason: KeptReason; frames: number; bytes: number }
+  | { type: 'frame-stored'; camera: string; id: string; reason: KeptReason; frames: number; bytes: number }
   | { type: 'prediction'; prediction: Prediction }
   | { type: 'round-started'; round: number; trigger: string; labeled: number; unlabeled: number; pseudoLabels: boolean }
   | { type: 'round-event'; round: number; event: RoundEvent }

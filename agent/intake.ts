@@ -57,6 +57,11 @@ export class Intake {
     await Promise.all(this.writing)
   }
 
+  /** The newest frame of a camera; null: none yet. */
+  newestOf(camera: string): Frame | null {
+    return this.newest.get(camera) ?? null
+  }
+
   /** Another model serves: what is seen now is answered by it. */
   async answerAgain(): Promise<void> {
     for (const frame of this.newest.values()) await this.answer(frame, 0)
@@ -88,9 +93,9 @@ export class Intake {
     if (!this.collects(await frames.full())) return
     const kept = selection.choose(frame, answered, frames.count)
     if (!kept) return
-    const { full } = await frames.add(frame, kept)
-    if (!this.collects(full)) return
-    publish({ type: 'frame-stored', camera: frame.camera, reason: kept.reason, frames: frames.count, bytes: frames.totalBytes })
+    const { stored, full } = await frames.add(frame, kept)
+    if (!this.collects(full) || !stored) return
+    publish({ type: 'frame-stored', camera: frame.camera, id: frames.idOf(stored), reason: kept.reason, frames: frames.count, bytes: frames.totalBytes })
     onStored()
   }
 

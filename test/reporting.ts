@@ -35,7 +35,7 @@ export function makeReporter(url: string, folder: string, { connection, ...optio
 export function makeReport(config: string, data: string): Report {
   const { device, cameras, mqtt } = parseConfig(config, 'pawl.yaml')
   return new Report({
-    config: mqtt, device, cameras: cameras.map(({ id }) => id), data, version: '1.2.3', handlers, away: () => null, emit: () => undefined,
+    config: mqtt, device, cameras: cameras.map(({ id }) => id), data, version: '1.2.3', handlers, away: () => null, emit: () => undefined, onState: () => undefined,
     clock: systemClock, random: Math.random, logger: createLogger({ level: 'silent' }),
   })
 }

@@ -3,7 +3,8 @@ import { mkdir, readdir, rename, rm } from 'node:fs/promises'
 import { join, resolve, sep } from 'node:path'
 import type { Config } from '../config.js'
 import { syncFolder } from '../lib/durable.js'
-import { importLabels, quarantine, readLabels, type LabelSplit } from './labels.js'
+import { groupBy } from '../lib/group.js'
+import { importLabels, quarantine, readClassFolders, readLabels, type LabelSplit } from './labels.js'
 
 export interface LabelStoreOptions {
   /** The data folder. */
@@ -41,6 +42,18 @@ export class LabelStore {
   /** Errors: LABELS_INSUFFICIENT, saying which folder lacks what. */
   read(): Promise<LabelSplit> {
     return readLabels(this.folder('labels'), this.options.config.importValidation ? this.folder('validation') : null)
+  }
+
+  /** The class folders, those without an image too, and how many images each holds. Errors: LABELS_INSUFFICIENT when they cannot be read. */
+  async classes(): Promise<{ label: string; images: number }[]> {
+    const { images, empty } = await readClassFolders(this.folder('labels'))
+    const counts = [...groupBy(images, ({ label }) => label)].map(([label, own]) => ({ label, images: own.length }))
+    return [...counts, ...empty.map(label => ({ label, images: 0 }))].sort((a, b) => a.label.localeCompare(b.label))
+  }
+
+  /** Where an image of a class lies, or would. */
+  pathOf(label: string, name: string): string {
+    return join(this.folder('labels'), label, name)
   }
 
   /** Puts an unreadable image aside, with the reason beside it. Says whether it did: only a label that is here is moved. */

@@ -6,11 +6,11 @@
  */
 import { existsSync, statSync, type Stats } from 'node:fs'
 import { mkdir, readdir, rename, rm, rmdir, statfs } from 'node:fs/promises'
-import { basename, dirname, join, resolve, sep } from 'node:path'
+import { basename, dirname, join, relative, resolve, sep } from 'node:path'
 import type { Config } from '../config.js'
 import type { Frame } from '../events.js'
 import type { Clock } from '../lib/clock.js'
-import { writeDurably } from '../lib/durable.js'
+import { isMissing, syncFolder, writeDurably } from '../lib/durable.js'
 import { Belief, earliestMs } from './belief.js'
 import { dayOf, nameAnew, nameFrame, readFrameName, type FrameName, type KeptFor } from './frame-name.js'
 import { FrameOrder } from './order.js'
@@ -135,6 +135,47 @@ export class FrameStore {
     const frame = this.frames.get(path)
     if (frame) await this.drop(frame)
     else await rm(path, { force: true })
+  }
+
+  /** The frame of an id, which is its path below the folder; null: there is none, or none any more. */
+  frame(id: string): StoredFrame | null {
+    return this.frames.get(join(this.options.folder, id)) ?? null
+  }
+
+  idOf({ path }: Pick<StoredFrame, 'path'>): string {
+    return relative(this.options.folder, path).split(sep).join('/')
+  }
+
+  /** Moves a frame out of the store. False: it is gone. Errors: what the file system says; then the frame stays. */
+  async moveOut(id: string, to: string): Promise<boolean> {
+    const frame = this.frame(id)
+    if (!frame) return false
+    this.forget(frame)
+    try {
+      await mkdir(dirname(to), { recursive: true })
+      await rename(frame.path, to)
+      await syncFolder(dirname(to))
+      return true
+    } catch (cause) {
+      if (existsSync(frame.path)) this.admit(frame)
+      else if (isMissing(cause)) return false
+      throw cause
+    }
+  }
+
+  /** Moves a frame in again that was moved out. False: it is not there, or the id is that of no frame. Errors: what the file system says. */
+  async moveIn(id: string, from: string): Promise<boolean> {
+    const [camera = '', day = '', name = '', ...more] = id.split('/')
+    const known = readFrameName(name)
+    const file = statSync(from, { throwIfNoEntry: false })
+    if (!known || !file || more.length > 0 || day !== dayOf(known) || !/^[\w-]+$/.test(camera)) return false
+    const path = join(this.options.folder, id)
+    await mkdir(dirname(path), { recursive: true })
+    await rename(from, path)
+    await syncFolder(dirname(path))
+    if (!this.frames.has(path)) this.admit({ path, camera, ...known, bytes: file.size })
+    await this.evict(1)
+    return true
   }
 
   /** `see` has the names in each folder of a day before they are taken in. */

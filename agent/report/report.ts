@@ -9,7 +9,7 @@ import { Reporter, type Connection, type ReporterOptions } from './reporter.js'
 import { Sparkplug } from './sparkplug/sparkplug.js'
 import type { Health } from './topics.js'
 
-export interface ReportOptions extends Pick<ReporterOptions, 'device' | 'cameras' | 'version' | 'handlers' | 'away' | 'emit' | 'clock' | 'random' | 'logger'> {
+export interface ReportOptions extends Pick<ReporterOptions, 'device' | 'cameras' | 'version' | 'handlers' | 'away' | 'emit' | 'onState' | 'clock' | 'random' | 'logger'> {
   config: Config['mqtt']
   /** The data folder: the outbox is in it. */
   data: string
@@ -52,7 +52,10 @@ export class Report {
       outbox: { folder: join(data, 'outbox'), maxEvents: config.outboxEvents },
       folder,
       vacantMs: 60_000,
-      onState: change => { this.sparkplug?.accept(change) },
+      onState: change => {
+        this.sparkplug?.accept(change)
+        options.onState(change)
+      },
     })
     await this.reporter.start()
     this.sparkplug?.start()

@@ -1,0 +1,206 @@
+/** Labeling, by the keyboard first: a frame, what the model takes it for, a key for each class. */
+import { useEffect, useReducer, useRef, useState } from 'preact/hooks'
+import type { QueuedFrame } from '../../../frames/labeling.js'
+import { answered, client, frameUrl, messageOf } from '../api.js'
+import { clock, counted, percent } from '../format.js'
+import { reasons } from './live.js'
+
+const page = 48
+/** Frames left at which the next ones are asked for. */
+const low = 12
+const keys = ['1', '2', '3', '4', '5', '6', '7', '8', '9', '0']
+
+interface Done {
+  frames: QueuedFrame[]
+  /** Null: passed over. */
+  label: string | null
+}
+
+interface State {
+  frames: QueuedFrame[]
+  /** Ids marked beside the first one. */
+  marked: ReadonlySet<string>
+  done: Done[]
+  labeled: number
+}
+
+type Change =
+  | { type: 'came'; frames: QueuedFrame[] }
+  | { type: 'mark'; ids: readonly string[]; on: boolean }
+  | { type: 'done'; done: Done }
+  /** They come back: undone, or refused. */
+  | { type: 'back'; done: Done }
+  | { type: 'first'; id: string }
+
+function changed(state: State, change: Change): State {
+  const { frames, marked, done } = state
+  switch (change.type) {
+    case 'came': {
+      const known = new Set([...frames, ...done.flatMap(one => one.frames)].map(({ id }) => id))
+      return { ...state, frames: [...frames, ...change.frames.filter(({ id }) => !known.has(id))] }
+    }
+    case 'mark': return { ...state, marked: new Set(change.on ? [...marked, ...change.ids] : [...marked].filter(id => !change.ids.includes(id))) }
+    case 'done': {
+      const gone = new Set(change.done.frames.map(({ id }) => id))
+      return {
+        frames: frames.filter(({ id }) => !gone.has(id)), marked: new Set(), done: [...done, change.done],
+        labeled: state.labeled + (change.done.label === null ? 0 : gone.size),
+      }
+    }
+    case 'back': return {
+      frames: [...change.done.frames, ...frames], marked: new Set(change.done.frames.slice(1).map(({ id }) => id)), done: done.filter(one => one !== change.done),
+      labeled: state.labeled - (change.done.label === null ? 0 : change.done.frames.length),
+    }
+    case 'first': {
+      const first = frames.find(({ id }) => id === change.id)
+      return first ? { ...state, frames: [first, ...frames.filter(({ id }) => id !== change.id)], marked: new Set([...marked].filter(id => id !== change.id)) } : state
+    }
+  }
+}
+
+export function LabelView() {
+  const [state, apply] = useReducer(changed, { frames: [], marked: new Set<string>(), done: [], labeled: 0 })
+  const [classes, setClasses] = useState<{ label: string; images: number }[] | null>(null)
+  const [waiting, setWaiting] = useState(0)
+  const [said, setSaid] = useState('')
+  const [problem, setProblem] = useState('')
+  const asking = useRef(false)
+  const began = useRef(Date.now())
+  const newClass = useRef<HTMLInputElement>(null)
+  const [current] = state.frames
+  const alike = state.frames.filter(({ id }) => current?.alike.includes(id) ?? false)
+
+  const ask = async () => {
+    if (asking.current) return
+    asking.current = true
+    try {
+      const queue = await answered(client.queue.$get({ query: { count: String(page) } }))
+      setWaiting(queue.waiting)
+      apply({ type: 'came', frames: queue.frames })
+    } catch (cause) {
+      setProblem(messageOf(cause))
+    } finally {
+      asking.current = false
+    }
+  }
+  const count = async () => { setClasses(await answered(client.classes.$get())) }
+  useEffect(() => { count().catch((cause: unknown) => { setProblem(messageOf(cause)) }) }, [])
+  useEffect(() => { if (state.frames.length < low) void ask() }, [state.frames.length])
+
+  const finish = async (done: Done, work: () => Promise<{ id: string; error: { message: string } | null }[]>) => {
+    setProblem('')
+    apply({ type: 'done', done })
+    try {
+      const refused = (await work()).filter(({ error }) => error !== null)
+      if (refused.length > 0) setProblem(`${counted(refused.length, 'frame')}: ${refused[0]?.error?.message ?? ''}`)
+      await count()
+    } catch (cause) {
+      apply({ type: 'back', done })
+      setProblem(messageOf(cause))
+    }
+  }
+  const taken = () => (current ? [current, ...state.frames.filter(({ id }) => id !== current.id && state.marked.has(id))] : [])
+  const label = (name: string) => {
+    const frames = taken()
+    if (frames.length === 0) return
+    setSaid(`${counted(frames.length, 'frame')} labeled ${name}`)
+    void finish({ frames, label: name }, () => answered(client.labels.$post({ json: { frames: frames.map(({ id }) => ({ id, label: name })) } })))
+  }
+  const skip = () => {
+    const frames = taken()
+    if (frames.length === 0) return
+    setSaid(`${counted(frames.length, 'frame')} passed over`)
+    void finish({ frames, label: null }, async () => {
+      await answered(client.skipped.$post({ json: { ids: frames.map(({ id }) => id) } }))
+      return []
+    })
+  }
+  const undo = async () => {
+    const last = state.done.at(-1)
+    if (!last) return
+    const { frames, label: name } = last
+    try {
+      if (name === null) await answered(client.skipped.undo.$post({ json: { ids: frames.map(({ id }) => id) } }))
+      else await answered(client.labels.undo.$post({ json: { frames: frames.map(({ id }) => ({ id, label: name })) } }))
+      apply({ type: 'back', done: last })
+      setSaid('undone')
+      await count()
+    } catch (cause) {
+      setProblem(messageOf(cause))
+    }
+  }
+  const markAlike = () => { apply({ type: 'mark', ids: alike.map(({ id }) => id), on: !alike.every(({ id }) => state.marked.has(id)) }) }
+
+  useEffect(() => {
+    const pressed = (event: KeyboardEvent) => {
+      const { key, target, ctrlKey, metaKey, altKey } = event
+      if ((target as HTMLElement).matches('input, select, textarea, dialog *') || altKey) return
+      const chosen = classes?.[keys.indexOf(key)]
+      const act = (ctrlKey || metaKey) ? (key === 'z' ? () => { void undo() } : null)
+        : chosen ? () => { label(chosen.label) }
+        : key === 'Enter' && !(target as HTMLElement).matches('button, a') && current?.suggestion ? () => { label(current.suggestion?.label ?? '') }
+        : { s: skip, u: () => { void undo() }, a: markAlike, n: () => { newClass.current?.focus() } }[key] ?? null
+      if (!act) return
+      event.preventDefault()
+      act()
+    }
+    window.addEventListener('keydown', pressed)
+    return () => { window.removeEventListener('keydown', pressed) }
+  })
+
+  const perHour = state.labeled / Math.max(1 / 60, (Date.now() - began.current) / 3_600_000)
+  const add = (event: SubmitEvent) => {
+    event.preventDefault()
+    const name = newClass.current?.value.trim() ?? ''
+    if (name === '' || !newClass.current) return
+    label(name)
+    newClass.current.value = ''
+    newClass.current.blur()
+  }
+  return <div class="labeling">
+    <section class="card" aria-label="Frame to label">
+      {current
+        ? <>
+            <img class="picture" src={frameUrl(current.id)} alt={`frame of camera ${current.camera}`} />
+            <p class="answer">{current.suggestion ? <>taken for <strong>{current.suggestion.label}</strong> {percent(current.suggestion.confidence, 0)}</> : 'no model says anything of it yet'}</p>
+            <p class="faint">{current.camera} · {clock(current.capturedAtMs)} · kept: {reasons[current.reason] ?? current.reason}</p>
+          </>
+        : <p class="empty picture">{waiting === 0 ? 'No frames wait for a label.' : 'Loading …'}</p>}
+      <div class="row">
+        {current?.suggestion && <button type="button" class="main" onClick={() => { label(current.suggestion?.label ?? '') }}>Yes <kbd>Enter</kbd></button>}
+        <button type="button" disabled={!current} onClick={skip}>Skip <kbd>s</kbd></button>
+        <button type="button" disabled={state.done.length === 0} onClick={() => { void undo() }}>Undo <kbd>u</kbd></button>
+      </div>
+      <p role="status" class="faint">{said}</p>
+      <p role="alert" class="problem">{problem}</p>
+    </section>
+    <section class="card" aria-labelledby="classes">
+      <h2 id="classes">Class</h2>
+      <div class="classes">{(classes ?? []).map(({ label: name, images }, at) => <button type="button" key={name} disabled={!current} aria-keyshortcuts={keys[at]} onClick={() => { label(name) }}>
+        {keys[at] !== undefined && <kbd>{keys[at]}</kbd>}<span>{name}</span><span class="faint">{images}</span>
+      </button>)}</div>
+      <form class="row" onSubmit={add}>
+        <label for="new-class">New class <kbd>n</kbd></label>
+        <input id="new-class" ref={newClass} maxLength={100} onKeyDown={event => { if (event.key === 'Escape') newClass.current?.blur() }} />
+        <button disabled={!current}>Label</button>
+      </form>
+      <p class="faint">{counted(waiting, 'frame')} without a label · {state.labeled} labeled here{state.labeled >= 10 ? `, ${perHour.toFixed(0)} an hour` : ''}</p>
+    </section>
+    <section class="card alike" aria-labelledby="alike">
+      <h2 id="alike">Alike {alike.length > 0 && <button type="button" onClick={markAlike}>{alike.every(({ id }) => state.marked.has(id)) ? 'None' : 'All'} <kbd>a</kbd></button>}</h2>
+      {alike.length === 0 ? <p class="faint">Nothing that waits looks much like it.</p> : <p class="faint">Those that are marked get the same label.</p>}
+      <Marks frames={alike} marked={state.marked} onMark={(id, on) => { apply({ type: 'mark', ids: [id], on }) }} />
+      <h2>Next</h2>
+      <ul class="strip">{state.frames.slice(1).filter(({ id }) => !alike.some(other => other.id === id)).slice(0, 24).map(({ id, suggestion }) => <li key={id}>
+        <button type="button" class="bare" onClick={() => { apply({ type: 'first', id }) }}><img src={frameUrl(id)} alt={suggestion ? `taken for ${suggestion.label}` : 'a frame'} /></button>
+      </li>)}</ul>
+    </section>
+  </div>
+}
+
+function Marks({ frames, marked, onMark }: { frames: readonly QueuedFrame[]; marked: ReadonlySet<string>; onMark: (id: string, on: boolean) => void }) {
+  return <ul class="strip">{frames.map(({ id, suggestion }, at) => <li key={id}><label>
+    <input type="checkbox" checked={marked.has(id)} onChange={event => { onMark(id, event.currentTarget.checked) }} aria-label={`alike ${String(at + 1)}${suggestion ? `, taken for ${suggestion.label}` : ''}`} />
+    <img src={frameUrl(id)} alt="" /><span>{suggestion?.label ?? ''}</span>
+  </label></li>)}</ul>
+}

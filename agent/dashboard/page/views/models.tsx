@@ -1,0 +1,87 @@
+/** The versions, why each was promoted or refused, and which one serves. */
+import { useState } from 'preact/hooks'
+import type { ModelVersion } from '../../../events.js'
+import type { Mode } from '../../../registry/state.js'
+import type { ProbationRecord } from '../../../rounds/probation.js'
+import { client, command, useAnswer } from '../api.js'
+import { Ask, Interval } from '../components.js'
+import { Evidence } from '../evidence.js'
+import { counted, duration, percent, time } from '../format.js'
+import { useTopic } from '../live.js'
+
+export function Models() {
+  const [changes, setChanges] = useState(0)
+  const serving = useTopic<{ version: number }>('model/active')
+  const candidate = useTopic<{ round: number }>('model/candidate')
+  const mode = useTopic<Mode>('model/mode')
+  const probation = useTopic<ProbationRecord>('model/probation')
+  const { value, problem } = useAnswer(() => client.models.$get(), `${String(serving?.version)} ${String(candidate?.round)} ${String(changes)}`)
+  const [compared, setCompared] = useState<number[]>([])
+  const act = async (verb: string, payload = {}) => {
+    await command(verb, payload)
+    setChanges(count => count + 1)
+  }
+  if (!value) return <p role="status">{problem ?? 'Loading …'}</p>
+  const models = value.models as unknown as ModelVersion[]
+  const pair = compared.flatMap(version => models.find(model => model.version === version) ?? [])
+  return <>
+    <section class="card row" aria-label="Mode">
+      <p>{mode === undefined ? '' : mode.kind === 'follow' ? 'A challenger that passes the gate serves.' : mode.kind === 'pin' ? `Model ${String(mode.version)} is pinned: it serves whatever passes.` : 'Paused: no round begins, and nothing that passes serves.'}</p>
+      {mode?.kind !== 'follow' && <Ask label="Follow" question="From now on a challenger that passes the gate serves." doIt={() => act('follow')} />}
+      {mode?.kind !== 'pause' && <Ask label="Pause" question="No round will begin until you say so." doIt={() => act('pause')} />}
+      <Ask label="Roll back" danger question="The model that served before the one of now serves again." doIt={() => act('rollback')} />
+      <Ask label="Train now" question="A round begins now, with the labels and frames that there are." doIt={() => act('train')} />
+    </section>
+    {probation?.state === 'running' && <p class="card" role="status">Model {probation.model} is on probation beside model {probation.former}: {probation.frames} of {counted(probation.of, 'frame')}. {probation.explanation}</p>}
+    {pair.length === 2 && <Side models={pair} />}
+    {models.length === 0 && <p class="card">There is no model yet. The first round begins once there are labels.</p>}
+    {models.toReversed().map(model => <Model key={model.version} model={model} active={model.version === value.active} pinned={mode?.kind === 'pin' && mode.version === model.version} compared={compared.includes(model.version)}
+      onCompare={on => { setCompared(before => (on ? [...before, model.version].slice(-2) : before.filter(version => version !== model.version))) }}
+      promote={() => act('promote', { version: model.version })} pin={() => act('pin', { version: model.version })} />)}
+  </>
+}
+
+interface ModelProps {
+  model: ModelVersion
+  active: boolean
+  pinned: boolean
+  compared: boolean
+  onCompare: (on: boolean) => void
+  promote: () => Promise<void>
+  pin: () => Promise<void>
+}
+
+function Model({ model: { version, createdAtMs, status, card, decision }, active, pinned, compared, onCompare, promote, pin }: ModelProps) {
+  return <section class="card" aria-labelledby={`model-${String(version)}`}>
+    <h2 id={`model-${String(version)}`}>Model {version} <span class={`badge ${active ? 'good' : status === 'refused' ? 'bad' : ''}`}>{active ? 'in service' : status}</span>{pinned && <span class="badge">pinned</span>}</h2>
+    <p class="faint">{time(createdAtMs)} · {card.method}, {card.preset} · {card.parent ? `from model ${String(card.parent.version)}` : 'from scratch'} · {counted(card.data.labeled, 'label')}, {counted(card.data.unlabeled, 'frame')} · trained {duration(card.seconds)}</p>
+    {decision.accuracyChallenger !== null && <Interval label="Right of the promotion images" value={decision.accuracyChallenger} interval={decision.comparison?.intervalChallenger ?? null} />}
+    <p>{decision.promoted ? 'Promoted' : 'Refused'}: {decision.explanation}</p>
+    <details><summary>Evidence</summary><Evidence decision={decision} card={card} /></details>
+    <div class="row">
+      {!active && <Ask label="Promote" question={`Model ${String(version)} serves, whatever was proved of it.${decision.promoted ? '' : ' The gate has refused it.'}`} doIt={promote} danger={!decision.promoted} />}
+      {!pinned && <Ask label="Pin" question={`Model ${String(version)} serves and stays, whatever passes the gate.`} doIt={pin} />}
+      <label><input type="checkbox" checked={compared} onChange={event => { onCompare(event.currentTarget.checked) }} /> Compare</label>
+    </div>
+  </section>
+}
+
+function Side({ models }: { models: readonly ModelVersion[] }) {
+  const rows: [string, (model: ModelVersion) => string][] = [
+    ['made', ({ createdAtMs }) => time(createdAtMs)],
+    ['method', ({ card }) => `${card.method}, ${card.preset}`],
+    ['labels', ({ card }) => String(card.data.labeled)],
+    ['frames', ({ card }) => String(card.data.unlabeled)],
+    ['right of the promotion images of its time', ({ decision }) => (decision.accuracyChallenger === null ? '' : percent(decision.accuracyChallenger))],
+    ['right of the gate images', ({ card }) => percent(card.validation.accuracy)],
+    ['calibration error', ({ card }) => percent(card.validation.ece)],
+    ['pseudo-labels that counted', ({ card }) => card.pseudoLabels.used.toLocaleString()],
+    ['steps', ({ card }) => card.steps.toLocaleString()],
+    ['seed', ({ card }) => String(card.seed)],
+    ['classes', ({ card }) => card.classes.join(', ')],
+  ]
+  return <section class="card" aria-label="Two models compared"><table>
+    <thead><tr><th scope="col"><span class="unseen">what</span></th>{models.map(({ version }) => <th scope="col" key={version}>Model {version}</th>)}</tr></thead>
+    <tbody>{rows.map(([name, of]) => <tr key={name}><th scope="row">{name}</th>{models.map(model => <td key={model.version}>{of(model)}</td>)}</tr>)}</tbody>
+  </table></section>
+}

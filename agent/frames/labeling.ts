@@ -1,0 +1,140 @@
+/**
+ * What a person at the page labels: the frames that teach most, with what the model in service says of them, and their way into a class folder
+ * and back. A frame with a label is one of the class folder's images under the name that it had, so whatever is edited there by hand is seen here
+ * at once, and what was done here can be undone after a restart too.
+ */
+import { existsSync } from 'node:fs'
+import { readFile } from 'node:fs/promises'
+import { basename } from 'node:path'
+import { PawlError } from '../errors.js'
+import { KeptFile } from '../lib/kept-file.js'
+import { z } from 'zod'
+import { classNameOf } from './class-name.js'
+import type { LabelStore } from './label-store.js'
+import { nextToLabel } from './queue.js'
+import type { FrameStore, StoredFrame } from './store.js'
+
+/** What the model in service makes of a frame. */
+export interface Opinion {
+  label: string
+  confidence: number
+  embedding: Float32Array
+}
+
+export interface QueuedFrame {
+  id: string
+  camera: string
+  capturedAtMs: number
+  /** Why it was kept. */
+  reason: string
+  /** Null: no model serves, or the frame cannot be read. */
+  suggestion: { label: string; confidence: number } | null
+  /** Frames of this page that show much the same by the model's embedding, nearest first. */
+  alike: string[]
+}
+
+export interface LabelingOptions {
+  frames: FrameStore
+  labels: LabelStore
+  /** Remembers what was passed over. */
+  file: string
+  judge: (jpeg: Uint8Array) => Promise<Opinion | null>
+  onProblem: (message: string) => void
+}
+
+/** Frames that were passed over and are remembered; beyond, the first of them come again. */
+const mostSkipped = 5000
+/** Least cosine of two embeddings of frames that are alike. */
+const alike = 0.9
+
+export class Labeling {
+  private readonly options: LabelingOptions
+  private readonly file: KeptFile<string[]>
+  private skipped = new Set<string>()
+
+  constructor(options: LabelingOptions) {
+    this.options = options
+    this.file = new KeptFile({ path: options.file, schema: z.array(z.string()), onProblem: options.onProblem })
+  }
+
+  async start(): Promise<void> {
+    this.skipped = new Set(await this.file.read())
+  }
+
+  async stop(): Promise<void> {
+    await this.file.stop()
+  }
+
+  /** The frames to label next, at most `count`; of one camera, or kept for one reason, where that is asked for. */
+  async queue({ count, camera, reason }: { count: number; camera?: string | undefined; reason?: string | undefined }): Promise<{ waiting: number; frames: QueuedFrame[] }> {
+    const { frames } = this.options
+    const waiting = frames.list().filter(frame =>
+      (camera === undefined || frame.camera === camera) && (reason === undefined || frame.reason === reason) && !this.skipped.has(frames.idOf(frame)))
+    const chosen = nextToLabel(waiting, count)
+    const opinions: (Opinion | null)[] = []
+    // One after the other: what the cameras see comes first.
+    for (const { path } of chosen) opinions.push(await this.opinionOn(path))
+    return { waiting: waiting.length, frames: chosen.map((frame, at) => this.queued(frame, at, { chosen, opinions })) }
+  }
+
+  /** Gives the class by its name in the folders. Errors: FRAME_GONE, COMMAND_INVALID for a name that no class can have. */
+  async label(id: string, label: string): Promise<string> {
+    const { frames, labels } = this.options
+    const name = classNameOf(label)
+    if (!await frames.moveOut(id, labels.pathOf(name, basename(id)))) throw await this.gone(id)
+    return name
+  }
+
+  /** Makes it a frame that nobody labeled, as before. Errors: FRAME_GONE, COMMAND_INVALID. */
+  async undo(id: string, label: string): Promise<void> {
+    const { frames, labels } = this.options
+    if (!await frames.moveIn(id, labels.pathOf(classNameOf(label), basename(id)))) throw await this.gone(id)
+  }
+
+  /** It comes no more, until many others were passed over too. */
+  skip(id: string): void {
+    this.skipped.add(id)
+    for (const first of [...this.skipped].slice(0, -mostSkipped)) this.skipped.delete(first)
+    void this.file.write([...this.skipped])
+  }
+
+  unskip(id: string): void {
+    if (this.skipped.delete(id)) void this.file.write([...this.skipped])
+  }
+
+  private async gone(id: string): Promise<PawlError> {
+    const { labels } = this.options
+    const classes = await labels.classes()
+    const found = classes.find(({ label }) => existsSync(labels.pathOf(label, basename(id))))
+    return new PawlError('FRAME_GONE', found ? `this frame has been labeled "${found.label}" meanwhile` : 'this frame is not there any more: it made room for others, or a person took it away')
+  }
+
+  private async opinionOn(path: string): Promise<Opinion | null> {
+    return this.options.judge(await readFile(path)).catch(() => null)
+  }
+
+  private queued(frame: StoredFrame, at: number, { chosen, opinions }: { chosen: readonly StoredFrame[]; opinions: readonly (Opinion | null)[] }): QueuedFrame {
+    const { frames } = this.options
+    const own = opinions[at] ?? null
+    const near = opinions.flatMap((other, index) => {
+      const cosine = own && other && index !== at ? cosineOf(own.embedding, other.embedding) : -1
+      return cosine >= alike ? [{ index, cosine }] : []
+    }).sort((a, b) => b.cosine - a.cosine)
+    return {
+      id: frames.idOf(frame), camera: frame.camera, capturedAtMs: frame.capturedAtMs, reason: frame.reason,
+      suggestion: own && { label: own.label, confidence: own.confidence },
+      alike: near.flatMap(({ index }) => { const other = chosen[index]; return other ? [frames.idOf(other)] : [] }),
+    }
+  }
+}
+
+function cosineOf(a: Float32Array, b: Float32Array): number {
+  let [product, left, right] = [0, 1e-12, 1e-12]
+  for (let at = 0; at < a.length; at++) {
+    const [one, other] = [a[at] ?? 0, b[at] ?? 0]
+    product += one * other
+    left += one * one
+    right += other * other
+  }
+  return product / Math.sqrt(left * right)
+}
