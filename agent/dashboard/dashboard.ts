@@ -10,7 +10,6 @@ import { Hono } from 'hono'
 import { bodyLimit } from 'hono/body-limit'
 import { compress } from 'hono/compress'
 import { deleteCookie, getCookie, setCookie } from 'hono/cookie'
-import { csrf } from 'hono/csrf'
 import { HTTPException } from 'hono/http-exception'
 import { secureHeaders } from 'hono/secure-headers'
 import type { Config } from '../config.js'
@@ -94,7 +93,10 @@ export class Dashboard {
       if (!access.needsPassword && !isLoopback(c.req.header('host') ?? '')) throw new HTTPException(403, { message: 'without a password this page answers to localhost alone' })
       await next()
     })
-    app.use(csrf())
+    app.use(async (c, next) => {
+      if (!['GET', 'HEAD'].includes(c.req.method) && isForeign(c.req.header())) throw new HTTPException(403, { message: 'another site has sent this' })
+      await next()
+    })
     app.use(bodyLimit({ maxSize: mostBytes, onError: () => { throw new HTTPException(413, { message: `more than ${String(mostBytes / 2 ** 20)} MB at once` }) } }))
     app.use(async (c, next) => {
       await next()
@@ -122,4 +124,10 @@ export class Dashboard {
     app.get('*', compress(), serveStatic({ root: built, index: 'index.html' }))
     return app
   }
+}
+
+/** Whether a browser says that another site's page sends this; programs that are no browsers say nothing of it. */
+function isForeign({ host, origin, 'sec-fetch-site': site }: Record<string, string>): boolean {
+  if (site !== undefined) return site !== 'same-origin'
+  return origin !== undefined && (!URL.canParse(origin) || new URL(origin).host !== host)
 }

@@ -44,8 +44,8 @@ export interface LabelingOptions {
 
 /** Frames that were passed over and are remembered; beyond, the first of them come again. */
 const mostSkipped = 5000
-/** Least cosine of two embeddings of frames that are alike. */
-const alike = 0.9
+/** Least cosine of two embeddings of frames that are alike, less what all frames of the page have in common. */
+const alike = 0.6
 
 export class Labeling {
   private readonly options: LabelingOptions
@@ -74,7 +74,16 @@ export class Labeling {
     const opinions: (Opinion | null)[] = []
     // One after the other: what the cameras see comes first.
     for (const { path } of chosen) opinions.push(await this.opinionOn(path))
-    return { waiting: waiting.length, frames: chosen.map((frame, at) => this.queued(frame, at, { chosen, opinions })) }
+    const likeness = likenessOf(opinions.map(opinion => opinion?.embedding ?? null))
+    return {
+      waiting: waiting.length,
+      frames: chosen.map((frame, at) => ({
+        id: frames.idOf(frame), camera: frame.camera, capturedAtMs: frame.capturedAtMs, reason: frame.reason,
+        suggestion: suggestionOf(opinions[at]),
+        alike: chosen.map((other, index) => ({ id: frames.idOf(other), cosine: index === at ? -1 : likeness(at, index) }))
+          .filter(({ cosine }) => cosine >= alike).sort((a, b) => b.cosine - a.cosine).map(({ id }) => id),
+      })),
+    }
   }
 
   /** Gives the class by its name in the folders. Errors: FRAME_GONE, COMMAND_INVALID for a name that no class can have. */
@@ -112,19 +121,22 @@ export class Labeling {
   private async opinionOn(path: string): Promise<Opinion | null> {
     return this.options.judge(await readFile(path)).catch(() => null)
   }
+}
 
-  private queued(frame: StoredFrame, at: number, { chosen, opinions }: { chosen: readonly StoredFrame[]; opinions: readonly (Opinion | null)[] }): QueuedFrame {
-    const { frames } = this.options
-    const own = opinions[at] ?? null
-    const near = opinions.flatMap((other, index) => {
-      const cosine = own && other && index !== at ? cosineOf(own.embedding, other.embedding) : -1
-      return cosine >= alike ? [{ index, cosine }] : []
-    }).sort((a, b) => b.cosine - a.cosine)
-    return {
-      id: frames.idOf(frame), camera: frame.camera, capturedAtMs: frame.capturedAtMs, reason: frame.reason,
-      suggestion: own && { label: own.label, confidence: own.confidence },
-      alike: near.flatMap(({ index }) => { const other = chosen[index]; return other ? [frames.idOf(other)] : [] }),
-    }
+function suggestionOf(opinion: Opinion | null | undefined): QueuedFrame['suggestion'] {
+  return opinion ? { label: opinion.label, confidence: opinion.confidence } : null
+}
+
+/** Gives the cosine of two of the embeddings, less the mean of all; −1 where one is missing, or another model's. */
+function likenessOf(embeddings: readonly (Float32Array | null)[]): (one: number, other: number) => number {
+  const length = embeddings.find(embedding => embedding !== null)?.length ?? 0
+  const known = embeddings.map(embedding => (embedding?.length === length ? embedding : null))
+  const there = known.filter(embedding => embedding !== null)
+  const mean = Float32Array.from({ length }, (_, at) => there.reduce((sum, embedding) => sum + (embedding[at] ?? 0), 0) / there.length)
+  const centred = known.map(embedding => embedding?.map((value, at) => value - (mean[at] ?? 0)) ?? null)
+  return (one, other) => {
+    const [a, b] = [centred[one], centred[other]]
+    return a && b ? cosineOf(a, b) : -1
   }
 }
 
