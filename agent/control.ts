@@ -1,5 +1,5 @@
 /**
- * How a command at the box reaches the agent that runs there: a socket in the data folder, for those who may write there. A request is a verb
+ * How a command at the box reaches the agent that runs there: a socket in the data folder, for the user that the agent runs as. A request is a verb
  * of report/commands.ts with its payload, over HTTP; the broker and its access list have no part in it.
  */
 import { createServer, request, type IncomingMessage, type Server, type ServerResponse } from 'node:http'

@@ -13,6 +13,8 @@ export interface DaemonOptions {
   terminal: Terminal
 }
 
+/** Time for an agent to stop, milliseconds. It takes less than five seconds; what hangs for longer hangs for ever: a device that answers no more, say. */
+const stopMs = 15_000
 /** Time for the answer to the command that asks for another configuration, milliseconds. */
 const answerMs = 300
 
@@ -36,8 +38,12 @@ export async function runDaemon({ load, signal, terminal }: DaemonOptions): Prom
   })
   let config = await load()
   let former: Config | null = null
+  /** Why the configuration that was to take the place of this one could not. */
+  let failed: unknown = null
   for (;;) {
     daemon = new Running(config, { reload, terminal, manager })
+    if (failed !== null) daemon.refused(failed)
+    failed = null
     try {
       const next = await daemon.untilTold(ended, () => reloads.next())
       if (next === null) break
@@ -46,18 +52,28 @@ export async function runDaemon({ load, signal, terminal }: DaemonOptions): Prom
       terminal.say('starting anew with another configuration')
     } catch (cause) {
       if (former === null) throw cause
-      terminal.say(`the new configuration could not be started: ${cause instanceof Error ? cause.message : String(cause)}; the former goes on`, 'red');
+      failed = cause;
       [former, config] = [null, former]
     } finally {
       if (signal.aborted) {
         terminal.say('stopping')
         await manager.stopping()
       }
-      await daemon.stop()
+      await ending(daemon, terminal)
     }
   }
   process.off('SIGHUP', onHangUp)
   terminal.stop()
+}
+
+/** Stops the agent. Where it does not, the process ends: its service manager starts another. */
+async function ending(daemon: Running, terminal: Terminal): Promise<void> {
+  const insist = setTimeout(() => {
+    terminal.say(`the agent did not stop within ${String(stopMs / 1000)} s: the process ends without it`, 'red')
+    process.exit(1)
+  }, stopMs)
+  await daemon.stop()
+  clearTimeout(insist)
 }
 
 /** Configurations that take the place of the one that runs. */

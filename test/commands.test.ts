@@ -253,13 +253,14 @@ describe.skipIf(!mosquitto)('over mosquitto', { timeout: 60_000 }, () => {
     })
     cleanups.push(stop)
     const login = (username: string) => ({ username, password: 'secret' })
+    const asBox = { username: 'box-7', password: () => Promise.resolve('secret') }
     const carriedOut: string[] = []
     await started(url, {
-      connection: login('box-7'), homeAssistant: 'homeassistant',
+      connection: asBox, homeAssistant: 'homeassistant',
       handlers: { ...handlers, train: ({ reason }) => { carriedOut.push(reason); return { started: true } } },
     })
     const sparkplug = new Sparkplug({
-      group: 'plant', primaryHost: 'hall', device: 'box-7', cameras: [], connection: { url, ...plainly, ...login('box-7') }, folder,
+      group: 'plant', primaryHost: 'hall', device: 'box-7', cameras: [], connection: { url, ...plainly, ...asBox }, folder,
       clock: systemClock, random: Math.random, logger,
     })
     sparkplug.start()

@@ -132,7 +132,7 @@ export async function doctor(options: OutputOptions & { config?: string | undefi
 
 /** Logs in as the agent does, beside it, and asks for what the agent listens to. */
 async function brokerCheck(mqtt: Config['mqtt'], device: string): Promise<Omit<Finding, 'what'>> {
-  const connection = await connectionTo(mqtt.broker, mqtt)
+  const connection = connectionTo(mqtt.broker, mqtt)
   const shown = withoutPasswords(mqtt.broker)
   let link: Link | null = null
   let timer: NodeJS.Timeout | undefined
@@ -147,7 +147,8 @@ async function brokerCheck(mqtt: Config['mqtt'], device: string): Promise<Omit<F
       onUp: () => { resolve(ok(`${shown} lets this box in`)) },
       onDown: () => undefined,
       onMessage: () => undefined,
-      logger: createLogger({ level: 'warn', write: line => { refused(String((JSON.parse(line) as { reason?: unknown }).reason)) } }),
+      onAway: refused,
+      logger: createLogger({ level: 'silent' }),
       clock: systemClock,
       random: Math.random,
     })

@@ -24,7 +24,8 @@ export interface LinkOptions {
   /** mqtt://, mqtts://, ws:// or wss://, with or without user and password. */
   url: string
   username: string
-  password: string
+  /** Asked for at every try: it may be changed while the agent runs. Errors: CONFIG_INVALID for a file that cannot be read. */
+  password: () => Promise<string>
   tls: TlsFiles
   /** Of MQTT. */
   protocol: '3.1.1' | '5'
@@ -37,6 +38,8 @@ export interface LinkOptions {
   subscriptions: () => readonly Subscription[]
   onUp: () => void
   onDown: () => void
+  /** Told why the broker is away, once for each reason: after a connection that was lost, and after one that never came. */
+  onAway: (reason: string) => void
   onMessage: (topic: string, payload: Buffer, retained: boolean) => void
   logger: Logger
   clock: Clock
@@ -84,7 +87,10 @@ export class Link {
     this.loop ??= this.run()
   }
 
-  /** Resolves when the broker has it (QoS 1) or it was sent (QoS 0). Errors: BROKER_UNAVAILABLE, and then it may or may not have arrived. */
+  /**
+   * Resolves when the broker has it (QoS 1) or it was sent (QoS 0). Errors: BROKER_UNAVAILABLE, and then it may or may not have arrived;
+   * BROKER_REFUSES, and the connection goes on: MQTT 5 tells what a box may not publish.
+   */
   async publish({ topic, payload, qos, retained }: Message): Promise<void> {
     const { client } = this
     if (!client?.connected) throw new PawlError('BROKER_UNAVAILABLE', `${topic} was not sent: not connected`)
@@ -103,9 +109,15 @@ export class Link {
       }
       client.on('close', fail)
       client.publish(topic, bytesOf(payload), { qos, retain: retained }, error => {
-        if (error) { fail(error); return }
-        done()
-        resolve()
+        // Above 127 a reason code is a refusal (MQTT 5, 2.4).
+        if (error && 'code' in error && Number(error.code) >= 0x80 && client.connected) {
+          done()
+          reject(new PawlError('BROKER_REFUSES', `the broker does not take ${topic}: ${error.message}; see to its access list`))
+        } else if (error) fail(error)
+        else {
+          done()
+          resolve()
+        }
       })
     })
   }
@@ -137,11 +149,11 @@ export class Link {
     const backoff = new Backoff({ firstMs: 500, longestMs, random })
     let told = ''
     while (!signal.aborted) {
-      const reason = await readAll(tls)
-        .then(async files => this.session(signal, files, await will(this.heard), () => { backoff.reset(); told = '' }))
+      const reason = await Promise.all([readAll(tls), this.options.password()])
+        .then(async secrets => this.session(signal, secrets, await will(this.heard), () => { backoff.reset(); told = '' }))
         .catch((cause: unknown) => (cause instanceof Error ? cause.message : String(cause)))
       if (signal.aborted) return
-      if (reason !== told && !this.leaving) this.options.logger.warn({ reason }, 'the broker is away; trying again')
+      if (reason !== told && !this.leaving) this.options.onAway(reason)
       told = reason
       this.leaving = false
       await backoff.wait(signal)
@@ -149,8 +161,10 @@ export class Link {
   }
 
   /** One client from its birth to its end; returns why it ended. */
-  private session(signal: AbortSignal, tls: Partial<Record<keyof TlsFiles, Buffer>>, will: Message | null, onConnected: () => void): Promise<string> {
-    const { url, protocol, username, password, clientId, subscriptions, onUp, onDown, onMessage } = this.options
+  private session(signal: AbortSignal, [tls, password]: [Partial<Record<keyof TlsFiles, Buffer>>, string], will: Message | null, onConnected: () => void): Promise<string> {
+    const { url, protocol, username, clientId, subscriptions, onUp, onDown, onMessage } = this.options
+    // It may have been told to end while certificates were read.
+    if (signal.aborted) return Promise.resolve('')
     return new Promise(resolve => {
       let reason = 'the connection was closed'
       let wasUp = false
