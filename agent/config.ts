@@ -55,7 +55,7 @@ const CameraConfig = z.strictObject({
 })
 
 const Config = z.strictObject({
-  device: identifier.default('box-1').describe('Name of this box on the broker'),
+  device: identifier.default(safeHostname).describe('Name of this box on the broker, which no other box there may have; by default the name of the machine'),
   data: line.min(1).default('pawl-data').describe('Folder for frames, labels, models and state; relative to this file'),
   logLevel: z.enum(['trace', 'debug', 'info', 'warn', 'error']).default('info').describe('Least level that is logged'),
   ffmpeg: line.default('').describe('Program that opens cameras of source rtsp, v4l2 and video; "": the one that FFMPEG_PATH names, else the one on the PATH'),
@@ -63,7 +63,7 @@ const Config = z.strictObject({
     .refine(cameras => new Set(cameras.map(({ id }) => id)).size === cameras.length, 'two cameras have the same id')
     .describe('The cameras that are watched'),
   labels: z.strictObject({
-    import: line.default('auto').describe('Class folders copied in at the first start: a folder, "" for none, or auto: the bundled set when the simulation is the only camera'),
+    import: line.default('auto').describe('Class folders copied in at a start while there are no labels: a folder, "" for none, or auto: the bundled set when the simulation is the only camera'),
     importValidation: line.default('').describe('Class folders that only judge, never teach; "": a part of the labels is kept back for it'),
   }).prefault({}),
   frames: z.strictObject({
@@ -153,7 +153,7 @@ export type CameraConfig = z.infer<typeof CameraConfig>
 
 /** Every key at its default; paths are relative to the working directory. */
 export function defaultConfig(): Config {
-  return withPaths(Config.parse({ device: safeHostname() }), process.cwd())
+  return withPaths(Config.parse({}), process.cwd())
 }
 
 /** Errors: CONFIG_INVALID, naming file, line, column, key, value and fix of everything that is wrong. */

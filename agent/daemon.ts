@@ -13,7 +13,7 @@ export interface DaemonOptions {
   terminal: Terminal
 }
 
-/** Time for an agent to stop, milliseconds. It takes less than five seconds; what hangs for longer hangs for ever: a device that answers no more, say. */
+/** Time for an agent to stop, milliseconds: it takes less than five seconds, unless a part hangs for ever, as on a device that answers no more. */
 const stopMs = 15_000
 /** Time for the answer to the command that asks for another configuration, milliseconds. */
 const answerMs = 300

@@ -72,7 +72,7 @@ it('health is degraded as long as a model is in service that does not run, howev
   said.accept({ type: 'camera', status: cameraStatus })
   said.accept(problem('model 5 cannot be served'))
   look()
-  expect(said.health?.problems).toHaveLength(2)
+  expect(said.health).toMatchObject({ state: 'degraded', wrong: [away], problems: [{ message: 'model 5 cannot be served' }] })
   nowMs += 2 * hourMs
   look()
   expect(said.health).toMatchObject({ state: 'degraded', wrong: [away], problems: [] })
@@ -120,6 +120,23 @@ for (const { name, broker, missing } of brokers) {
       check('cameraPrediction', 'camera/door/prediction')
       await agent.stop()
       await vi.waitFor(() => { expect(late.texts('availability').at(-1)).toBe('offline') }, waiting)
+    })
+
+    it('takes away what is said of a model of a former life, once it is known that there is none', async () => {
+      const { url, stop } = await broker(await freePort())
+      cleanups.push(stop)
+      const former = await reporter(url)
+      former.accept(prediction('shirt'))
+      const watcher = await watch(url)
+      await vi.waitFor(() => { expect(watcher.texts('camera/door/prediction')).toHaveLength(1) }, waiting)
+      await former.stop()
+      const anew = await reporter(url)
+      anew.withoutModel()
+      await vi.waitFor(() => { expect(watcher.texts('camera/door/prediction').at(-1)).toBe('') }, waiting)
+      anew.accept(prediction('boot'))
+      await vi.waitFor(() => { expect(watcher.json('camera/door/prediction')).toMatchObject({ label: 'boot' }) }, waiting)
+      const late = await watch(url)
+      await vi.waitFor(() => { expect(late.texts('camera/door/prediction')).toHaveLength(1) }, waiting)
     })
 
     it('tells of a change of the pictures as an event, and retained as long as it lasts', async () => {
@@ -314,11 +331,16 @@ describe('reporter', { timeout: 60_000 }, () => {
     const lines: string[] = []
     const port = await freePort()
     const logger = createLogger({ level: 'trace', write: line => { lines.push(line) } })
-    const agent = await reporter(`mqtt://user:hush%20hush@127.0.0.1:${String(port)}`, { logger, connection: { password: () => Promise.resolve('hush hush') } })
+    const told: AgentEvent[] = []
+    const agent = await reporter(`mqtt://user:hush%20hush@127.0.0.1:${String(port)}`, {
+      logger, connection: { password: () => Promise.resolve('hush hush') }, emit: event => { told.push(event) },
+    })
     agent.accept(problem('kept'))
-    await vi.waitFor(() => { expect(lines.length).toBeGreaterThan(0) }, waiting)
+    await vi.waitFor(() => { expect(told).toMatchObject([{ type: 'broker', state: 'disconnected', reason: expect.stringContaining('ECONNREFUSED') as string }]) }, waiting)
+    agent.accept(told[0] as AgentEvent)
+    expect(agent.health).toMatchObject({ state: 'degraded', wrong: [expect.stringMatching(/^the broker is away: .*ECONNREFUSED/)] })
     await agent.stop()
-    expect(lines.join('')).not.toContain('hush')
+    expect(lines.join('') + JSON.stringify(told)).not.toContain('hush')
     expect(await readdir(join(folder, 'outbox'))).toHaveLength(1)
   })
 

@@ -110,7 +110,7 @@ export class Link {
       client.on('close', fail)
       client.publish(topic, bytesOf(payload), { qos, retain: retained }, error => {
         // Above 127 a reason code is a refusal (MQTT 5, 2.4).
-        if (error && 'code' in error && Number(error.code) >= 0x80 && client.connected) {
+        if (error && 'code' in error && error.code >= 0x80 && client.connected) {
           done()
           reject(new PawlError('BROKER_REFUSES', `the broker does not take ${topic}: ${error.message}; see to its access list`))
         } else if (error) fail(error)
@@ -161,7 +161,9 @@ export class Link {
   }
 
   /** One client from its birth to its end; returns why it ended. */
-  private session(signal: AbortSignal, [tls, password]: [Partial<Record<keyof TlsFiles, Buffer>>, string], will: Message | null, onConnected: () => void): Promise<string> {
+  private session(
+    signal: AbortSignal, [tls, password]: [Partial<Record<keyof TlsFiles, Buffer>>, string], will: Message | null, onConnected: () => void,
+  ): Promise<string> {
     const { url, protocol, username, clientId, subscriptions, onUp, onDown, onMessage } = this.options
     // It may have been told to end while certificates were read.
     if (signal.aborted) return Promise.resolve('')
