@@ -162,6 +162,12 @@ describe.skipIf(!mosquitto)('the connection to the broker', { timeout: 60_000 },
     expect(said).toEqual(['up'])
   })
 
+  it.each(['3.1.1', '5'] as const)('says of two boxes of one name what is wrong, over MQTT %s', async protocol => {
+    await broker(anonymous)
+    const both = [1, 2].map(() => link(`mqtt://127.0.0.1:${String(port)}`, { protocol, longestWaitMs: 100 }))
+    await vi.waitFor(() => { for (const { said } of both) expect(said.join()).toContain('again and again: is there another box of this name?') }, waiting)
+  })
+
   it('ends when it is told to while a try is prepared', async () => {
     await broker(anonymous)
     const { made, said } = link(`mqtt://127.0.0.1:${String(port)}`, { will: () => new Promise(resolve => { setTimeout(() => { resolve(farewell) }, 100) }) })

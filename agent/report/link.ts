@@ -60,6 +60,10 @@ export interface Message {
 }
 
 const publishMs = 20_000
+/** A connection that lasts for less is a short one, milliseconds; of so many in a row it is said what may be behind them. */
+const [shortMs, manyShort] = [10_000, 3]
+/** MQTT 5: another client with this one's id has connected. */
+const takenOver = 0x8e
 /** For the farewell, however the broker is. */
 const leaveMs = 700
 
@@ -147,12 +151,20 @@ export class Link {
     const { signal } = this.ending
     const { longestWaitMs: longestMs, random, tls, will } = this.options
     const backoff = new Backoff({ firstMs: 500, longestMs, random })
-    let told = ''
+    let [told, short] = ['', 0]
     while (!signal.aborted) {
-      const reason = await Promise.all([readAll(tls), this.options.password()])
-        .then(async secrets => this.session(signal, secrets, await will(this.heard), () => { backoff.reset(); told = '' }))
+      let upSinceMs: number | null = null
+      const onConnected = () => {
+        upSinceMs = this.options.clock.monotonicMs()
+        if (short < manyShort) backoff.reset()
+        told = ''
+      }
+      const ended = await Promise.all([readAll(tls), this.options.password()])
+        .then(async secrets => this.session(signal, secrets, await will(this.heard), onConnected))
         .catch((cause: unknown) => (cause instanceof Error ? cause.message : String(cause)))
       if (signal.aborted) return
+      if (upSinceMs !== null) short = this.options.clock.monotonicMs() - upSinceMs < shortMs && !this.leaving ? short + 1 : 0
+      const reason = short < manyShort ? ended : `${ended}; again and again: is there another box of this name?`
       if (reason !== told && !this.leaving) this.options.onAway(reason)
       told = reason
       this.leaving = false
@@ -198,6 +210,7 @@ export class Link {
         this.heard &&= !neverArrived(error)
         client.end(true)
       })
+      client.on('disconnect', ({ reasonCode }) => { if (reasonCode === takenOver) reason = 'another box of this name has connected' })
       client.on('message', (topic, payload, packet) => { onMessage(topic, payload, packet.retain) })
       client.on('connect', () => {
         connected.after()
