@@ -302,9 +302,9 @@ export class Agent {
     this.began(() => this.control.stop())
     await this.startControl()
     this.began(() => this.intake.stop())
-    this.began(() => this.cameras.stop())
+    // Together: each may take seconds.
+    this.began(async () => { await Promise.all([this.cameras.stop(), this.training.stop()]) })
     const cameras = await this.cameras.start()
-    this.began(() => this.training.stop())
     await this.training.start()
     return { broker, cameras, monitoring }
   }

@@ -57,7 +57,7 @@ const CameraConfig = z.strictObject({
 const Config = z.strictObject({
   device: identifier.default(safeHostname).describe('Name of this box on the broker, which no other box there may have; by default the name of the machine'),
   data: line.min(1).default('pawl-data').describe('Folder for frames, labels, models and state; relative to this file'),
-  logLevel: z.enum(['trace', 'debug', 'info', 'warn', 'error']).default('info').describe('Least level that is logged'),
+  logLevel: z.enum(['trace', 'debug', 'info', 'warn', 'error']).default('info').describe('Least level that is logged; at info, where `pawl run` tells in plain lines what happens, only errors are logged beside them'),
   ffmpeg: line.default('').describe('Program that opens cameras of source rtsp, v4l2 and video; "": the one that FFMPEG_PATH names, else the one on the PATH'),
   cameras: z.array(CameraConfig).min(1).max(256).default([CameraConfig.parse({ id: 'belt', source: 'simulation' })])
     .refine(cameras => new Set(cameras.map(({ id }) => id)).size === cameras.length, 'two cameras have the same id')
