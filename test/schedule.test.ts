@@ -1,6 +1,6 @@
 /** When rounds start, wait, and make way. */
 import fc from 'fast-check'
-import { afterEach, describe, expect, it, vi } from 'vitest'
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { defaultConfig, type Config } from '../agent/config.js'
 import { Schedule, type ScheduleOptions, type Trigger } from '../agent/rounds/schedule.js'
 import { isOpen, windowOf } from '../agent/rounds/windows.js'
@@ -278,6 +278,37 @@ describe('a round starts', () => {
     await stopping
     schedule.frameStored()
     expect([await schedule.command(), schedule.busy, begun]).toEqual(['the agent ends', false, ['first']])
+  })
+})
+
+describe('where the clocks are changed', () => {
+  const zone = process.env.TZ
+  beforeEach(() => { process.env.TZ = 'Europe/Berlin' })
+  afterEach(() => {
+    if (zone === undefined) delete process.env.TZ
+    else process.env.TZ = zone
+  })
+  /** What begins from midnight to five, UTC, looked at every ten seconds, and when, in local time. */
+  async function night(day: string, schedule: string) {
+    const { start, begun, now, wait, end } = scheduled({ schedule }, { nowMs: Date.parse(`${day}T00:00:05Z`) })
+    start()
+    const rounds: string[] = []
+    while (now.nowMs < Date.parse(`${day}T05:00Z`)) {
+      await wait(10_000)
+      if (begun.length > rounds.length) rounds.push(`${begun.at(-1)!} ${new Date(now.nowMs).toTimeString().slice(0, 5)}`)
+      await end()
+    }
+    return rounds
+  }
+
+  it('a time that is left out is made up for at once, and one that is repeated comes once', async () => {
+    expect([await night('2026-03-29', '30 2 * * *'), await night('2026-10-25', '30 2 * * *')]).toEqual([['missed 03:00'], ['schedule 02:30']])
+  })
+
+  it('the others come as ever', async () => {
+    expect(await night('2026-03-28', '30 2 * * *')).toEqual(['schedule 02:30'])
+    expect(await night('2026-03-29', '0 4 * * *')).toEqual(['schedule 04:00'])
+    expect(await night('2026-10-25', '0 4 * * *')).toEqual(['schedule 04:00'])
   })
 })
 

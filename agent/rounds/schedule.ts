@@ -64,6 +64,8 @@ export class Schedule {
   private timer: NodeJS.Timeout | null = null
   /** By the time of day: timers that wait for one would sleep through a clock that is set back, and count through one that is set forward. */
   private lookedAtMs = 0
+  /** How far the clock on the wall has come: an hour that it repeats has been. */
+  private followedMs = 0
   private running: Running | null = null
   private stopped = false
   /** A time of the schedule, or the start, that no round has answered yet. */
@@ -91,13 +93,14 @@ export class Schedule {
   /** Starts to follow the schedule. A round that was interrupted, or a run that was due while the box was down, is made up for at once. */
   start(): void {
     const { config, clock, surroundings, lastRoundAtMs } = this.options
-    this.task = createTask(config.schedule, () => undefined)
+    this.task = createTask(config.schedule, () => undefined, { timezone: 'UTC' })
     this.lookedAtMs = clock.nowMs()
+    this.followedMs = onTheWall(this.lookedAtMs)
     this.timer = setInterval(() => { this.look() }, lookEveryMs)
     const alarmMs = surroundings.driftAlarmAtMs()
     if (alarmMs !== null && lastRoundAtMs !== null && alarmMs < lastRoundAtMs) this.answeredAlarmMs = alarmMs
     if (!surroundings.hasModel()) this.due = 'first'
-    else if (lastRoundAtMs !== null && wasDue(this.task, config.schedule, lastRoundAtMs, clock.nowMs())) this.due = 'missed'
+    else if (lastRoundAtMs !== null && wasDue(this.task, config.schedule, onTheWall(lastRoundAtMs), this.followedMs)) this.due = 'missed'
     this.look()
   }
 
@@ -123,13 +126,16 @@ export class Schedule {
 
   /** Whether a time of the schedule has come since it was looked last. What a clock jumped over is as if the box had been down. */
   private follow(): void {
-    const { task, lookedAtMs, options: { clock, config } } = this
+    const { task, lookedAtMs, followedMs, options: { clock, config } } = this
     const nowMs = clock.nowMs()
+    const wallMs = onTheWall(nowMs)
+    const setBack = nowMs < lookedAtMs
     this.lookedAtMs = nowMs
-    if (!task || this.running || nowMs <= lookedAtMs) return
-    const late = nowMs - lookedAtMs > minuteMs
-    if (late && wasDue(task, config.schedule, lookedAtMs, nowMs)) this.due ??= 'missed'
-    if (!late && secondsBetween(lookedAtMs, nowMs).some(atMs => task.match(new Date(atMs)))) this.due ??= 'schedule'
+    this.followedMs = setBack ? wallMs : Math.max(wallMs, followedMs)
+    if (!task || this.running || setBack || wallMs <= followedMs) return
+    const late = wallMs - followedMs > minuteMs
+    if (late && wasDue(task, config.schedule, followedMs, wallMs)) this.due ??= 'missed'
+    if (!late && secondsBetween(followedMs, wallMs).some(atMs => task.match(new Date(atMs)))) this.due ??= 'schedule'
   }
 
   /** Stops the round whose window has closed, or begins one that is due. */
@@ -198,13 +204,18 @@ export class Schedule {
   }
 }
 
+/** What the clock on the wall shows, as if it were UTC: a change of time is then a jump like any other. */
+function onTheWall(atMs: number): number {
+  return atMs - new Date(atMs).getTimezoneOffset() * minuteMs
+}
+
 /** Every full second after one time and until another, milliseconds. */
 function secondsBetween(afterMs: number, untilMs: number): number[] {
   const first = Math.floor(afterMs / 1000) + 1
   return Array.from({ length: Math.floor(untilMs / 1000) - first + 1 }, (_, index) => (first + index) * 1000)
 }
 
-/** Whether the expression had a run after one time and until another: minute by minute, since runs need not be evenly spaced. */
+/** Whether the expression had a run after one time and until another, on the wall: minute by minute, since runs need not be evenly spaced. */
 function wasDue(task: ScheduledTask, expression: string, afterMs: number, untilMs: number): boolean {
   const [second = 0] = parse(expression).second
   const oldestMs = Math.max(afterMs, untilMs - lookBackMs)
