@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto'
 import { once } from 'node:events'
 import { mkdtemp, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { createServer, type IncomingMessage, type RequestListener, type Server } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import type { AddressInfo, Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -216,6 +216,21 @@ for (const [name, kindOf] of ['mjpeg', 'snapshot', 'rtsp over tcp', 'rtsp over u
     })
   })
 }
+
+it('a camera of snapshots that closes the connection as it is asked for the next one gives pictures all the same', async () => {
+  const asked = new WeakSet<Socket>()
+  const closing = web(({ socket }, response) => {
+    if (asked.has(socket)) return void socket.destroy()
+    asked.add(socket)
+    response.writeHead(200, { 'content-type': 'image/jpeg' }).end(picture)
+  })
+  await closing.appear()
+  cleanups.push(closing.vanish)
+  let pictures = 0
+  const config = camera({ source: 'snapshot', url: `http://127.0.0.1:${String(closing.port())}/`, maxPerSecond: 20 })
+  for await (const _ of picturesOf(config, AbortSignal.timeout(20_000))) if (++pictures === 5) break
+  expect(pictures).toBe(5)
+})
 
 describe('a camera whose user or password is wrong', () => {
   for (const name of ['mjpeg', 'snapshot', 'rtsp over tcp']) {
