@@ -347,13 +347,18 @@ describe('a camera that sends pictures which show nothing', () => {
     const [black, others] = [await Promise.all([0, 1].map(grey)), await Promise.all([100, 200].map(grey))]
     let count = 0
     const inTurn = (pictures: Buffer[]) => () => pictures[count++ % pictures.length] ?? Buffer.alloc(0)
-    const [same, dark, few, good] = [
+    const noted = () => {
+      const comment = Buffer.from(`\xff\xfe\0\x06${String(1000 + count++)}`, 'latin1')
+      return Buffer.concat([picture.subarray(0, 2), comment, picture.subarray(2)])
+    }
+    const [same, sameButNotes, dark, few, good] = [
       await reasons(() => picture, { uselessAfterMs: 60_000 }),
+      await reasons(noted, { uselessAfterMs: 60_000 }),
       await reasons(inTurn(black), { uselessAfterMs: 60_000 }),
       await reasons(inTurn(others), { minPerSecond: 1, uselessAfterMs: 60_000 }),
       await reasons(inTurn(others), { minPerSecond: 0.4, uselessAfterMs: 60_000 }),
     ]
-    expect(same[0]).toBe('it has shown the same picture, to the bit, for 60 s or more')
+    expect([same[0], sameButNotes[0]]).toEqual(Array.from({ length: 2 }, () => 'it has shown the same picture, to the bit, for 60 s or more'))
     expect(dark[0]).toBe('its pictures have been black for 60 s or more')
     expect(few[0]).toBe('it sends 0.5 pictures a second, less than minPerSecond (1)')
     expect(good).toEqual([])
