@@ -249,6 +249,8 @@ function withPaths(config: Config, folder: string): Config {
   return {
     ...config,
     data: resolve(folder, config.data),
+    // A bare name is looked up on the PATH.
+    ffmpeg: config.ffmpeg.includes('/') ? resolve(folder, config.ffmpeg) : config.ffmpeg,
     labels: labelFolders(config, folder),
     mqtt: {
       ...mqtt,

@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process'
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import fc from 'fast-check'
@@ -137,6 +137,21 @@ describe('a transaction', () => {
     expect(await agent.ask('train', { reason: 'one', transaction: 'a' })).toMatchObject({ status: 'ok' })
     expect(await agent.ask('reload', { transaction: 'a' })).toMatchObject({ status: 'ok' })
     expect(agent.carriedOut).toEqual(['train', 'reload'])
+  })
+
+  it('leaves the file alone once the agent has stopped: it is another\'s', async () => {
+    const path = join(folder, 'answers.json')
+    const answers = new Answers({ path, clock: new SetClock(), logger })
+    await answers.start()
+    let finish: (response: Response) => void = () => undefined
+    const asked = { verb: 'promote', transaction: 'a', request: 'x', changes: true }
+    const answer = answers.once(asked, () => new Promise(resolve => { finish = resolve }))
+    await vi.waitFor(() => readFile(path))
+    await answers.stop()
+    await rm(path)
+    finish({ status: 'ok', data: {} })
+    expect(await answer).toMatchObject({ status: 'ok' })
+    expect(await readdir(folder)).toEqual([])
   })
 
   it('is remembered for an hour, over a restart and a clock that jumps', async () => {

@@ -1,5 +1,5 @@
 import { execFileSync, spawn } from 'node:child_process'
-import { mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { PassThrough } from 'node:stream'
@@ -473,6 +473,18 @@ describe('outbox', () => {
     expect(drain(again)).toEqual(['3', '4', '5'])
     await again.stop()
     expect(await readdir(folder)).toEqual([])
+  })
+
+  it('has on disk by itself what a full disk did not take, once it does', async () => {
+    const outbox = await open()
+    await rm(folder, { recursive: true })
+    await writeFile(folder, 'in the way')
+    outbox.add(() => '1')
+    expect(await outbox.settled()).toBe(false)
+    await rm(folder)
+    await mkdir(folder)
+    await vi.waitFor(async () => { expect(await readdir(folder)).toEqual(['000000000001.json']) }, { timeout: 5000 })
+    await outbox.stop()
   })
 
   it('removes what it cannot read', async () => {

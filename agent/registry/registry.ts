@@ -287,14 +287,20 @@ export class Registry {
     return problemOf(this.folderOf(model), model.card)
   }
 
+  /** Never raises: what could not go now goes with the next one, or at the next start. */
   private async prune(): Promise<void> {
-    const dropped = await this.ledger.write(state => {
-      const old = new Set(beyond(state, this.options.keepModels ?? 8))
-      state.versions = state.versions.filter(record => !old.has(record))
-      state.served = state.served.filter(version => state.versions.some(record => record.version === version))
-      return [...old].map(({ folder }) => folder)
-    })
-    for (const folder of dropped) await rm(join(this.modelsFolder, folder), { recursive: true, force: true })
+    try {
+      const dropped = await this.ledger.write(state => {
+        const old = new Set(beyond(state, this.options.keepModels ?? 8))
+        state.versions = state.versions.filter(record => !old.has(record))
+        state.served = state.served.filter(version => state.versions.some(record => record.version === version))
+        return [...old].map(({ folder }) => folder)
+      })
+      for (const folder of dropped) await rm(join(this.modelsFolder, folder), { recursive: true, force: true })
+    } catch (cause) {
+      const why = cause instanceof Error ? cause.message : String(cause)
+      this.options.onProblem(new PawlError('DISK_FULL', `old models take room still: they could not be removed (${why})`, { cause }))
+    }
   }
 }
 
