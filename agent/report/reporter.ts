@@ -182,7 +182,7 @@ export class Reporter {
     await this.link.stop(this.availability('offline'))
     await this.outbox.stop()
     await this.told.stop()
-    await this.memory.stop()
+    await Promise.all([this.memory.stop(), this.answers.stop()])
   }
 
   private store(event: AgentEvent): void {
