@@ -297,7 +297,6 @@ export class Agent {
     this.began(() => this.classifier.stop())
     this.began(() => this.serving.stop())
     await this.serving.start()
-    if (registry.active() === null) this.report.withoutModel()
     await this.report.catchUp(registry.decisions())
     this.began(() => this.control.stop())
     await this.startControl()

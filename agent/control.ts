@@ -79,6 +79,7 @@ function post(path: string, verb: string, body: string): Promise<string | null> 
     asking.on('timeout', () => { asking.destroy(new PawlError('DATA_LOCKED', `the agent that runs has not answered "${verb}" within ${String(answerMs / 1000)} s`)) })
     asking.on('error', (cause: NodeJS.ErrnoException) => {
       if (cause.code === 'ENOENT' || cause.code === 'ECONNREFUSED') resolve(null)
+      else if (cause.code === 'EACCES') reject(new PawlError('CONTROL_UNAVAILABLE', 'the agent that runs is another user\'s; give the command as that user (under systemd `sudo -u pawl …`)'))
       else reject(cause)
     })
     asking.end(body)

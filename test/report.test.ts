@@ -122,23 +122,6 @@ for (const { name, broker, missing } of brokers) {
       await vi.waitFor(() => { expect(late.texts('availability').at(-1)).toBe('offline') }, waiting)
     })
 
-    it('takes away what is said of a model of a former life, once it is known that there is none', async () => {
-      const { url, stop } = await broker(await freePort())
-      cleanups.push(stop)
-      const former = await reporter(url)
-      former.accept(prediction('shirt'))
-      const watcher = await watch(url)
-      await vi.waitFor(() => { expect(watcher.texts('camera/door/prediction')).toHaveLength(1) }, waiting)
-      await former.stop()
-      const anew = await reporter(url)
-      anew.withoutModel()
-      await vi.waitFor(() => { expect(watcher.texts('camera/door/prediction').at(-1)).toBe('') }, waiting)
-      anew.accept(prediction('boot'))
-      await vi.waitFor(() => { expect(watcher.json('camera/door/prediction')).toMatchObject({ label: 'boot' }) }, waiting)
-      const late = await watch(url)
-      await vi.waitFor(() => { expect(late.texts('camera/door/prediction')).toHaveLength(1) }, waiting)
-    })
-
     it('tells of a change of the pictures as an event, and retained as long as it lasts', async () => {
       const { url, stop } = await broker(await freePort())
       cleanups.push(stop)

@@ -73,11 +73,6 @@ export class Report {
     await this.reporter?.catchUp(decisions)
   }
 
-  /** Once it is known that nothing serves. */
-  withoutModel(): void {
-    this.reporter?.withoutModel()
-  }
-
   get health(): Health | null {
     return this.reporter?.health ?? null
   }

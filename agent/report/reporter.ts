@@ -151,13 +151,6 @@ export class Reporter {
     this.link.start()
   }
 
-  /** No model serves: what is said of one is of a former life of this box, and goes. */
-  withoutModel(): void {
-    const { cameras } = this.options
-    for (const { topic } of [topics.modelActive, topics.modelProbation]) this.clear(`${this.prefix}/${topic}`)
-    for (const camera of cameras) this.clear(`${this.prefix}/${ofCamera(topics.cameraPrediction.topic, camera)}`)
-  }
-
   get health(): Health | null {
     return this.state.health
   }
