@@ -156,7 +156,11 @@ export class Agent {
       registry: this.registry,
       onProbation: config.rounds.probation.frames > 0,
       onActive: (model, loadedInMs) => this.announce(model, loadedInMs),
-      onMode: mode => { this.publish({ type: 'mode', mode }) },
+      onMode: mode => {
+        this.publish({ type: 'mode', mode })
+        // What a person has pinned does not fall back.
+        if (mode.kind === 'pin') void this.probation.begin(this.registry.probation())
+      },
       onProblem: message => { this.problem('MODEL_INVALID', message) },
       signal: this.ending.signal,
     })
@@ -337,9 +341,9 @@ export class Agent {
     await this.startControl()
     const dashboard = await this.startDashboard()
     this.began(() => this.intake.stop())
-    this.began(() => this.cameras.stop())
+    // Together: each may take seconds.
+    this.began(async () => { await Promise.all([this.cameras.stop(), this.training.stop()]) })
     const cameras = await this.cameras.start()
-    this.began(() => this.training.stop())
     await this.training.start()
     return { broker, cameras, monitoring, dashboard }
   }
@@ -391,8 +395,8 @@ export class Agent {
 
   private async probed(record: ProbationRecord): Promise<void> {
     this.publish({ type: 'probation', record })
-    if (record.state === 'passed') await this.registry.endProbation()
-    if (record.state === 'failed') await this.serving.rollback(record.explanation)
+    if (record.state === 'passed') await this.registry.endProbation(record.model)
+    if (record.state === 'failed') await this.serving.fallBack(record.model, record.explanation)
   }
 
   private publish(event: AgentEvent): void {

@@ -55,15 +55,15 @@ const CameraConfig = z.strictObject({
 })
 
 const Config = z.strictObject({
-  device: identifier.default('box-1').describe('Name of this box on the broker'),
+  device: identifier.default(safeHostname).describe('Name of this box on the broker, which no other box there may have; by default the name of the machine'),
   data: line.min(1).default('pawl-data').describe('Folder for frames, labels, models and state; relative to this file'),
-  logLevel: z.enum(['trace', 'debug', 'info', 'warn', 'error']).default('info').describe('Least level that is logged'),
+  logLevel: z.enum(['trace', 'debug', 'info', 'warn', 'error']).default('info').describe('Least level that is logged; at info, where `pawl run` tells in plain lines what happens, only errors are logged beside them'),
   ffmpeg: line.default('').describe('Program that opens cameras of source rtsp, v4l2 and video; "": the one that FFMPEG_PATH names, else the one on the PATH'),
   cameras: z.array(CameraConfig).min(1).max(256).default([CameraConfig.parse({ id: 'belt', source: 'simulation' })])
     .refine(cameras => new Set(cameras.map(({ id }) => id)).size === cameras.length, 'two cameras have the same id')
     .describe('The cameras that are watched'),
   labels: z.strictObject({
-    import: line.default('auto').describe('Class folders copied in at the first start: a folder, "" for none, or auto: the bundled set when the simulation is the only camera'),
+    import: line.default('auto').describe('Class folders copied in at a start while there are no labels: a folder, "" for none, or auto: the bundled set when the simulation is the only camera'),
     importValidation: line.default('').describe('Class folders that only judge, never teach; "": a part of the labels is kept back for it'),
   }).prefault({}),
   frames: z.strictObject({
@@ -162,7 +162,7 @@ export type CameraConfig = z.infer<typeof CameraConfig>
 
 /** Every key at its default; paths are relative to the working directory. */
 export function defaultConfig(): Config {
-  return withPaths(Config.parse({ device: safeHostname() }), process.cwd())
+  return withPaths(Config.parse({}), process.cwd())
 }
 
 /** Errors: CONFIG_INVALID, naming file, line, column, key, value and fix of everything that is wrong. */
@@ -258,6 +258,8 @@ function withPaths(config: Config, folder: string): Config {
   return {
     ...config,
     data: resolve(folder, config.data),
+    // A bare name is looked up on the PATH.
+    ffmpeg: config.ffmpeg.includes('/') ? resolve(folder, config.ffmpeg) : config.ffmpeg,
     labels: labelFolders(config, folder),
     mqtt: {
       ...mqtt,

@@ -1,5 +1,5 @@
 /**
- * How a command at the box reaches the agent that runs there: a socket in the data folder, for those who may write there. A request is a verb
+ * How a command at the box reaches the agent that runs there: a socket in the data folder, for the user that the agent runs as. A request is a verb
  * of report/commands.ts with its payload, over HTTP; the broker and its access list have no part in it.
  */
 import { createServer, request, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
@@ -79,6 +79,7 @@ function post(path: string, verb: string, body: string): Promise<string | null> 
     asking.on('timeout', () => { asking.destroy(new PawlError('DATA_LOCKED', `the agent that runs has not answered "${verb}" within ${String(answerMs / 1000)} s`)) })
     asking.on('error', (cause: NodeJS.ErrnoException) => {
       if (cause.code === 'ENOENT' || cause.code === 'ECONNREFUSED') resolve(null)
+      else if (cause.code === 'EACCES') reject(new PawlError('CONTROL_UNAVAILABLE', 'the agent that runs is another user\'s; give the command as that user (under systemd `sudo -u pawl …`)'))
       else reject(cause)
     })
     asking.end(body)

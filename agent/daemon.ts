@@ -4,21 +4,29 @@ import type { Config } from './config.js'
 import type { AgentEvent } from './events.js'
 import { createLogger, withoutPasswords } from './lib/logger.js'
 import { ServiceManager } from './lib/service-manager.js'
+import type { LogLines } from './report/log-lines.js'
 import type { Terminal } from './report/terminal.js'
 
 export interface DaemonOptions {
   /** Reads the configuration: at the start, and whenever it is to be read anew. Errors: CONFIG_INVALID. */
   load: () => Promise<Config>
   signal: AbortSignal
-  terminal: Terminal
+  /** Hears what happens. */
+  teller: Teller
+  /** It tells people, in plain lines: the log adds what only matters when something is wrong. */
+  plain: boolean
 }
 
+type Teller = Terminal | LogLines
+
+/** Time for an agent to stop, milliseconds: it takes less than five seconds, unless a part hangs for ever, as on a device that answers no more. */
+const stopMs = 15_000
 /** Time for the answer to the command that asks for another configuration, milliseconds. */
 const answerMs = 300
 
 /** Runs until the signal fires. Errors: those of `load` and `Agent.start` at the start; later ones are told and leave the former configuration. */
-export async function runDaemon({ load, signal, terminal }: DaemonOptions): Promise<void> {
-  const manager = new ServiceManager({ environment: process.env, onProblem: message => { terminal.say(message, 'yellow') } })
+export async function runDaemon({ load, signal, teller, plain }: DaemonOptions): Promise<void> {
+  const manager = new ServiceManager({ environment: process.env, onProblem: message => { teller.say(message, 'yellow') } })
   const reloads = new Reloads(load)
   let daemon: Running | null = null
   const reload = async () => {
@@ -36,28 +44,42 @@ export async function runDaemon({ load, signal, terminal }: DaemonOptions): Prom
   })
   let config = await load()
   let former: Config | null = null
+  /** Why the configuration that was to take the place of this one could not. */
+  let failed: unknown = null
   for (;;) {
-    daemon = new Running(config, { reload, terminal, manager })
+    daemon = new Running(config, { reload, teller, plain, manager })
+    if (failed !== null) daemon.refused(failed)
+    failed = null
     try {
       const next = await daemon.untilTold(ended, () => reloads.next())
       if (next === null) break
       [former, config] = [config, next]
       await manager.reloading()
-      terminal.say('starting anew with another configuration')
+      teller.say('starting anew with another configuration')
     } catch (cause) {
       if (former === null) throw cause
-      terminal.say(`the new configuration could not be started: ${cause instanceof Error ? cause.message : String(cause)}; the former goes on`, 'red');
+      failed = cause;
       [former, config] = [null, former]
     } finally {
       if (signal.aborted) {
-        terminal.say('stopping')
+        teller.say('stopping')
         await manager.stopping()
       }
-      await daemon.stop()
+      await ending(daemon, teller)
     }
   }
   process.off('SIGHUP', onHangUp)
-  terminal.stop()
+  teller.stop()
+}
+
+/** Stops the agent. Where it does not, the process ends: its service manager starts another. */
+async function ending(daemon: Running, teller: Teller): Promise<void> {
+  const insist = setTimeout(() => {
+    teller.say(`the agent did not stop within ${String(stopMs / 1000)} s: the process ends without it`, 'red')
+    process.exit(1)
+  }, stopMs)
+  await daemon.stop()
+  clearTimeout(insist)
 }
 
 /** Configurations that take the place of the one that runs. */
@@ -89,19 +111,18 @@ class Reloads {
 class Running {
   private readonly agent: Agent
   private readonly config: Config
-  private readonly options: Pick<DaemonOptions, 'terminal'> & { manager: ServiceManager; reload: () => Promise<void> }
+  private readonly options: Pick<DaemonOptions, 'teller' | 'plain'> & { manager: ServiceManager; reload: () => Promise<void> }
   private readonly state = new StatusLine()
 
   constructor(config: Config, options: Running['options']) {
     this.config = config
     this.options = options
-    // What happens is told in plain lines; the log adds what only matters when something is wrong.
-    const logger = createLogger({ level: config.logLevel === 'info' ? 'error' : config.logLevel })
+    const logger = createLogger({ level: options.plain && config.logLevel === 'info' ? 'error' : config.logLevel })
     this.agent = new Agent({
       config,
       logger,
       onEvent: event => {
-        options.terminal.accept(event)
+        options.teller.accept(event)
         void options.manager.say(this.state.after(event))
       },
       reload: options.reload,
@@ -110,17 +131,17 @@ class Running {
 
   /** Starts; gives the next configuration, which is to take the place of this one, or null once `ended` is. */
   async untilTold(ended: Promise<null>, next: () => Promise<Config>): Promise<Config | null> {
-    const { terminal, manager } = this.options
+    const { teller, manager } = this.options
     const addresses = await Promise.race([this.agent.start(), ended])
     if (addresses === null) return null
     const { device, data, mqtt } = this.config
-    terminal.say(`pawl is running as "${device}"; data in ${data}`)
-    if (addresses.dashboard !== null) terminal.say(`page: ${addresses.dashboard}`)
-    terminal.say(`MQTT: ${withoutPasswords(addresses.broker)}, topics ${mqtt.base}/${device}/#`)
-    if (addresses.monitoring !== null) terminal.say(`metrics: ${addresses.monitoring}/metrics`)
-    for (const [camera, url] of Object.entries(addresses.cameras)) terminal.say(`camera ${camera}: ${url}`)
+    teller.say(`pawl is running as "${device}"; data in ${data}`)
+    if (addresses.dashboard !== null) teller.say(`page: ${addresses.dashboard}`)
+    teller.say(`MQTT: ${withoutPasswords(addresses.broker)}, topics ${mqtt.base}/${device}/#`)
+    if (addresses.monitoring !== null) teller.say(`metrics: ${addresses.monitoring}/metrics`)
+    for (const [camera, url] of Object.entries(addresses.cameras)) teller.say(`camera ${camera}: ${url}`)
     const champion = this.agent.models.active()
-    if (champion) terminal.say(`continuing with model ${String(champion.version)}`)
+    if (champion) teller.say(`continuing with model ${String(champion.version)}`)
     await manager.ready()
     return Promise.race([next(), ended])
   }

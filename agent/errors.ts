@@ -14,6 +14,7 @@ export const errorCatalogue = {
   DATA_LOCKED: 'Another daemon works on this data folder.',
   DISK_FULL: 'The disk is nearly full; collection stops first.',
   BROKER_UNAVAILABLE: 'The MQTT broker cannot be reached; the agent goes on.',
+  BROKER_REFUSES: 'The MQTT broker does not take a message: what this box may publish is too little; the agent goes on.',
   MONITORING_UNAVAILABLE: 'Metrics are served nowhere; the agent goes on.',
   DASHBOARD_UNAVAILABLE: 'The page is served nowhere; the agent goes on.',
   CONTROL_UNAVAILABLE: 'Commands at the box do not reach the agent; it goes on.',

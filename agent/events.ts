@@ -79,6 +79,7 @@ export type AgentEvent =
   | { type: 'mode'; mode: Mode }
   | DriftEvent
   | { type: 'quarantine'; path: string; reason: string }
-  | { type: 'broker'; state: 'connected' | 'disconnected'; url: string }
+  | { type: 'broker'; state: 'connected'; url: string }
+  | { type: 'broker'; state: 'disconnected'; url: string; reason: string }
   | { type: 'collection'; state: 'running' | 'stopped'; reason: string }
   | { type: 'problem'; code: string; message: string }

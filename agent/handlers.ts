@@ -17,8 +17,9 @@ const why = 'a person asked for it'
 
 export function handlersOf({ training, serving, status, reload }: HandlersOptions): CommandHandlers {
   return {
-    train: () => {
-      if (!training.begin()) throw new PawlError('COMMAND_INVALID', 'a round is running already; nothing was started')
+    train: async () => {
+      const refusal = await training.begin()
+      if (refusal !== null) throw new PawlError('COMMAND_INVALID', `${refusal}; nothing was started`)
       return { started: true }
     },
     status,

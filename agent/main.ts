@@ -52,9 +52,9 @@ const program = new Command('pawl')
   .showHelpAfterError()
   .exitOverride()
 
-program.command('run').description('the daemon').addOption(config)
+program.command('run').description('the daemon').addOption(config).option('--json', 'tells what happens in lines of JSON, on standard error, from logLevel on')
   .addHelpText('after', example('pawl run --config /etc/pawl.yaml'))
-  .action(async (options: { config?: string }) => { await (await import('./commands/run.js')).run(options, untilInterrupted()) })
+  .action(async (options: { config?: string; json?: boolean }) => { await (await import('./commands/run.js')).run(options, untilInterrupted()) })
 
 program.command('demo').description('the whole story in minutes, ends by itself').addOption(json)
   .option('--data <folder>', 'folder to work in; a temporary one unless given')

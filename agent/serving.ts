@@ -5,6 +5,7 @@
  * INVARIANT: one change at a time, and none once the agent ends; `stop` waits for the one that is under way.
  */
 import { join } from 'node:path'
+import { isDeepStrictEqual } from 'node:util'
 import type { ClassifierPool, ServedModel } from './classifier/pool.js'
 import { PawlError } from './errors.js'
 import type { ModelVersion } from './events.js'
@@ -53,6 +54,9 @@ export class Serving {
       const entered = pending && await this.enter(pending)
       if (pending && entered?.decision.promoted) await this.options.onActive(pending, entered.loadedInMs)
       else await this.resume()
+    }).catch((cause: unknown) => {
+      // A disk that is full, say: it is no reason not to collect, and is tried again.
+      if (!this.options.signal.aborted) this.options.onProblem(messageOf(cause))
     })
     this.trying = this.tryAgain()
   }
@@ -80,47 +84,60 @@ export class Serving {
 
   /** A model that a person asks for, whatever was proved of it. Errors: MODEL_INVALID, with the former model still in service. */
   put(version: number, why: string): Promise<ModelVersion> {
-    return this.inTurn(async () => {
-      const { registry } = this.options
-      const wanted = registry.find(version)
-      const loadedInMs = await this.serve(wanted)
-      const model = await this.written(() => registry.promote(version, { why }))
-      await this.options.onActive(model, loadedInMs)
-      return model
-    })
+    return this.inTurn(() => this.putNow(version, why))
   }
 
   /** The model before this one. Errors: MODEL_INVALID when there is none or it cannot serve; the model in service stays. */
   rollback(why: string): Promise<ModelVersion> {
+    return this.inTurn(() => this.rollBackNow(why))
+  }
+
+  /** The model before this one, unless another serves by now than the one that failed. Errors: as `rollback`. */
+  async fallBack(failed: number, why: string): Promise<void> {
+    await this.inTurn(async () => { if (this.options.registry.active()?.version === failed) await this.rollBackNow(why) })
+  }
+
+  /** Keeps a model in service, the one that serves unless another is named; it is on probation no more. Errors: MODEL_INVALID. */
+  pin(version: number | null, why: string): Promise<Mode> {
     return this.inTurn(async () => {
-      const { registry } = this.options
-      const loadedInMs = await this.serve(await registry.former())
-      const model = await this.written(() => registry.rollback({ why }))
-      await this.options.onActive(model, loadedInMs)
-      return model
+      const active = this.options.registry.active()?.version ?? null
+      const wanted = version ?? active
+      if (wanted === null) throw new PawlError('MODEL_INVALID', 'no model serves yet that could be pinned')
+      if (wanted !== active) await this.putNow(wanted, why)
+      await this.options.registry.endProbation()
+      return this.setModeNow({ kind: 'pin', version: wanted })
     })
   }
 
-  /** Keeps a model in service, the one that serves unless another is named. Errors: MODEL_INVALID. */
-  async pin(version: number | null, why: string): Promise<Mode> {
-    const active = this.options.registry.active()?.version ?? null
-    const wanted = version ?? active
-    if (wanted === null) throw new PawlError('MODEL_INVALID', 'no model serves yet that could be pinned')
-    if (wanted !== active) await this.put(wanted, why)
-    return this.setMode({ kind: 'pin', version: wanted })
-  }
-
-  setMode(mode: Mode): Promise<Mode> {
-    return this.inTurn(async () => {
-      await this.options.registry.setMode(mode)
-      this.options.onMode(mode)
-      return mode
-    })
+  setMode(mode: Exclude<Mode, { kind: 'pin' }>): Promise<Mode> {
+    return this.inTurn(() => this.setModeNow(mode))
   }
 
   /** A registered model as a classifier takes it. */
   served(model: ModelVersion): ServedModel {
     return { version: model.version, path: join(this.options.registry.folderOf(model), 'model.onnx'), sha256: model.card.files['model.onnx'] }
+  }
+
+  private async putNow(version: number, why: string): Promise<ModelVersion> {
+    const { registry } = this.options
+    const loadedInMs = await this.serve(registry.find(version))
+    const model = await this.written(() => registry.promote(version, { why }))
+    await this.options.onActive(model, loadedInMs)
+    return model
+  }
+
+  private async rollBackNow(why: string): Promise<ModelVersion> {
+    const { registry } = this.options
+    const loadedInMs = await this.serve(await registry.former())
+    const model = await this.written(() => registry.rollback({ why }))
+    await this.options.onActive(model, loadedInMs)
+    return model
+  }
+
+  private async setModeNow(mode: Mode): Promise<Mode> {
+    await this.options.registry.setMode(mode)
+    this.options.onMode(mode)
+    return mode
   }
 
   /** The model in service, unless it is there already. */
@@ -137,8 +154,9 @@ export class Serving {
         this.told = messageOf(cause)
       }
       // Damaged, it makes way for the one before it, or for a new first model; else it may be the box, which has no memory to spare, say.
-      if (await registry.intact(model.version)) return
-      await registry.rollback({ why: `model ${String(model.version)} is damaged` }).catch(() => registry.retire())
+      if (!await registry.damaged(model.version)) return
+      const { version } = model
+      await this.written(() => registry.rollback({ why: `model ${String(version)} is damaged` }).catch(() => registry.retire()))
     }
   }
 
@@ -187,9 +205,13 @@ export class Serving {
 
   /** What serves and cannot be written down makes way for what is written down. */
   private async written<T>(write: () => Promise<T>): Promise<T> {
-    const { registry } = this.options
+    const { registry, onMode } = this.options
+    const { mode } = registry
     try {
-      return await write()
+      const written = await write()
+      // A pin goes with what serves.
+      if (!isDeepStrictEqual(registry.mode, mode)) onMode(registry.mode)
+      return written
     } catch (cause) {
       const former = registry.active()
       if (former && this.options.classifier.version !== former.version) await this.serve(former).catch(() => undefined)

@@ -62,11 +62,13 @@ export class Training {
         labelsSince: ms => labelWatch.since(ms),
         newestLabelAtMs: () => labelWatch.newestAtMs,
       },
-      run: async (trigger, closing) => {
+      run: async (trigger, closing, began) => {
         try {
-          await this.round(trigger, closing)
+          return await this.round(trigger, closing, began)
         } catch (cause) {
-          onFailed(cause instanceof Error ? cause.message : String(cause))
+          const message = cause instanceof Error ? cause.message : String(cause)
+          onFailed(message)
+          return message
         }
       },
     })
@@ -82,44 +84,46 @@ export class Training {
     return this.schedule?.busy ?? false
   }
 
-  /** Starts a round unless one is running; says whether it did. */
-  begin(): boolean {
-    return this.schedule?.command() ?? false
+  /** Starts a round, and waits until it has begun; why it has not, else null. */
+  async begin(): Promise<string | null> {
+    if (this.options.signal.aborted) return 'the agent ends'
+    return this.schedule ? await this.schedule.command() : 'the agent is still starting'
   }
 
   frameStored(): void {
     this.schedule?.frameStored()
   }
 
-  private async round(trigger: Trigger, closing: AbortSignal): Promise<void> {
-    const { registry, learning, serving, publish, onActive, signal } = this.options
-    if (registry.mode.kind === 'pause') {
-      publish({ type: 'round-refused-to-start', reason: 'learning is paused; `pawl models follow` goes on' })
-      return
-    }
+  /** Why it did not begin; null: it did. */
+  private async round(trigger: Trigger, closing: AbortSignal, began: () => void): Promise<string | null> {
+    const { learning, serving, publish, onActive, signal } = this.options
     let end
     try {
       end = await learning.run({
         gather: () => this.gather(),
         signal,
         closing,
-        began: begin => { publish({ type: 'round-started', trigger, ...begin }) },
+        began: begin => {
+          began()
+          publish({ type: 'round-started', trigger, ...begin })
+        },
       })
     } catch (cause) {
       if (!(cause instanceof PawlError && cause.code === 'LABELS_INSUFFICIENT')) throw cause
       publish({ type: 'round-refused-to-start', reason: cause.message })
-      return
+      return cause.message
     }
     const { decision, challenger } = end
     if (!challenger || !decision.promoted) {
       publish({ type: 'round-ended', round: decision.round, decision })
-      return
+      return null
     }
     const entered = await serving.promote(challenger)
     // What came of it the next start tells.
-    if (!entered) return
+    if (!entered) return null
     publish({ type: 'round-ended', round: entered.decision.round, decision: entered.decision })
     if (entered.decision.promoted) await onActive(challenger, entered.loadedInMs)
+    return null
   }
 
   /** What a new round learns from. Errors: LABELS_INSUFFICIENT. */

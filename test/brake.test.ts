@@ -129,7 +129,19 @@ describe('lateness', () => {
     expect(share).toBeLessThan(0.1)
   })
 
-  it('knows nothing before there were a hundred predictions at rest, and where it is switched off', () => {
+  it('lets a round stand still for what takes more than a second where few predictions were made before it, as after a start, until more were', () => {
+    const { lateness, predict, rest } = watched()
+    rest(20)
+    lateness.working = true
+    const { reasons, share } = predict(even(60, 5000))
+    expect(reasons[2]).toBe('predictions are late: 3 of the last 3 took longer than 1000 ms, which is the limit until it is known what predictions take at rest; for 5 s')
+    expect(share).toBeGreaterThan(0.8)
+    // Then it is known that they take as long without it.
+    predict(even(240, 5000))
+    expect(predict(even(600, 5000)).share).toBeLessThan(0.1)
+  })
+
+  it('does not count what takes less than a second before there were a hundred predictions at rest, and nothing where it is switched off', () => {
     const few = watched()
     few.rest(99)
     few.lateness.working = true

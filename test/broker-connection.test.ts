@@ -51,11 +51,10 @@ const farewell: Message = { topic: 'will', payload: 'offline', qos: 1, retained:
 /** A link that says how it fares. */
 function link(url: string, options: Partial<LinkOptions> = {}) {
   const said: string[] = []
-  const logger = createLogger({ level: 'warn', write: line => { said.push((JSON.parse(line) as { reason: string }).reason) } })
   const made = new Link({
-    url, username: '', password: '', tls: none, protocol: '3.1.1', longestWaitMs: 500, clientId: 'pawl-box-7', will: () => farewell,
+    url, username: '', password: () => Promise.resolve(''), tls: none, protocol: '3.1.1', longestWaitMs: 500, clientId: 'pawl-box-7', will: () => farewell,
     subscriptions: () => [{ filter: 'request/#', essential: true }], onUp: () => { said.push('up') }, onDown: () => { said.push('down') },
-    onMessage: () => undefined, logger, clock: systemClock, random: Math.random, ...options,
+    onAway: reason => { said.push(reason) }, onMessage: () => undefined, logger: createLogger({ level: 'silent' }), clock: systemClock, random: Math.random, ...options,
   })
   made.start()
   cleanups.push(() => made.stop(farewell))
@@ -81,9 +80,9 @@ describe.skipIf(!mosquitto)('the connection to the broker', { timeout: 60_000 },
   it('gives user and password, and says that they are refused', async () => {
     execFileSync('mosquitto_passwd', ['-c', '-b', at('passwords'), 'box', 'hush'], { stdio: 'pipe' })
     await broker('allow_anonymous false', `password_file ${at('passwords')}`)
-    const { said } = link(`mqtt://127.0.0.1:${String(port)}`, { username: 'box', password: 'hush' })
+    const { said } = link(`mqtt://127.0.0.1:${String(port)}`, { username: 'box', password: () => Promise.resolve('hush') })
     await vi.waitFor(() => { expect(said).toEqual(['up']) }, waiting)
-    const refused = link(`mqtt://127.0.0.1:${String(port)}`, { username: 'box', password: 'wrong', clientId: 'other' })
+    const refused = link(`mqtt://127.0.0.1:${String(port)}`, { username: 'box', password: () => Promise.resolve('wrong'), clientId: 'other' })
     await vi.waitFor(() => { expect(refused.said.join()).toMatch(/Not authori[sz]ed|Bad User/i) }, waiting)
     expect(refused.said.join()).not.toContain('wrong')
   })
@@ -141,6 +140,43 @@ describe.skipIf(!mosquitto)('the connection to the broker', { timeout: 60_000 },
     await vi.waitFor(() => { expect(said.at(-1)).toBe('up') }, waiting)
     // What is away is said once, not with every try.
     expect(said).toHaveLength(2)
+  })
+
+  it('gives the password that its file holds by now, at every try', async () => {
+    execFileSync('mosquitto_passwd', ['-c', '-b', at('passwords'), 'box', 'new'], { stdio: 'pipe' })
+    await broker('allow_anonymous false', `password_file ${at('passwords')}`)
+    let password = 'old'
+    const { said } = link(`mqtt://127.0.0.1:${String(port)}`, { username: 'box', password: () => Promise.resolve(password) })
+    await vi.waitFor(() => { expect(said.join()).toMatch(/Not authori[sz]ed|Bad User/i) }, waiting)
+    password = 'new'
+    await vi.waitFor(() => { expect(said.at(-1)).toBe('up') }, waiting)
+  })
+
+  it('says what the broker does not take, and goes on (MQTT 5 alone tells it)', async () => {
+    await writeFile(at('acl'), 'topic read request/#\ntopic write allowed\n')
+    await broker(anonymous, `acl_file ${at('acl')}`)
+    const { made, said } = link(`mqtt://127.0.0.1:${String(port)}`, { protocol: '5' })
+    await vi.waitFor(() => { expect(said).toEqual(['up']) }, waiting)
+    await expect(made.publish({ topic: 'forbidden', payload: 'x', qos: 1, retained: true })).rejects.toMatchObject({ code: 'BROKER_REFUSES', message: expect.stringContaining('forbidden') as string })
+    await made.publish({ topic: 'allowed', payload: 'x', qos: 1, retained: false })
+    expect(said).toEqual(['up'])
+  })
+
+  it.each(['3.1.1', '5'] as const)('says of two boxes of one name what is wrong, over MQTT %s', async protocol => {
+    await broker(anonymous)
+    const both = [1, 2].map(() => link(`mqtt://127.0.0.1:${String(port)}`, { protocol, longestWaitMs: 100 }))
+    await vi.waitFor(() => { for (const { said } of both) expect(said.join()).toContain('again and again: is there another box of this name?') }, waiting)
+  })
+
+  it('ends when it is told to while a try is prepared', async () => {
+    await broker(anonymous)
+    const { made, said } = link(`mqtt://127.0.0.1:${String(port)}`, { will: () => new Promise(resolve => { setTimeout(() => { resolve(farewell) }, 100) }) })
+    await new Promise(resolve => setTimeout(resolve, 30))
+    const beganMs = performance.now()
+    await made.stop(farewell)
+    expect(performance.now() - beganMs).toBeLessThan(2000)
+    await new Promise(resolve => setTimeout(resolve, 300))
+    expect(said).toEqual([])
   })
 
   it('gives up soon on a broker that accepts and says nothing, and is up soon after it speaks', async () => {

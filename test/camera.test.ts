@@ -211,9 +211,9 @@ describe('folder', () => {
     await writeFile(join(path, '2.jpg'), '')
     await vi.waitFor(() => { expect(pictures).toEqual(['1.jpg']) }, waiting)
     await first.camera.stop()
-    for (const name of ['4.jpg', '3.png', '2.jpg']) await put(name)
+    for (const name of ['5.webp', '4.jpg', '3.png', '2.jpg']) await put(name)
     start()
-    await vi.waitFor(() => { expect(pictures).toEqual(['1.jpg', '2.jpg', '3.png', '4.jpg']) }, waiting)
+    await vi.waitFor(() => { expect(pictures).toEqual(['1.jpg', '2.jpg', '3.png', '4.jpg', '5.webp']) }, waiting)
   })
 
   it('is a camera that is offline while the folder is missing', async () => {

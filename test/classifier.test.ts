@@ -173,6 +173,22 @@ describe('classifier pool', () => {
     expect(problems).toEqual(['the classifier of model 5 ended; starting it again'])
   })
 
+  it('takes longer from restart to restart of a process that ends again and again', async () => {
+    const pool = await poolWith(1)
+    const tookMs: number[] = []
+    for (let death = 0; death < 4; death++) {
+      const { pid } = pool
+      tookMs.push(await settled((async () => {
+        process.kill(pid!, 'SIGKILL')
+        await vi.waitFor(() => { expect(pool.pid).not.toBe(pid) }, waiting)
+      })()))
+    }
+    const [first = 0, ...others] = tookMs
+    expect(others.map((ms, restart) => ms >= 1000 * 2 ** restart), String(tookMs)).toEqual([true, true, true])
+    expect(first).toBeLessThan(others[2]!)
+    expect(problems).toHaveLength(4)
+  })
+
   it('tries again when the killed process cannot be replaced at once', async () => {
     const served = await stored(6, model)
     const pool = newPool()

@@ -4,10 +4,12 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import { bundled } from '../agent/config.js'
+import { Control } from '../agent/control.js'
 import { systemClock } from '../agent/lib/clock.js'
 import { Registry } from '../agent/registry/registry.js'
 import { ModelCardSchema } from '../agent/schemas.js'
 import { freePort } from './free-port.js'
+import { handlers } from './reporting.js'
 import { Daemon } from './site/daemon.js'
 import { mosquitto, startMosquitto } from './site/mosquitto.js'
 import { Subscriber } from './site/subscriber.js'
@@ -190,6 +192,18 @@ describe('data folder', { timeout: 120_000 }, () => {
     expect(findings).toContainEqual({ what: 'labels', state: 'ok', detail: expect.stringMatching(/^\d+ teach, \d+ gate, \d+ promote$/) as string })
   })
 
+  it('doctor says of a device that is busy that the running agent uses it', async () => {
+    await writeFile(at('busy-ffmpeg'), '#!/bin/sh\necho "/dev/video0: Device or resource busy" >&2\nexit 1\n', { mode: 0o755 })
+    await writeFile(at('busy.yaml'), '{data: data, ffmpeg: ./busy-ffmpeg, cameras: [{id: door, source: v4l2, url: /dev/video0}]}')
+    const found = async () => (JSON.parse((await pawl('doctor', '--config', 'busy.yaml', '--json')).stdout) as { findings: { what: string; state: string; detail: string }[] })
+      .findings.find(({ what }) => what === 'camera door')
+    expect(await found()).toMatchObject({ state: 'problem', detail: expect.stringContaining('busy') as string })
+    const control = new Control({ data: at('data'), handlers })
+    await control.start()
+    expect(await found()).toMatchObject({ state: 'note', detail: 'the running agent uses /dev/video0' })
+    await control.stop()
+  })
+
   it.skipIf(!mosquitto)('doctor logs in at the broker as the agent would, and says what is wrong with the clock', async () => {
     const port = await freePort()
     execFileSync('mosquitto_passwd', ['-b', '-c', at('passwords'), 'box', 'hush-7'], { stdio: 'pipe' })
@@ -279,14 +293,14 @@ describe('a command that cannot do what was asked', () => {
   const bad: { args: string[]; says: string[] }[] = [
     { args: ['eval', '--model', 'text.onnx', '--data', 'validation'], says: ['MODEL_INVALID', 'text.onnx', 'give a model.onnx that pawl wrote'] },
     { args: ['eval', '--model', 'nowhere', '--data', 'validation'], says: ['MODEL_INVALID', 'nowhere', 'give a model.onnx'] },
-    { args: ['train', '--labeled', 'nowhere', '--out', 'x'], says: ['LABELS_INSUFFICIENT', 'nowhere', 'one folder of PNG or JPEG images for each class'] },
+    { args: ['train', '--labeled', 'nowhere', '--out', 'x'], says: ['LABELS_INSUFFICIENT', 'nowhere', 'one folder of JPEG, PNG or WebP images for each class'] },
     { args: ['train', '--labeled', 'one-class', '--out', 'x'], says: ['one-class', 'only the class "bag"', 'at least two'] },
     { args: ['train', '--labeled', 'empty', '--out', 'x'], says: ['empty', 'no labels yet', 'one folder for each class'] },
-    { args: ['train', '--labeled', 'labeled', '--validation', 'nowhere', '--out', 'x'], says: ['nowhere', 'one folder of PNG or JPEG images'] },
+    { args: ['train', '--labeled', 'labeled', '--validation', 'nowhere', '--out', 'x'], says: ['nowhere', 'one folder of JPEG, PNG or WebP images'] },
     { args: ['train', '--labeled', 'labeled', '--unlabeled', 'nowhere', '--out', 'x'], says: ['nowhere', '--unlabeled takes a folder'] },
     { args: ['train', '--labeled', 'labeled', '--unlabeled', 'empty', '--out', 'x'], says: ['empty', '--unlabeled takes a folder'] },
     { args: ['quantise', '--model', 'nowhere', '--data', 'validation', '--out', 'x'], says: ['MODEL_INVALID', 'nowhere/card.json', 'give the folder of a finished model'] },
-    { args: ['quantise', '--model', 'nowhere', '--data', 'empty', '--out', 'x'], says: ['LABELS_INSUFFICIENT', 'empty', 'one folder of PNG or JPEG images'] },
+    { args: ['quantise', '--model', 'nowhere', '--data', 'empty', '--out', 'x'], says: ['LABELS_INSUFFICIENT', 'empty', 'one folder of JPEG, PNG or WebP images'] },
     { args: ['label', 'import', 'nowhere', '--config', 'pawl.yaml'], says: ['LABELS_INSUFFICIENT', 'nowhere'] },
     { args: ['label', 'import', 'empty', '--config', 'pawl.yaml'], says: ['LABELS_INSUFFICIENT', 'empty', 'class'] },
     { args: ['run', '--config', 'nowhere.yaml'], says: ['CONFIG_INVALID', 'nowhere.yaml', 'pawl config example'] },

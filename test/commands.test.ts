@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process'
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import fc from 'fast-check'
@@ -139,6 +139,21 @@ describe('a transaction', () => {
     expect(agent.carriedOut).toEqual(['train', 'reload'])
   })
 
+  it('leaves the file alone once the agent has stopped: it is another\'s', async () => {
+    const path = join(folder, 'answers.json')
+    const answers = new Answers({ path, clock: new SetClock(), logger })
+    await answers.start()
+    let finish: (response: Response) => void = () => undefined
+    const asked = { verb: 'promote', transaction: 'a', request: 'x', changes: true }
+    const answer = answers.once(asked, () => new Promise(resolve => { finish = resolve }))
+    await vi.waitFor(() => readFile(path))
+    await answers.stop()
+    await rm(path)
+    finish({ status: 'ok', data: {} })
+    expect(await answer).toMatchObject({ status: 'ok' })
+    expect(await readdir(folder)).toEqual([])
+  })
+
   it('is remembered for an hour, over a restart and a clock that jumps', async () => {
     const clock = new SetClock()
     const agent = await box({ clock })
@@ -253,13 +268,14 @@ describe.skipIf(!mosquitto)('over mosquitto', { timeout: 60_000 }, () => {
     })
     cleanups.push(stop)
     const login = (username: string) => ({ username, password: 'secret' })
+    const asBox = { username: 'box-7', password: () => Promise.resolve('secret') }
     const carriedOut: string[] = []
     await started(url, {
-      connection: login('box-7'), homeAssistant: 'homeassistant',
+      connection: asBox, homeAssistant: 'homeassistant',
       handlers: { ...handlers, train: ({ reason }) => { carriedOut.push(reason); return { started: true } } },
     })
     const sparkplug = new Sparkplug({
-      group: 'plant', primaryHost: 'hall', device: 'box-7', cameras: [], connection: { url, ...plainly, ...login('box-7') }, folder,
+      group: 'plant', primaryHost: 'hall', device: 'box-7', cameras: [], connection: { url, ...plainly, ...asBox }, folder,
       clock: systemClock, random: Math.random, logger,
     })
     sparkplug.start()

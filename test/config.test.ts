@@ -87,8 +87,13 @@ describe('configuration', () => {
 
   it('takes relative paths from the folder of the file', async () => {
     const folder = await mkdtemp(join(tmpdir(), 'pawl-config-'))
-    await writeFile(join(folder, 'pawl.yaml'), 'data: here\n')
-    expect((await loadConfig(join(folder, 'pawl.yaml'))).data).toBe(join(folder, 'here'))
+    const load = async (text: string) => {
+      await writeFile(join(folder, 'pawl.yaml'), text)
+      return await loadConfig(join(folder, 'pawl.yaml'))
+    }
+    expect(await load('data: here\nffmpeg: ./bin/ffmpeg\n')).toMatchObject({ data: join(folder, 'here'), ffmpeg: join(folder, 'bin/ffmpeg') })
+    // One without a folder is looked up on the PATH.
+    expect([(await load('ffmpeg: ffmpeg-7\n')).ffmpeg, (await load('')).ffmpeg]).toEqual(['ffmpeg-7', ''])
     await rm(folder, { recursive: true })
   })
 })

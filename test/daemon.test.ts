@@ -85,7 +85,7 @@ describe('another configuration', () => {
     // What only shows at the start: the former comes back.
     await write(configured(cameras('two', 'four')).replace('data: data', 'data: pawl.yaml'))
     child.kill('SIGHUP')
-    await vi.waitFor(() => { expect(lines.join('\n')).toMatch(/could not be started: .*the former goes on/) }, waiting)
+    await vi.waitFor(() => { expect(lines.join('\n')).toMatch(/; the former configuration goes on/) }, waiting)
     await vi.waitFor(() => { expect(lines.filter(line => line === 'camera three is online')).toHaveLength(before + 1) }, waiting)
 
     child.kill('SIGTERM')
@@ -182,6 +182,30 @@ while True:
   await vi.waitFor(() => { expect(said).toEqual(['listening']) }, waiting)
   return { socket, said }
 }
+
+describe('a log collector', () => {
+  it('gets each thing that happens as a line of JSON with its level, from logLevel on', async () => {
+    await write(configured(`${cameras('one')}, logLevel: info`))
+    const child = spawn(process.execPath, [main, 'run', '--json', '--config', join(folder, 'pawl.yaml')], { stdio: ['ignore', 'pipe', 'pipe'] })
+    const [plain, lines]: [string[], string[]] = [[], []]
+    createInterface({ input: child.stdout }).on('line', line => { plain.push(line) })
+    createInterface({ input: child.stderr }).on('line', line => { lines.push(line) })
+    cleanups.push(async () => {
+      child.kill('SIGKILL')
+      await ended(child)
+    })
+    type Line = { level: string; time: string; msg: string; event?: { status?: { state: string } } }
+    const all = () => lines.map(line => JSON.parse(line) as Line)
+    await vi.waitFor(() => { expect(all().some(({ event }) => event?.status?.state === 'online')).toBe(true) }, waiting)
+    await vi.waitFor(() => { expect(all().some(({ msg, level }) => msg === 'round-refused-to-start' && level === 'warn')).toBe(true) }, waiting)
+    for (const { level, time, msg } of all()) {
+      expect([level, Date.parse(time) > 0, msg]).toEqual([expect.stringMatching(/^(info|warn|error)$/), true, expect.any(String)])
+    }
+    child.kill('SIGTERM')
+    await ended(child)
+    expect([plain, all().at(-1)?.msg]).toEqual([[], 'stopping'])
+  })
+})
 
 describe('systemd', () => {
   it('is told when all runs, how it stands, that it lives, of another configuration, and of the end', async () => {

@@ -181,7 +181,7 @@ describe('quantising', () => {
       ['no-card', 'x', /no-card\/card\.json: it is not a model card.*give the folder/],
       ['model', 'model', /model: the int8 model would overwrite.*another folder/],
       ['model', 'x', /test\/ankle-boot: the class "hat" is not one of the model's: ankle-boot, bag, trouser/, { images: hats }],
-      ['model', 'x', /weights\.safetensors: .*none of 1 images can be read.*PNG or JPEG/, { images: broken }],
+      ['model', 'x', /weights\.safetensors: .*none of 1 images can be read.*JPEG, PNG or WebP/, { images: broken }],
     ]
     for (const [from, out, says, changes] of wrong) await expect(quantised(from, out, changes)).rejects.toThrow(says)
   })

@@ -2,8 +2,9 @@ import { spawn } from 'node:child_process'
 import { mkdir, mkdtemp, readFile, readdir, rm, truncate, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { systemClock } from '../agent/lib/clock.js'
+import type { Ledger } from '../agent/registry/ledger.js'
 import { Registry } from '../agent/registry/registry.js'
 import { challenger, record } from './challenger.js'
 
@@ -69,6 +70,19 @@ describe('registry', () => {
     await expect(registry.promote(good.version, { why: 'test' })).rejects.toMatchObject({ code: 'MODEL_INVALID' })
     expect(registry.active()).toBeNull()
     expect(await registry.verify()).toMatchObject([{ version: 1, ok: false }])
+  })
+
+  it('has a new model registered though the old ones could not be removed, which the next one does', async () => {
+    const registry = await open(1)
+    for (const name of ['one', 'two', 'three']) await registry.promote((await registry.register(await challenger(data, name))).version, { why: 'test' })
+    const { ledger } = registry as unknown as { ledger: Ledger }
+    const write = ledger.write.bind(ledger)
+    vi.spyOn(ledger, 'write').mockImplementationOnce(write).mockRejectedValueOnce(new Error('no space left'))
+    expect(await registry.register(await challenger(data, 'four'))).toMatchObject({ version: 4 })
+    expect([registry.unserved()?.version, problems]).toEqual([4, ['old models take room still: they could not be removed (no space left)']])
+    await registry.register(await challenger(data, 'five'))
+    expect(registry.list().map(({ version }) => version)).not.toContain(1)
+    expect(problems).toHaveLength(1)
   })
 
   it('keeps a bounded number of models, the one in service and the one before it among them', async () => {

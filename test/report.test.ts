@@ -1,5 +1,5 @@
 import { execFileSync, spawn } from 'node:child_process'
-import { mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { PassThrough } from 'node:stream'
@@ -72,10 +72,10 @@ it('health is degraded as long as a model is in service that does not run, howev
   said.accept({ type: 'camera', status: cameraStatus })
   said.accept(problem('model 5 cannot be served'))
   look()
-  expect(said.health?.problems).toHaveLength(2)
+  expect(said.health).toMatchObject({ state: 'degraded', wrong: [away], problems: [{ message: 'model 5 cannot be served' }] })
   nowMs += 2 * hourMs
   look()
-  expect(said.health).toMatchObject({ state: 'degraded', problems: [{ code: 'MODEL_INVALID', message: away }] })
+  expect(said.health).toMatchObject({ state: 'degraded', wrong: [away], problems: [] })
   expect(topics.health.payload.parse(said.health)).toEqual(said.health)
   away = null
   const { card, decision } = await challenger(folder, 'one')
@@ -314,11 +314,16 @@ describe('reporter', { timeout: 60_000 }, () => {
     const lines: string[] = []
     const port = await freePort()
     const logger = createLogger({ level: 'trace', write: line => { lines.push(line) } })
-    const agent = await reporter(`mqtt://user:hush%20hush@127.0.0.1:${String(port)}`, { logger, connection: { password: 'hush hush' } })
+    const told: AgentEvent[] = []
+    const agent = await reporter(`mqtt://user:hush%20hush@127.0.0.1:${String(port)}`, {
+      logger, connection: { password: () => Promise.resolve('hush hush') }, emit: event => { told.push(event) },
+    })
     agent.accept(problem('kept'))
-    await vi.waitFor(() => { expect(lines.length).toBeGreaterThan(0) }, waiting)
+    await vi.waitFor(() => { expect(told).toMatchObject([{ type: 'broker', state: 'disconnected', reason: expect.stringContaining('ECONNREFUSED') as string }]) }, waiting)
+    agent.accept(told[0] as AgentEvent)
+    expect(agent.health).toMatchObject({ state: 'degraded', wrong: [expect.stringMatching(/^the broker is away: .*ECONNREFUSED/)] })
     await agent.stop()
-    expect(lines.join('')).not.toContain('hush')
+    expect(lines.join('') + JSON.stringify(told)).not.toContain('hush')
     expect(await readdir(join(folder, 'outbox'))).toHaveLength(1)
   })
 
@@ -451,6 +456,18 @@ describe('outbox', () => {
     expect(drain(again)).toEqual(['3', '4', '5'])
     await again.stop()
     expect(await readdir(folder)).toEqual([])
+  })
+
+  it('has on disk by itself what a full disk did not take, once it does', async () => {
+    const outbox = await open()
+    await rm(folder, { recursive: true })
+    await writeFile(folder, 'in the way')
+    outbox.add(() => '1')
+    expect(await outbox.settled()).toBe(false)
+    await rm(folder)
+    await mkdir(folder)
+    await vi.waitFor(async () => { expect(await readdir(folder)).toEqual(['000000000001.json']) }, { timeout: 5000 })
+    await outbox.stop()
   })
 
   it('removes what it cannot read', async () => {

@@ -9,7 +9,7 @@ import { Report } from '../agent/report/report.js'
 import { Reporter, type Connection, type ReporterOptions } from '../agent/report/reporter.js'
 import type { AgentEvent, CameraStatus, Prediction } from '../agent/events.js'
 
-export const plainly: Omit<Connection, 'url'> = { username: '', password: '', tls: { ca: '', cert: '', key: '' }, protocol: '3.1.1', longestWaitMs: 2000 }
+export const plainly: Omit<Connection, 'url'> = { username: '', password: () => Promise.resolve(''), tls: { ca: '', cert: '', key: '' }, protocol: '3.1.1', longestWaitMs: 2000 }
 
 export const status: Reply<'status'> = {
   device: 'box-7', model: 3, serving: 3, mode: { kind: 'follow' }, probation: false, training: false, frames: 12, frameBytes: 3400, drift: null, decisions: [],

@@ -1,5 +1,5 @@
 import { readFileSync, writeFileSync } from 'node:fs'
-import { chmod, copyFile, mkdir, mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises'
+import { chmod, copyFile, mkdir, mkdtemp, readFile, readdir, rm, utimes, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
@@ -343,11 +343,17 @@ describe('learning', () => {
     expect((await open()).registry.decisions()).toEqual([decision])
   })
 
+  /** What changed a moment ago may still be being copied in. */
+  async function putLongAgo(path: string, content: string): Promise<void> {
+    await writeFile(path, content)
+    await utimes(path, 1e9, 1e9)
+  }
+
   it('sets unreadable images aside also when they leave too little for a round', async () => {
     const { learning } = await open()
     await mkdir(join(data, 'labels', 'bag'), { recursive: true })
     const bad = { path: join(data, 'labels', 'bag', 'bad.png'), label: 'bag' }
-    await writeFile(bad.path, 'no image')
+    await putLongAgo(bad.path, 'no image')
     const { decision } = await learn(learning, { ...nothing, labeled: [bad] })
     expect(decision.reason).toBe('labels')
     expect(await readFile(join(data, 'quarantine', 'bag', 'bad.png'), 'utf8')).toBe('no image')
@@ -357,7 +363,7 @@ describe('learning', () => {
     const { learning } = await open()
     await mkdir(join(data, 'labels', 'bag'), { recursive: true })
     const bad = ['1.png', '2.png', '3.png'].map(name => ({ path: join(data, 'labels', 'bag', name), label: 'bag' }))
-    for (const { path } of bad) await writeFile(path, 'no image')
+    for (const { path } of bad) await putLongAgo(path, 'no image')
     // As labels that are read-only, or on another disk: nothing can be moved there.
     await writeFile(join(data, 'quarantine'), '')
     const { decision } = await learn(learning, { ...nothing, labeled: bad })

@@ -1,6 +1,6 @@
 /** When rounds start, wait, and make way. */
 import fc from 'fast-check'
-import { afterEach, describe, expect, it, vi } from 'vitest'
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { defaultConfig, type Config } from '../agent/config.js'
 import { Schedule, type ScheduleOptions, type Trigger } from '../agent/rounds/schedule.js'
 import { isOpen, windowOf } from '../agent/rounds/windows.js'
@@ -22,11 +22,13 @@ interface World {
   alarmAtMs: number | null
   /** When each label was put there. */
   labels: number[]
+  /** Why no round can begin; null: one can. */
+  hindrance: string | null
 }
 
 /** A schedule whose rounds end when told, or when their window closes; what it looks at can be changed. */
 function scheduled(config: Partial<Config['rounds']> = {}, world: Partial<World> = {}, options: Partial<ScheduleOptions> = {}) {
-  const now: World = { nowMs: at(7, 12), mayLearn: true, hasModel: true, interrupted: false, alarmAtMs: null, labels: [], ...world }
+  const now: World = { nowMs: at(7, 12), mayLearn: true, hasModel: true, interrupted: false, alarmAtMs: null, labels: [], hindrance: null, ...world }
   const begun: Trigger[] = []
   let [running, most, closed] = [0, 0, 0]
   let finish: () => void = () => undefined
@@ -42,9 +44,11 @@ function scheduled(config: Partial<Config['rounds']> = {}, world: Partial<World>
       newestLabelAtMs: () => Math.max(0, ...now.labels),
     },
     lastRoundAtMs: null, framesSince: 0,
-    run: async (trigger, closing) => {
+    run: async (trigger, closing, began) => {
       begun.push(trigger)
       now.interrupted = false
+      if (now.hindrance !== null) return now.hindrance
+      began()
       most = Math.max(most, ++running)
       await new Promise<void>(resolve => {
         finish = resolve
@@ -55,6 +59,7 @@ function scheduled(config: Partial<Config['rounds']> = {}, world: Partial<World>
         })
       })
       running--
+      return null
     },
     ...options,
   })
@@ -221,7 +226,7 @@ describe('a round starts', () => {
         else if (action === 'alarm') now.alarmAtMs = now.nowMs
         else if (action === 'label') now.labels.push(now.nowMs)
         else if (action === 'hour') await wait(hourMs)
-        else expect(schedule.command()).toBe(!busy)
+        else expect(await schedule.command()).toBe(busy ? 'a round is running already' : null)
         if (busy && action !== 'end' && action !== 'hour') expect(begun).toHaveLength(before)
       }
       expect(most()).toBeLessThanOrEqual(1)
@@ -250,9 +255,11 @@ describe('a round starts', () => {
 
   it('not again and again without a pause where rounds end as they begin', async () => {
     let begun = 0
-    const { start } = scheduled({}, { interrupted: true }, { run: async () => {
+    const { start } = scheduled({}, { interrupted: true }, { run: async (_trigger, _closing, began) => {
       begun++
+      began()
       await new Promise(resolve => setImmediate(resolve))
+      return null
     } })
     start()
     await new Promise(resolve => setTimeout(resolve, 300))
@@ -270,7 +277,38 @@ describe('a round starts', () => {
     finish()
     await stopping
     schedule.frameStored()
-    expect([schedule.command(), schedule.busy, begun]).toEqual([false, false, ['first']])
+    expect([await schedule.command(), schedule.busy, begun]).toEqual(['the agent ends', false, ['first']])
+  })
+})
+
+describe('where the clocks are changed', () => {
+  const zone = process.env.TZ
+  beforeEach(() => { process.env.TZ = 'Europe/Berlin' })
+  afterEach(() => {
+    if (zone === undefined) delete process.env.TZ
+    else process.env.TZ = zone
+  })
+  /** What begins from midnight to five, UTC, looked at every ten seconds, and when, in local time. */
+  async function night(day: string, schedule: string) {
+    const { start, begun, now, wait, end } = scheduled({ schedule }, { nowMs: Date.parse(`${day}T00:00:05Z`) })
+    start()
+    const rounds: string[] = []
+    while (now.nowMs < Date.parse(`${day}T05:00Z`)) {
+      await wait(10_000)
+      if (begun.length > rounds.length) rounds.push(`${begun.at(-1)!} ${new Date(now.nowMs).toTimeString().slice(0, 5)}`)
+      await end()
+    }
+    return rounds
+  }
+
+  it('a time that is left out is made up for at once, and one that is repeated comes once', async () => {
+    expect([await night('2026-03-29', '30 2 * * *'), await night('2026-10-25', '30 2 * * *')]).toEqual([['missed 03:00'], ['schedule 02:30']])
+  })
+
+  it('the others come as ever', async () => {
+    expect(await night('2026-03-28', '30 2 * * *')).toEqual(['schedule 02:30'])
+    expect(await night('2026-03-29', '0 4 * * *')).toEqual(['schedule 04:00'])
+    expect(await night('2026-10-25', '0 4 * * *')).toEqual(['schedule 04:00'])
   })
 })
 
@@ -283,6 +321,58 @@ describe('while a person has paused learning', () => {
     now.mayLearn = true
     await wait(1)
     expect(begun).toEqual(['interrupted'])
+  })
+
+  it('a command is told so, and takes nothing from what is due', async () => {
+    const { schedule, start, begun, now, wait, end } = scheduled({ newFrames: 2 }, { mayLearn: false, alarmAtMs: at(7, 11) })
+    start()
+    await wait(1)
+    await wait(1)
+    expect([await schedule.command(), schedule.busy]).toEqual(['learning is paused; `pawl models follow` goes on', false])
+    now.mayLearn = true
+    await wait(1)
+    await end()
+    expect(begun).toEqual(['drift'])
+  })
+})
+
+describe('a round that cannot begin', () => {
+  it.each<[string, Partial<Config['rounds']>, Partial<World>, Partial<ScheduleOptions>]>([
+    ['first', {}, { hasModel: false }, {}],
+    ['missed', { schedule: '0 */6 * * *' }, {}, { lastRoundAtMs: at(7, 1) }],
+    ['drift', {}, { alarmAtMs: at(7, 11) }, {}],
+    ['labels', { newLabels: 1 }, { labels: [at(7, 11)] }, { lastRoundAtMs: at(7, 10) }],
+    ['frames', { newFrames: 3 }, {}, { framesSince: 3 }],
+  ])('stays due (%s), and is tried again after a minute, then after two, without haste', async (trigger, config, world, options) => {
+    const { start, begun, now, wait, end } = scheduled(config, { hindrance: 'no labels', ...world }, options)
+    start()
+    for (let second = 0; second < 200; second++) await wait(1000)
+    expect(begun).toEqual([trigger, trigger, trigger])
+    now.hindrance = null
+    await wait(4 * 60_000)
+    expect(begun).toHaveLength(4)
+    await end()
+    if (trigger === 'frames') return
+    await wait(hourMs)
+    expect(begun).toHaveLength(4)
+  })
+
+  it('is tried again as soon as labels were added', async () => {
+    const { start, begun, now, wait } = scheduled({}, { hasModel: false, hindrance: 'no labels' })
+    start()
+    await wait(1000)
+    now.hindrance = null
+    now.labels.push(now.nowMs)
+    await wait(1000)
+    expect(begun).toEqual(['first', 'first'])
+  })
+
+  it('tells who asked for it why', async () => {
+    const { schedule, start, now } = scheduled({}, { hindrance: 'no labels' })
+    start()
+    expect(await schedule.command()).toBe('no labels')
+    now.hindrance = null
+    expect([await schedule.command(), schedule.busy]).toEqual([null, true])
   })
 })
 
@@ -318,7 +408,7 @@ describe('outside the windows', () => {
     await first.wait(hourMs)
     const command = scheduled({ windows })
     command.start()
-    command.schedule.command()
+    await command.schedule.command()
     await command.wait(hourMs)
     expect([first.begun, first.closed(), command.begun, command.closed()]).toEqual([['first'], 0, ['command'], 0])
   })

@@ -19,6 +19,7 @@ let bytes = Buffer.alloc(0)
 let data = ''
 let problems: string[] = []
 let active: number[] = []
+let modes: unknown[] = []
 const cleanups: (() => Promise<unknown>)[] = []
 
 beforeAll(async () => { bytes = Buffer.from(await untrainedModel('nano')) })
@@ -26,6 +27,7 @@ beforeEach(async () => {
   data = await mkdtemp(join(tmpdir(), 'pawl-serving-'))
   problems = []
   active = []
+  modes = []
 })
 afterEach(async () => {
   for (const cleanup of cleanups.splice(0).reverse()) await cleanup()
@@ -65,7 +67,7 @@ function servingOf(registry: Registry, { loadMs = 30_000 } = {}) {
       active.push(version)
       return Promise.resolve()
     },
-    onMode: () => undefined,
+    onMode: mode => { modes.push(mode) },
     onProblem: message => { problems.push(message) },
   })
   const stop = async () => {
@@ -108,6 +110,51 @@ describe('a model in service that does not load at the start', () => {
     const { serving } = servingOf(await registryOf())
     await serving.start()
     expect([serving.away, problems]).toEqual([null, []])
+  })
+})
+
+describe('what a person asks for', () => {
+  async function threeServed() {
+    const registry = await registryOf()
+    for (const name of ['one', 'two', 'three']) await registry.promote(await add(registry, name), { why: 'test', onProbation: name === 'three' })
+    const made = servingOf(registry)
+    await made.serving.start()
+    return { registry, ...made }
+  }
+
+  it('holds though a model on probation fails meanwhile', async () => {
+    const { registry, serving } = await threeServed()
+    await Promise.all([serving.put(1, 'a person asked for it'), serving.fallBack(3, 'it is less sure')])
+    expect([registry.active()?.version, active]).toEqual([1, [3, 1]])
+    await serving.fallBack(1, 'it is less sure')
+    expect(registry.active()?.version).toBe(3)
+  })
+
+  it('pins what serves once its turn has come, and is on probation no more', async () => {
+    const { registry, serving } = await threeServed()
+    expect(registry.probation()).not.toBeNull()
+    await Promise.all([serving.put(2, 'test'), serving.pin(null, 'test')])
+    expect([registry.mode, modes]).toEqual([{ kind: 'pin', version: 2 }, [{ kind: 'pin', version: 2 }]])
+    await serving.setMode({ kind: 'follow' })
+    await registry.promote(3, { why: 'test', onProbation: true })
+    await serving.pin(null, 'test')
+    expect(registry.probation()).toBeNull()
+  })
+
+  it('takes a pin along, and everybody hears of it', async () => {
+    const { registry, serving } = await threeServed()
+    await serving.pin(null, 'test')
+    await serving.put(1, 'test')
+    await serving.rollback('test')
+    expect(modes).toEqual([3, 1, 3].map(version => ({ kind: 'pin', version })))
+    expect(registry.mode).toEqual(modes.at(-1))
+  })
+
+  it('goes back past what is damaged', async () => {
+    const { registry, serving } = await threeServed()
+    await writeFile(join(registry.folderOf(registry.find(2)), 'model.onnx'), 'rotten')
+    expect((await serving.rollback('test')).version).toBe(1)
+    await expect(serving.rollback('test')).rejects.toThrow(/no model was in service before/)
   })
 })
 

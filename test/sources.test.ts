@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto'
 import { once } from 'node:events'
 import { mkdtemp, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { createServer, type IncomingMessage, type RequestListener, type Server } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import type { AddressInfo, Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -217,6 +217,21 @@ for (const [name, kindOf] of ['mjpeg', 'snapshot', 'rtsp over tcp', 'rtsp over u
   })
 }
 
+it('a camera of snapshots that closes the connection as it is asked for the next one gives pictures all the same', async () => {
+  const asked = new WeakSet<Socket>()
+  const closing = web(({ socket }, response) => {
+    if (asked.has(socket)) return void socket.destroy()
+    asked.add(socket)
+    response.writeHead(200, { 'content-type': 'image/jpeg' }).end(picture)
+  })
+  await closing.appear()
+  cleanups.push(closing.vanish)
+  let pictures = 0
+  const config = camera({ source: 'snapshot', url: `http://127.0.0.1:${String(closing.port())}/`, maxPerSecond: 20 })
+  for await (const _ of picturesOf(config, AbortSignal.timeout(20_000))) if (++pictures === 5) break
+  expect(pictures).toBe(5)
+})
+
 describe('a camera whose user or password is wrong', () => {
   for (const name of ['mjpeg', 'snapshot', 'rtsp over tcp']) {
     it(`of ${name} says so`, async () => {
@@ -332,13 +347,18 @@ describe('a camera that sends pictures which show nothing', () => {
     const [black, others] = [await Promise.all([0, 1].map(grey)), await Promise.all([100, 200].map(grey))]
     let count = 0
     const inTurn = (pictures: Buffer[]) => () => pictures[count++ % pictures.length] ?? Buffer.alloc(0)
-    const [same, dark, few, good] = [
+    const noted = () => {
+      const comment = Buffer.from(`\xff\xfe\0\x06${String(1000 + count++)}`, 'latin1')
+      return Buffer.concat([picture.subarray(0, 2), comment, picture.subarray(2)])
+    }
+    const [same, sameButNotes, dark, few, good] = [
       await reasons(() => picture, { uselessAfterMs: 60_000 }),
+      await reasons(noted, { uselessAfterMs: 60_000 }),
       await reasons(inTurn(black), { uselessAfterMs: 60_000 }),
       await reasons(inTurn(others), { minPerSecond: 1, uselessAfterMs: 60_000 }),
       await reasons(inTurn(others), { minPerSecond: 0.4, uselessAfterMs: 60_000 }),
     ]
-    expect(same[0]).toBe('it has shown the same picture, to the bit, for 60 s or more')
+    expect([same[0], sameButNotes[0]]).toEqual(Array.from({ length: 2 }, () => 'it has shown the same picture, to the bit, for 60 s or more'))
     expect(dark[0]).toBe('its pictures have been black for 60 s or more')
     expect(few[0]).toBe('it sends 0.5 pictures a second, less than minPerSecond (1)')
     expect(good).toEqual([])

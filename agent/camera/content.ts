@@ -1,6 +1,6 @@
 /**
- * Whether what a camera sends shows anything: one that repeats a picture to the bit, or sends blackness, is as good as silent. Only time in which
- * it sends counts.
+ * Whether what a camera sends shows anything: one that repeats a picture to the bit, whatever it notes beside it, or sends blackness, is as good as
+ * silent. Only time in which it sends counts.
  */
 import { createHash } from 'node:crypto'
 import { headOf, uprightImage } from '../../trainer/index.js'
@@ -46,7 +46,7 @@ export class Content {
     }
     this.anew = false
     this.newestAtMs = nowMs
-    const hash = createHash('sha1').update(jpeg).digest('base64')
+    const hash = hashOf(jpeg)
     if (hash !== this.hash) this.changedAtMs = nowMs
     this.hash = hash
     const due = nowMs - this.lookedAtMs >= Math.min(lookEveryMs, this.patienceMs / 4)
@@ -59,6 +59,21 @@ export class Content {
     if (nowMs - this.changedAtMs >= this.patienceMs) return `it has shown the same picture, to the bit, ${long}`
     return null
   }
+}
+
+/** Of what is drawn: a JPEG's comments and headers of applications, which may tell the time, are passed over. */
+function hashOf(picture: Uint8Array): string {
+  const hash = createHash('sha1')
+  let at = 2
+  // Segments of a marker, a length that counts itself, and what they hold; from the first scan on all is drawn.
+  while (picture[at] === 0xff && picture[at + 1] !== 0xda) {
+    const marker = picture[at + 1] ?? 0
+    const next = at + 2 + 256 * (picture[at + 2] ?? 0) + (picture[at + 3] ?? 0)
+    const isDrawn = marker !== 0xfe && (marker < 0xe0 || marker > 0xef)
+    if (isDrawn) hash.update(picture.subarray(at, next))
+    at = next
+  }
+  return hash.update(picture.subarray(at)).digest('base64')
 }
 
 /** A picture that cannot be read is not black: the sampler says what is wrong with it. */

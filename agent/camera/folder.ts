@@ -1,11 +1,11 @@
 import { readdir, readFile, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { imageName } from '../../trainer/index.js'
 import { PawlError } from '../errors.js'
 import { largestPictureBytes, type CameraSource } from './source.js'
 
 const pollMs = 500
-const pictureName = /^[^.].*\.(jpe?g|png)$/i
 
 /**
  * Pictures that appear in a folder, in the order of their names, a burst of them no faster than they are looked at; those that are
@@ -17,7 +17,7 @@ export function folder(path: string, maxPerSecond: number): CameraSource {
   return async function* (signal) {
     const names = async () => (await readdir(path).catch((cause: unknown) => {
       throw new PawlError('CAMERA_UNAVAILABLE', `${path}: the folder cannot be read`, { cause })
-    })).filter(name => pictureName.test(name)).sort()
+    })).filter(name => imageName.test(name)).sort()
     done ??= new Set(await names())
     while (!signal.aborted) {
       const present = await names()

@@ -79,14 +79,18 @@ export function typeOf({ headers }: IncomingMessage): string {
 }
 
 /** As it is sent: what is compressed stays so, and is no picture. */
-function answerOf(url: URL, options: { signal: AbortSignal; headers: Record<string, string> }): Promise<IncomingMessage> {
+function answerOf(url: URL, options: { signal: AbortSignal; headers: Record<string, string> }, isSecond = false): Promise<IncomingMessage> {
   return new Promise((resolve, reject) => {
     const asking = (url.protocol === 'https:' ? askSecurely : ask)(url, options, response => {
       // Whoever reads it hears of it; nobody may be reading yet, or any more.
       response.on('error', () => undefined)
       resolve(response)
     })
-    asking.on('error', reject)
+    asking.on('error', (cause: NodeJS.ErrnoException) => {
+      // The camera closed the connection of the last picture just as it was asked for the next.
+      if (asking.reusedSocket && cause.code === 'ECONNRESET' && !isSecond) resolve(answerOf(url, options, true))
+      else reject(cause)
+    })
     asking.on('upgrade', (_response, socket) => {
       socket.destroy()
       reject(new Error('it speaks another protocol'))

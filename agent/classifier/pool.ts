@@ -40,6 +40,8 @@ const longestQueue = 64
 const longestAnswerMs = 10_000
 /** At the end there is less time. */
 const lastAnswerMs = 1000
+/** A child that lives as long was no victim of what ended the one before it. */
+const settledMs = 60_000
 const childModule = new URL('./process.js', import.meta.url)
 
 export class ClassifierPool {
@@ -94,9 +96,11 @@ export class ClassifierPool {
     await live?.drain()
   }
 
-  private serve(child: Child): void {
+  /** `backoff`: of the restarts before it; null: it is none. */
+  private serve(child: Child, backoff: Backoff | null = null): void {
     this.live = child
-    void ended(child.process).then(() => this.replace(child))
+    const servedAtMs = performance.now()
+    void ended(child.process).then(() => this.replace(child, performance.now() - servedAtMs < settledMs ? backoff : null))
   }
 
   private async launch(model: ServedModel): Promise<Child> {
@@ -116,16 +120,17 @@ export class ClassifierPool {
     }
   }
 
-  /** The child in service died by itself: the same model starts again, and again until it does. */
-  private async replace(dead: Child): Promise<void> {
+  /** The child in service died by itself: the same model starts again, at once unless `former` restarts came to nothing, and again until it does. */
+  private async replace(dead: Child, former: Backoff | null): Promise<void> {
     if (this.live !== dead || this.signal.aborted) return
     this.options.onProblem(`the classifier of model ${String(dead.model.version)} ended; starting it again`)
-    const backoff = new Backoff({ firstMs: 1000, longestMs: 60_000, random: () => 1 })
+    const backoff = former ?? new Backoff({ firstMs: 1000, longestMs: 60_000, random: () => 1 })
+    await former?.wait(this.signal)
     while (this.live === dead && !this.signal.aborted) {
       try {
         const next = await this.launch(dead.model)
         if (this.live !== dead) return void next.drain()
-        this.serve(next)
+        this.serve(next, backoff)
       } catch (cause) {
         if (this.signal.aborted) return
         this.options.onProblem(cause instanceof Error ? cause.message : String(cause))
@@ -209,8 +214,8 @@ class Child {
 
   /** Lets the child answer what it has, then ends it. */
   async drain(): Promise<void> {
-    const deadline = Date.now() + 2000
-    while (this.waiting.size && Date.now() < deadline) await new Promise(resolve => { setTimeout(resolve, 5) })
+    const deadlineMs = performance.now() + 2000
+    while (this.waiting.size && performance.now() < deadlineMs) await new Promise(resolve => { setTimeout(resolve, 5) })
     if (this.process.connected) this.process.disconnect()
     const timer = setTimeout(() => { this.process.kill('SIGKILL') }, 1000)
     await ended(this.process)

@@ -100,7 +100,7 @@ async function measure(bytes: Uint8Array, images: readonly LabeledImage[], repea
     const { rows, labels, quarantined } = classified
     const [unreadable] = quarantined
     if (unreadable && rows.length === 0) {
-      throw new PawlError('IMAGE_UNREADABLE', `${unreadable.path}: ${unreadable.reason}; none of ${String(images.length)} images can be read: give PNG or JPEG images`)
+      throw new PawlError('IMAGE_UNREADABLE', `${unreadable.path}: ${unreadable.reason}; none of ${String(images.length)} images can be read: give JPEG, PNG or WebP images`)
     }
     const left = new Set(quarantined.map(({ path }) => path))
     const timed = await Promise.all(images.filter(({ path }) => !left.has(path)).slice(0, timedImages).map(({ path }) => readFile(path)))

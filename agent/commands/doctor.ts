@@ -9,6 +9,7 @@ import { knownEngines, verifyTraining, type Verification } from '../../trainer/i
 import { ffmpegOf } from '../camera/ffmpeg.js'
 import { sourceOf } from '../camera/index.js'
 import type { CameraConfig, Config } from '../config.js'
+import { ask } from '../control.js'
 import { readLabels } from '../frames/labels.js'
 import { systemClock } from '../lib/clock.js'
 import { createLogger, withoutPasswords } from '../lib/logger.js'
@@ -46,7 +47,7 @@ const checks: Record<string, Check> = {
     const { bavail, bsize } = await statfs(data)
     const free = bavail * bsize
     const text = `${(free / 1e9).toFixed(1)} GB free`
-    return free > frames.minFreeBytes ? ok(text) : problem(`${text}, less than frames.minFreeBytes: collection stands still; free some space`)
+    return free > frames.minFreeBytes ? ok(text) : problem(`${text}, less than frames.minFreeBytes: a new frame takes the place of others, and none is stored where next to nothing is free; free some space`)
   },
   labels: async ({ data, labels }) => {
     const there = (own: string, source: string) => (existsSync(join(data, own)) ? join(data, own) : source)
@@ -99,7 +100,7 @@ const firstPictureMs = 15_000
 const brokerMs = 10_000
 
 /** Waits for a picture of a camera, and tells of it. */
-async function cameraCheck(camera: CameraConfig, ffmpeg: string): Promise<Omit<Finding, 'what'>> {
+async function cameraCheck(camera: CameraConfig, { ffmpeg, data }: Config): Promise<Omit<Finding, 'what'>> {
   if (camera.source === 'simulation') return ok('the bundled belt')
   const startedAtMs = performance.now()
   const ended = AbortSignal.timeout(firstPictureMs)
@@ -109,6 +110,9 @@ async function cameraCheck(camera: CameraConfig, ffmpeg: string): Promise<Omit<F
       return ok(`${String(width)} × ${String(height)}, ${String(Math.ceil(picture.length / 1024))} kB, the first after ${((performance.now() - startedAtMs) / 1000).toFixed(1)} s`)
     }
   } catch (cause) {
+    const isBusy = camera.source === 'v4l2' && cause instanceof Error && /resource busy/i.test(cause.message)
+    // A device is opened once.
+    if (isBusy && await ask(data, 'status', {})) return note(`the running agent uses ${camera.url}`)
     if (!ended.aborted) throw cause
   }
   return camera.source === 'folder' ? note(`${camera.url} can be read; no picture came in ${String(firstPictureMs / 1000)} s`)
@@ -119,7 +123,7 @@ export async function doctor(options: OutputOptions & { config?: string | undefi
   const config = await configOf(options)
   if (options.verifyDevice !== undefined) return verifyDevice(config, options, z.enum(['auto', 'cpu', 'webgpu', 'cuda']).parse(options.verifyDevice))
   const findings: Finding[] = []
-  const cameras = config.cameras.map(camera => [`camera ${camera.id}`, () => cameraCheck(camera, config.ffmpeg)] as const)
+  const cameras = config.cameras.map(camera => [`camera ${camera.id}`, () => cameraCheck(camera, config)] as const)
   for (const [what, check] of [...Object.entries(checks), ...cameras]) {
     const finding = await check(config).catch((cause: unknown) => problem(cause instanceof Error ? cause.message : String(cause)))
     findings.push({ what, ...finding })
@@ -132,7 +136,7 @@ export async function doctor(options: OutputOptions & { config?: string | undefi
 
 /** Logs in as the agent does, beside it, and asks for what the agent listens to. */
 async function brokerCheck(mqtt: Config['mqtt'], device: string): Promise<Omit<Finding, 'what'>> {
-  const connection = await connectionTo(mqtt.broker, mqtt)
+  const connection = connectionTo(mqtt.broker, mqtt)
   const shown = withoutPasswords(mqtt.broker)
   let link: Link | null = null
   let timer: NodeJS.Timeout | undefined
@@ -147,7 +151,8 @@ async function brokerCheck(mqtt: Config['mqtt'], device: string): Promise<Omit<F
       onUp: () => { resolve(ok(`${shown} lets this box in`)) },
       onDown: () => undefined,
       onMessage: () => undefined,
-      logger: createLogger({ level: 'warn', write: line => { refused(String((JSON.parse(line) as { reason?: unknown }).reason)) } }),
+      onAway: refused,
+      logger: createLogger({ level: 'silent' }),
       clock: systemClock,
       random: Math.random,
     })

@@ -9,7 +9,7 @@ import { percent, print, table, type OutputOptions } from './output.js'
 export async function imagesToMeasure(data: string): Promise<LabeledImage[]> {
   const { images } = await readClassFolders(data)
   if (images.length > 0) return images
-  throw new PawlError('LABELS_INSUFFICIENT', `${data}: there are no images; it should hold one folder of PNG or JPEG images for each class`)
+  throw new PawlError('LABELS_INSUFFICIENT', `${data}: there are no images; it should hold one folder of JPEG, PNG or WebP images for each class`)
 }
 
 export async function evaluate(options: OutputOptions & { model: string; data: string }): Promise<void> {

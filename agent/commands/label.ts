@@ -10,7 +10,7 @@ type Options = OutputOptions & { config?: string | undefined }
 
 export async function labelImport(from: string, options: Options): Promise<void> {
   if ((await readClassFolders(from)).images.length === 0) {
-    throw new PawlError('LABELS_INSUFFICIENT', `${from}: there are no images; it should hold one folder of PNG or JPEG images for each class`)
+    throw new PawlError('LABELS_INSUFFICIENT', `${from}: there are no images; it should hold one folder of JPEG, PNG or WebP images for each class`)
   }
   const to = join((await configOf(options)).data, 'labels')
   await mkdir(to, { recursive: true })

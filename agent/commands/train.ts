@@ -2,7 +2,7 @@ import { readdir } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { z } from 'zod'
 import { presetNames } from '../../trainer/contract.js'
-import { train as trainRound, type RoundEvent } from '../../trainer/index.js'
+import { imageName, train as trainRound, type RoundEvent } from '../../trainer/index.js'
 import { PawlError } from '../errors.js'
 import { readLabels } from '../frames/labels.js'
 import { Terminal } from '../report/terminal.js'
@@ -68,11 +68,11 @@ export async function train(given: unknown, signal: AbortSignal): Promise<void> 
 }
 
 async function imagesBelow(folder: string): Promise<string[]> {
-  const fix = '--unlabeled takes a folder of PNG or JPEG images'
+  const fix = '--unlabeled takes a folder of JPEG, PNG or WebP images'
   const entries = await readdir(folder, { recursive: true, withFileTypes: true }).catch((cause: unknown) => {
     throw new PawlError('IMAGE_UNREADABLE', `${folder}: the folder cannot be read; ${fix}`, { cause })
   })
-  const images = entries.filter(entry => entry.isFile() && /^[^.].*\.(jpe?g|png)$/i.test(entry.name))
+  const images = entries.filter(entry => entry.isFile() && imageName.test(entry.name))
   if (images.length === 0) throw new PawlError('IMAGE_UNREADABLE', `${folder}: there are no images; ${fix}`)
   return images.map(entry => join(entry.parentPath, entry.name)).sort()
 }

@@ -1,7 +1,7 @@
 /** Counts labels as they come, in folders that a person edits. */
 import { readdir, stat } from 'node:fs/promises'
 import { join } from 'node:path'
-import { imageName } from './labels.js'
+import { imageName } from '../../trainer/index.js'
 
 export interface LabelWatchOptions {
   /** Holds a folder for each class. */

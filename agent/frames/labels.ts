@@ -3,13 +3,11 @@ import { createHash } from 'node:crypto'
 import { existsSync } from 'node:fs'
 import { mkdir, readdir, rename } from 'node:fs/promises'
 import { basename, dirname, join, parse } from 'node:path'
-import { readImageFile, type LabeledImage } from '../../trainer/index.js'
+import { imageName, readImageFile, type LabeledImage } from '../../trainer/index.js'
 import { PawlError } from '../errors.js'
 import { fitting, writeDurably } from '../lib/durable.js'
 import { groupBy } from '../lib/group.js'
 import { readFrameName } from './frame-name.js'
-
-export const imageName = /^[^.].*\.(jpe?g|png)$/i
 
 /** Share of the labels kept back for each of the two gates where there is no validation folder. */
 const keptBack = 0.2
@@ -27,7 +25,7 @@ export interface LabelSplit {
 /** Images of class folders, sorted by path. Errors: LABELS_INSUFFICIENT when the folder cannot be read. */
 export async function readClassFolders(folder: string): Promise<{ images: LabeledImage[]; empty: string[] }> {
   const entries = await readdir(folder, { withFileTypes: true }).catch((cause: unknown) => {
-    throw new PawlError('LABELS_INSUFFICIENT', `${folder}: the folder cannot be read; it should hold one folder of PNG or JPEG images for each class`, { cause })
+    throw new PawlError('LABELS_INSUFFICIENT', `${folder}: the folder cannot be read; it should hold one folder of JPEG, PNG or WebP images for each class`, { cause })
   })
   const labels = entries.filter(entry => entry.isDirectory() && !entry.name.startsWith('.')).map(({ name }) => name).sort()
   const images: LabeledImage[] = []

@@ -7,16 +7,26 @@ import { pipeline } from 'node:stream/promises'
 import type { ModelCard } from '../../trainer/contract.js'
 import { syncFolder } from '../lib/durable.js'
 
+/** Errors of reading that say nothing of the file: the box has no memory or no descriptors to spare, or does not let this user in. */
+const ofTheBox = new Set(['EMFILE', 'ENFILE', 'ENOMEM', 'EACCES', 'EPERM'])
+
+export interface FileProblem {
+  what: string
+  /** Whether the model is lost; else its files may be sound. */
+  damaged: boolean
+}
+
 /** What differs from the card; null when nothing does. */
-export async function problemOf(folder: string, card: ModelCard): Promise<string | null> {
+export async function problemOf(folder: string, card: ModelCard): Promise<FileProblem | null> {
   for (const name of ['model.onnx', 'weights.safetensors'] as const) {
     const hash = createHash('sha256')
     try {
       await pipeline(createReadStream(join(folder, name)), hash)
     } catch (cause) {
-      return `${name} cannot be read (${cause instanceof Error ? cause.message : String(cause)})`
+      const damaged = !(cause instanceof Error && 'code' in cause && ofTheBox.has(String(cause.code)))
+      return { what: `${name} cannot be read (${cause instanceof Error ? cause.message : String(cause)})`, damaged }
     }
-    if (hash.digest('hex') !== card.files[name]) return `sha256 of ${name} differs from its card`
+    if (hash.digest('hex') !== card.files[name]) return { what: `sha256 of ${name} differs from its card`, damaged: true }
   }
   return null
 }

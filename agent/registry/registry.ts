@@ -13,7 +13,7 @@ import type { Clock } from '../lib/clock.js'
 import { syncFolder } from '../lib/durable.js'
 import type { ModelCard } from '../../trainer/contract.js'
 import type { PromotionRecord } from '../rounds/promotion.js'
-import { problemOf, syncFiles, unknownFolders, versionOf } from './model-files.js'
+import { problemOf, type FileProblem, syncFiles, unknownFolders, versionOf } from './model-files.js'
 import { Ledger } from './ledger.js'
 import { hashOfJson, type SignedHead } from './lineage.js'
 import { beyond, findModel, modelsOf, onProbation } from './models.js'
@@ -140,7 +140,7 @@ export class Registry {
   /** Takes a finished challenger in, not yet in service. Errors: MODEL_INVALID when its files differ from its card. */
   async register({ folder, card, decision }: Challenger): Promise<ModelVersion> {
     const problem = await problemOf(folder, card)
-    if (problem) throw new PawlError('MODEL_INVALID', `${folder}: ${problem}; it is not registered`)
+    if (problem) throw new PawlError('MODEL_INVALID', `${folder}: ${problem.what}; it is not registered`)
     const version = this.ledger.state.nextVersion
     const name = `${String(version)}-${card.files['model.onnx'].slice(0, 8)}`
     await syncFiles(folder)
@@ -221,8 +221,10 @@ export class Registry {
     return onProbation(this.ledger.state)
   }
 
-  async endProbation(): Promise<void> {
-    await this.ledger.write(state => { state.probation = null })
+  /** Of this model, or of whichever is on it. */
+  async endProbation(version?: number): Promise<void> {
+    const { probation } = this.ledger.state
+    if (probation && (version === undefined || probation.version === version)) await this.ledger.write(state => { state.probation = null })
   }
 
   /** The newest entry of the history; null: there is none yet. */
@@ -230,23 +232,26 @@ export class Registry {
     return this.ledger.head()
   }
 
-  /** Whether a model's files are as its card says. */
-  async intact(version: number): Promise<boolean> {
-    return await this.problemOf(this.find(version)) === null
+  /** Whether a model's files are gone, or others than its card says. */
+  async damaged(version: number): Promise<boolean> {
+    return (await this.problemOf(this.find(version)))?.damaged ?? false
   }
 
-  /** The model that was in service before this one. Errors: MODEL_INVALID when there is none, or it is damaged. */
+  /** The newest sound model that was in service before this one. Errors: MODEL_INVALID when there is none. */
   async former(): Promise<ModelVersion> {
-    const former = this.ledger.state.served.at(-2)
-    if (former === undefined) throw new PawlError('MODEL_INVALID', 'no model was in service before this one; it stays')
-    return await this.sound(former)
+    const former = this.ledger.state.served.slice(0, -1).reverse()
+    const [newest] = former
+    if (newest === undefined) throw new PawlError('MODEL_INVALID', 'no model was in service before this one; it stays')
+    for (const version of former) if (await this.problemOf(this.find(version)) === null) return this.find(version)
+    return await this.sound(newest)
   }
 
   /** Puts the model before this one back in service. Errors: those of `former`. */
   async rollback({ why }: { why: string }): Promise<ModelVersion> {
     const { version } = await this.former()
     await this.ledger.write(state => {
-      state.served.pop()
+      const before = state.served.slice(0, -1)
+      state.served = before.slice(0, before.lastIndexOf(version) + 1)
       state.probation = null
       serve(state, version)
     }, () => ({ change: 'rolled-back', version, why }))
@@ -256,7 +261,7 @@ export class Registry {
   /** Compares the files of every model with the hashes on its card. */
   async verify(): Promise<Verification[]> {
     return await Promise.all(this.list().map(async model => {
-      const problem = await this.problemOf(model)
+      const problem = (await this.problemOf(model))?.what ?? null
       return { version: model.version, ok: problem === null, problem }
     }))
   }
@@ -274,22 +279,28 @@ export class Registry {
   private async sound(version: number): Promise<ModelVersion> {
     const model = this.find(version)
     const problem = await this.problemOf(model)
-    if (problem !== null) throw new PawlError('MODEL_INVALID', `model ${String(version)}: ${problem}; the model in service stays`)
+    if (problem) throw new PawlError('MODEL_INVALID', `model ${String(version)}: ${problem.what}; the model in service stays`)
     return model
   }
 
-  private problemOf(model: ModelVersion): Promise<string | null> {
+  private problemOf(model: ModelVersion): Promise<FileProblem | null> {
     return problemOf(this.folderOf(model), model.card)
   }
 
+  /** Never raises: what could not go now goes with the next one, or at the next start. */
   private async prune(): Promise<void> {
-    const dropped = await this.ledger.write(state => {
-      const old = new Set(beyond(state, this.options.keepModels ?? 8))
-      state.versions = state.versions.filter(record => !old.has(record))
-      state.served = state.served.filter(version => state.versions.some(record => record.version === version))
-      return [...old].map(({ folder }) => folder)
-    })
-    for (const folder of dropped) await rm(join(this.modelsFolder, folder), { recursive: true, force: true })
+    try {
+      const dropped = await this.ledger.write(state => {
+        const old = new Set(beyond(state, this.options.keepModels ?? 8))
+        state.versions = state.versions.filter(record => !old.has(record))
+        state.served = state.served.filter(version => state.versions.some(record => record.version === version))
+        return [...old].map(({ folder }) => folder)
+      })
+      for (const folder of dropped) await rm(join(this.modelsFolder, folder), { recursive: true, force: true })
+    } catch (cause) {
+      const why = cause instanceof Error ? cause.message : String(cause)
+      this.options.onProblem(new PawlError('DISK_FULL', `old models take room still: they could not be removed (${why})`, { cause }))
+    }
   }
 }
 

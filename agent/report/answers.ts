@@ -54,6 +54,7 @@ export class Answers {
   private readonly file: KeptFile<z.infer<typeof Stored>>
   /** Oldest first. */
   private readonly kept = new Map<string, Kept>()
+  private stopped = false
 
   constructor(options: AnswersOptions) {
     const { path, logger } = options
@@ -70,6 +71,12 @@ export class Answers {
       this.kept.set(key, { request, onDisk: true, sinceMs, answer: Promise.resolve(answer), response: answer, bytes: JSON.stringify(answer).length })
     }
     this.forgetOld()
+  }
+
+  /** Resolves when all is written, and nothing is any more: what is still carried out then counts as interrupted. */
+  async stop(): Promise<void> {
+    this.stopped = true
+    await this.file.stop()
   }
 
   /** What was answered to this transaction before, else what `carryOut` gives. Errors: COMMAND_INVALID for the transaction of another request. */
@@ -109,6 +116,7 @@ export class Answers {
   }
 
   private save(): Promise<void> {
+    if (this.stopped) return Promise.resolve()
     const { clock } = this.options
     const ageMs = (sinceMs: number) => clock.monotonicMs() - sinceMs
     return this.file.write([...this.kept].filter(([, { onDisk }]) => onDisk)

@@ -24,7 +24,8 @@ export interface LinkOptions {
   /** mqtt://, mqtts://, ws:// or wss://, with or without user and password. */
   url: string
   username: string
-  password: string
+  /** Asked for at every try: it may be changed while the agent runs. Errors: CONFIG_INVALID for a file that cannot be read. */
+  password: () => Promise<string>
   tls: TlsFiles
   /** Of MQTT. */
   protocol: '3.1.1' | '5'
@@ -37,6 +38,8 @@ export interface LinkOptions {
   subscriptions: () => readonly Subscription[]
   onUp: () => void
   onDown: () => void
+  /** Told why the broker is away, once for each reason: after a connection that was lost, and after one that never came. */
+  onAway: (reason: string) => void
   onMessage: (topic: string, payload: Buffer, retained: boolean) => void
   logger: Logger
   clock: Clock
@@ -57,6 +60,10 @@ export interface Message {
 }
 
 const publishMs = 20_000
+/** A connection that lasts for less is a short one, milliseconds; of so many in a row it is said what may be behind them. */
+const [shortMs, manyShort] = [10_000, 3]
+/** MQTT 5: another client with this one's id has connected. */
+const takenOver = 0x8e
 /** For the farewell, however the broker is. */
 const leaveMs = 700
 
@@ -84,7 +91,10 @@ export class Link {
     this.loop ??= this.run()
   }
 
-  /** Resolves when the broker has it (QoS 1) or it was sent (QoS 0). Errors: BROKER_UNAVAILABLE, and then it may or may not have arrived. */
+  /**
+   * Resolves when the broker has it (QoS 1) or it was sent (QoS 0). Errors: BROKER_UNAVAILABLE, and then it may or may not have arrived;
+   * BROKER_REFUSES, and the connection goes on: MQTT 5 tells what a box may not publish.
+   */
   async publish({ topic, payload, qos, retained }: Message): Promise<void> {
     const { client } = this
     if (!client?.connected) throw new PawlError('BROKER_UNAVAILABLE', `${topic} was not sent: not connected`)
@@ -103,9 +113,15 @@ export class Link {
       }
       client.on('close', fail)
       client.publish(topic, bytesOf(payload), { qos, retain: retained }, error => {
-        if (error) { fail(error); return }
-        done()
-        resolve()
+        // Above 127 a reason code is a refusal (MQTT 5, 2.4).
+        if (error && 'code' in error && error.code >= 0x80 && client.connected) {
+          done()
+          reject(new PawlError('BROKER_REFUSES', `the broker does not take ${topic}: ${error.message}; see to its access list`))
+        } else if (error) fail(error)
+        else {
+          done()
+          resolve()
+        }
       })
     })
   }
@@ -135,13 +151,21 @@ export class Link {
     const { signal } = this.ending
     const { longestWaitMs: longestMs, random, tls, will } = this.options
     const backoff = new Backoff({ firstMs: 500, longestMs, random })
-    let told = ''
+    let [told, short] = ['', 0]
     while (!signal.aborted) {
-      const reason = await readAll(tls)
-        .then(async files => this.session(signal, files, await will(this.heard), () => { backoff.reset(); told = '' }))
+      let upSinceMs: number | null = null
+      const onConnected = () => {
+        upSinceMs = this.options.clock.monotonicMs()
+        if (short < manyShort) backoff.reset()
+        told = ''
+      }
+      const ended = await Promise.all([readAll(tls), this.options.password()])
+        .then(async secrets => this.session(signal, secrets, await will(this.heard), onConnected))
         .catch((cause: unknown) => (cause instanceof Error ? cause.message : String(cause)))
       if (signal.aborted) return
-      if (reason !== told && !this.leaving) this.options.logger.warn({ reason }, 'the broker is away; trying again')
+      if (upSinceMs !== null) short = this.options.clock.monotonicMs() - upSinceMs < shortMs && !this.leaving ? short + 1 : 0
+      const reason = short < manyShort ? ended : `${ended}; again and again: is there another box of this name?`
+      if (reason !== told && !this.leaving) this.options.onAway(reason)
       told = reason
       this.leaving = false
       await backoff.wait(signal)
@@ -149,8 +173,12 @@ export class Link {
   }
 
   /** One client from its birth to its end; returns why it ended. */
-  private session(signal: AbortSignal, tls: Partial<Record<keyof TlsFiles, Buffer>>, will: Message | null, onConnected: () => void): Promise<string> {
-    const { url, protocol, username, password, clientId, subscriptions, onUp, onDown, onMessage } = this.options
+  private session(
+    signal: AbortSignal, [tls, password]: [Partial<Record<keyof TlsFiles, Buffer>>, string], will: Message | null, onConnected: () => void,
+  ): Promise<string> {
+    const { url, protocol, username, clientId, subscriptions, onUp, onDown, onMessage } = this.options
+    // It may have been told to end while certificates were read.
+    if (signal.aborted) return Promise.resolve('')
     return new Promise(resolve => {
       let reason = 'the connection was closed'
       let wasUp = false
@@ -182,6 +210,7 @@ export class Link {
         this.heard &&= !neverArrived(error)
         client.end(true)
       })
+      client.on('disconnect', ({ reasonCode }) => { if (reasonCode === takenOver) reason = 'another box of this name has connected' })
       client.on('message', (topic, payload, packet) => { onMessage(topic, payload, packet.retain) })
       client.on('connect', () => {
         connected.after()

@@ -7,8 +7,12 @@
  */
 import { mkdir, readdir, readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
+import { Backoff } from '../lib/backoff.js'
 import { writeDurably } from '../lib/durable.js'
 import type { Logger } from '../lib/logger.js'
+
+/** From a disk that takes nothing to the next try, unless there is something new. */
+const again = { firstMs: 1000, longestMs: 60_000, random: () => 1 }
 
 export interface OutboxOptions {
   folder: string
@@ -33,6 +37,9 @@ export class Outbox {
   private readonly unwritten = new Set<OutboxEntry>()
   private readonly gone = new Set<number>()
   private saving: Promise<void> | null = null
+  private readonly backoff = new Backoff(again)
+  private retry: NodeJS.Timeout | null = null
+  private stopped = false
 
   constructor(options: OutboxOptions) {
     this.options = options
@@ -93,6 +100,8 @@ export class Outbox {
   }
 
   async stop(): Promise<void> {
+    this.stopped = true
+    if (this.retry) clearTimeout(this.retry)
     await this.save()
   }
 
@@ -133,12 +142,22 @@ export class Outbox {
         // Sent or dropped in the meantime: the file goes again.
         if (!this.unwritten.delete(entry)) this.gone.add(entry.sequence)
       }
+      this.backoff.reset()
     } catch (cause) {
       logger.warn({ err: cause }, 'the outbox cannot be written; its events stay in memory until the next try')
+      this.tryAgain()
     } finally {
       // In one breath with the look at what is left: what is added from now on is written by the next one.
       this.saving = null
     }
+  }
+
+  private tryAgain(): void {
+    if (this.stopped || this.retry) return
+    this.retry = setTimeout(() => {
+      this.retry = null
+      void this.save()
+    }, this.backoff.nextMs())
   }
 }
 

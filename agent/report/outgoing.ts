@@ -4,8 +4,10 @@
  * INVARIANTS
  * - One message of each lane is in flight: over a thin line nothing waits behind more than two others.
  * - With each connection the whole state goes out before the first event.
+ * - What the broker refuses and stays connected holds nothing up but itself: a topic waits for its next value, an event for another try.
  * - Events go out at a bounded rate, and begin one by one: what waited while the broker was away does not come in a flood.
  */
+import { setTimeout as sleep } from 'node:timers/promises'
 import { PawlError } from '../errors.js'
 import type { Clock } from '../lib/clock.js'
 import type { Logger } from '../lib/logger.js'
@@ -14,15 +16,19 @@ import type { Message } from './link.js'
 import type { Outbox } from './outbox.js'
 
 const maxWaitingResponses = 100
+/** From an event that was refused to the next try. */
+const refusedMs = 60_000
 
 export interface OutgoingOptions {
-  /** Errors: BROKER_UNAVAILABLE. */
+  /** Errors: BROKER_UNAVAILABLE; BROKER_REFUSES, and the connection goes on. */
   publish: (message: Message) => Promise<void>
   outbox: Outbox
   eventOf: (payload: string) => Message
   eventsPerSecond: number
   /** The broker has this retained message. */
   onRetained: (message: Message) => void
+  /** The broker does not take this topic; told once for each. */
+  onRefused: (message: string) => void
   clock: Clock
   logger: Logger
 }
@@ -41,6 +47,7 @@ export class Outgoing {
   private untilWhole = 0
   private readonly responses: Message[] = []
   private readonly busy = new Set<Lane>()
+  private readonly refused = new Set<string>()
   private connection: AbortController | null = null
 
   constructor(options: OutgoingOptions) {
@@ -108,9 +115,9 @@ export class Outgoing {
   }
 
   private async sendOneRetained(message: Message): Promise<void> {
-    await this.options.publish(message)
-    if (message.payload === '' && this.retained.get(message.topic) === message) this.retained.delete(message.topic)
-    this.options.onRetained(message)
+    const taken = await this.publish(message)
+    if (taken && message.payload === '' && this.retained.get(message.topic) === message) this.retained.delete(message.topic)
+    if (taken) this.options.onRetained(message)
     this.untilWhole--
     if (this.untilWhole === 0) void this.sendEvents()
   }
@@ -120,19 +127,32 @@ export class Outgoing {
   }
 
   private async sendOneEvent(signal: AbortSignal): Promise<void> {
-    const { publish, outbox, eventOf } = this.options
+    const { outbox, eventOf } = this.options
     await this.pace.turn(signal)
     const entry = outbox.oldest()
     if (signal.aborted || !entry) return
-    await publish(eventOf(entry.payload))
-    outbox.remove(entry)
+    if (await this.publish(eventOf(entry.payload))) outbox.remove(entry)
+    else await sleep(refusedMs, undefined, { signal, ref: false }).catch(() => undefined)
   }
 
   private async sendResponses(): Promise<void> {
     await this.pump('responses', () => {
       const message = this.responses.shift()
-      return message ? this.options.publish(message) : null
+      return message ? this.publish(message).then(() => undefined) : null
     })
+  }
+
+  /** False: the broker does not take it. Errors: BROKER_UNAVAILABLE. */
+  private async publish(message: Message): Promise<boolean> {
+    try {
+      await this.options.publish(message)
+      return true
+    } catch (cause) {
+      if (!(cause instanceof PawlError) || cause.code !== 'BROKER_REFUSES') throw cause
+      if (!this.refused.has(message.topic)) this.options.onRefused(cause.message)
+      this.refused.add(message.topic)
+      return false
+    }
   }
 
   /** Sends one after the other while connected; a failure ends it until the next connection. */

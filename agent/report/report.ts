@@ -37,7 +37,9 @@ export class Report {
       this.broker = new EmbeddedBroker({ port: config.port })
       url = await this.broker.start()
     }
-    const connection = await connectionTo(url, config)
+    const connection = connectionTo(url, config)
+    // Now rather than at the first try: a file that is not there is to be seen at once.
+    await connection.password()
     const folder = join(data, 'report')
     if (config.sparkplug.group !== '') this.sparkplug = new Sparkplug({ ...options, ...config.sparkplug, connection, folder })
     this.reporter = new Reporter({
@@ -84,12 +86,12 @@ export class Report {
   }
 }
 
-/** How a broker is reached. Errors: CONFIG_INVALID for a password file that cannot be read. */
-export async function connectionTo(url: string, config: Config['mqtt']): Promise<Connection> {
+/** How a broker is reached. */
+export function connectionTo(url: string, config: Config['mqtt']): Connection {
   return {
     url,
     username: config.username,
-    password: await secretOf({ key: 'mqtt.passwordFile', file: config.passwordFile, variable: 'PAWL_MQTT_PASSWORD' }),
+    password: () => secretOf({ key: 'mqtt.passwordFile', file: config.passwordFile, variable: 'PAWL_MQTT_PASSWORD' }),
     tls: config.tls,
     protocol: config.protocol,
     longestWaitMs: config.longestWaitSeconds * 1000,

@@ -121,6 +121,7 @@ export class Reporter {
       ],
       onUp: () => { this.onUp() },
       onDown: () => { this.onDown() },
+      onAway: reason => { options.emit({ type: 'broker', state: 'disconnected', url: withoutPasswords(connection.url), reason }) },
       onMessage: (topic, payload, isRetained) => { this.onMessage(topic, payload, isRetained) },
       logger,
       clock,
@@ -132,6 +133,7 @@ export class Reporter {
       eventOf: payload => ({ topic: `${this.prefix}/${topics.event.topic}`, payload, qos: topics.event.qos, retained: false }),
       eventsPerSecond: options.eventsPerSecond,
       onRetained: message => { this.onRetained(message) },
+      onRefused: message => { options.emit({ type: 'problem', code: 'BROKER_REFUSES', message }) },
       clock,
       logger,
     })
@@ -173,7 +175,7 @@ export class Reporter {
     await this.link.stop(this.availability('offline'))
     await this.outbox.stop()
     await this.told.stop()
-    await this.memory.stop()
+    await Promise.all([this.memory.stop(), this.answers.stop()])
   }
 
   private store(event: AgentEvent): void {
@@ -197,7 +199,6 @@ export class Reporter {
   private onDown(): void {
     this.outgoing.down()
     this.names.stop()
-    this.options.emit({ type: 'broker', state: 'disconnected', url: withoutPasswords(this.options.connection.url) })
   }
 
   private onMessage(topic: string, payload: Buffer, isRetained: boolean): void {

@@ -1,6 +1,6 @@
 /** The retained topics, computed from the agent's events. Pure but for the clock. */
 import type { DriftEvent } from '../drift/alarm.js'
-import type { AgentEvent } from '../events.js'
+import type { AgentEvent, CameraStatus } from '../events.js'
 import type { Clock } from '../lib/clock.js'
 import type { Mode } from '../registry/state.js'
 import type { DriftState, Health, Info, ModelActive, TopicName, TrainState } from './topics.js'
@@ -36,7 +36,9 @@ const idle: TrainState = {
 
 export class RetainedState {
   private readonly options: RetainedStateOptions
-  private readonly cameras = new Map<string, string>()
+  private readonly cameras = new Map<string, CameraStatus>()
+  /** Why the broker is away; null: it is not. */
+  private broker: string | null = null
   private readonly predictions = new Map<string, { label: string; model: number; atMs: number }>()
   private readonly startedMs: number
   /** With the monotonic time at which each was told: the time of day may jump. */
@@ -67,11 +69,11 @@ export class RetainedState {
   accept(event: AgentEvent): void {
     switch (event.type) {
       case 'camera': {
-        const { camera, state } = event.status
+        const { camera, state, reason } = event.status
         const former = this.cameras.get(camera)
-        this.cameras.set(camera, state)
+        this.cameras.set(camera, event.status)
         this.set('cameraStatus', event.status, camera)
-        if (state !== former) this.publishHealth()
+        if (state !== former?.state || reason !== former.reason) this.publishHealth()
         return
       }
       case 'prediction':
@@ -119,35 +121,49 @@ export class RetainedState {
         this.publishHealth()
         return
       }
-      case 'quarantine':
       case 'broker':
+        this.broker = event.state === 'connected' ? null : event.reason
+        this.publishHealth()
+        return
+      case 'quarantine':
         return
     }
   }
 
   publishHealth(): void {
-    const { clock, outbox, away } = this.options
+    const { clock, outbox } = this.options
     const [atMs, nowMs] = [clock.nowMs(), clock.monotonicMs()]
     this.problems = this.problems.filter(({ sinceMs }) => nowMs - sinceMs < problemMs)
-    const reason = away()
-    const problems = [...this.problems.map(({ told }) => told), ...reason === null ? [] : [{ code: 'MODEL_INVALID', message: reason, atMs }]]
-    const camerasOnline = [...this.cameras.values()].filter(state => state === 'online').length
-    const ok = camerasOnline === this.cameras.size && this.collection.state === 'running' && !problems.length
+    const problems = this.problems.map(({ told }) => told)
+    const wrong = this.wrong()
     const health: Health = {
-      state: ok ? 'ok' : 'degraded',
+      state: wrong.length + problems.length === 0 ? 'ok' : 'degraded',
       atMs,
       uptimeSeconds: Math.round((nowMs - this.startedMs) / 1000),
       rssBytes: process.memoryUsage.rss(),
       collection: this.collection,
-      camerasOnline,
+      camerasOnline: [...this.cameras.values()].filter(({ state }) => state === 'online').length,
       cameras: this.cameras.size,
       frames: this.frames,
       frameBytes: this.frameBytes,
       outbox: outbox(),
+      wrong,
       problems,
     }
     this.newestHealth = health
     this.set('health', health)
+  }
+
+  /** Now, in words. */
+  private wrong(): string[] {
+    const { broker, collection: { state, reason }, cameras, options: { away } } = this
+    const model = away()
+    return [
+      ...[...cameras.values()].filter(camera => camera.state !== 'online').map(camera => `camera ${camera.camera} is ${camera.state}${camera.reason === null ? '' : `: ${camera.reason}`}`),
+      ...state === 'running' ? [] : [`no frames are collected: ${reason}`],
+      ...broker === null ? [] : [`the broker is away: ${broker}`],
+      ...model === null ? [] : [model],
+    ]
   }
 
   /** As it was said last; null: not yet. */

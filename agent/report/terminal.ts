@@ -91,7 +91,8 @@ export class Terminal {
         this.say(`put aside ${event.path}: ${event.reason}`, 'yellow')
         return
       case 'broker':
-        this.say(`broker ${event.url}: ${event.state}`, event.state === 'connected' ? undefined : 'yellow')
+        if (event.state === 'connected') this.say(`broker ${event.url}: connected`)
+        else this.say(`broker ${event.url}: away, and tried again (${event.reason})`, 'yellow')
         return
       case 'collection':
         this.say(event.state === 'running' ? 'collecting frames' : `collection stopped: ${event.reason}`, event.state === 'running' ? undefined : 'red')

@@ -25,7 +25,7 @@ export const Info = z.strictObject({
 const Problem = z.strictObject({ code: z.string(), message: z.string(), atMs: TimeMs })
 
 export const Health = z.strictObject({
-  state: z.enum(['ok', 'degraded']).describe('degraded: a camera is not online, collection stopped, or a problem within the last hour'),
+  state: z.enum(['ok', 'degraded']).describe('degraded: something is wrong now, or there was a problem within the last hour'),
   atMs: TimeMs,
   uptimeSeconds: Count,
   rssBytes: Count,
@@ -35,6 +35,7 @@ export const Health = z.strictObject({
   frames: Count,
   frameBytes: Count,
   outbox: z.strictObject({ waiting: Count, dropped: Count }),
+  wrong: z.array(z.string()).describe('What is wrong now, in words: a camera that is not online, collection that stopped, a broker that is away, a model that does not load'),
   problems: z.array(Problem).describe('The newest ones, of the last hour'),
 })
 

@@ -1,6 +1,6 @@
 /**
  * Whether predictions come late while a round works, beside those of before: late is what takes longer than a multiple of the 99th percentile at
- * rest, and more than one in a hundred, but no fewer than three, of the last seconds are too many.
+ * rest, or than a second while that is not known, and more than one in a hundred, but no fewer than three, of the last seconds are too many.
  */
 import type { Clock } from '../lib/clock.js'
 
@@ -12,6 +12,8 @@ export interface LatenessOptions {
 
 /** Predictions that say what is usual at rest, the newest ones, and how few do not. */
 const rest = { most: 1000, fewest: 100 } as const
+/** What is late while that is not known, as in a round that begins with the agent: on any box predictions take less with nothing beside them. */
+const unknown = { ms: 1000, what: 'the limit until it is known what predictions take at rest' } as const
 /** How long a late prediction counts. */
 const recentMs = 10_000
 const tooMany = { share: 0.01, count: 3 } as const
@@ -23,8 +25,8 @@ export class Lateness {
   /** Milliseconds, the oldest first. */
   private readonly atRest: number[] = []
   private recent: { atMs: number; late: boolean }[] = []
-  /** What is late, milliseconds; null: at rest, or what is usual is not known. */
-  private limitMs: number | null = null
+  /** What is late, milliseconds, and what that is. */
+  private limit: { ms: number; what: string } = unknown
   private isWorking = false
   private workingSinceMs = -Infinity
   private nextPauseMs: number = pauses.firstMs
@@ -40,15 +42,17 @@ export class Lateness {
     this.isWorking = isWorking
     this.recent = []
     this.workingSinceMs = this.options.clock.monotonicMs()
-    const usualMs = this.atRest.toSorted((a, b) => a - b)[Math.ceil(0.99 * this.atRest.length) - 1]
-    this.limitMs = isWorking && usualMs !== undefined && this.atRest.length >= rest.fewest ? this.options.multiple * usualMs : null
+    if (!isWorking || this.atRest.length < rest.fewest) return
+    const { multiple } = this.options
+    const usualMs = this.atRest.toSorted((a, b) => a - b)[Math.ceil(0.99 * this.atRest.length) - 1] ?? 0
+    this.limit = { ms: multiple * usualMs, what: `${String(multiple)} times what 99 in 100 take at rest` }
   }
 
   /** A frame was answered, or given up, after so many milliseconds. */
   observe(latencyMs: number): void {
     if (this.options.multiple === 0) return
     if (this.isWorking) {
-      if (this.limitMs !== null) this.recent.push({ atMs: this.options.clock.monotonicMs(), late: latencyMs > this.limitMs })
+      this.recent.push({ atMs: this.options.clock.monotonicMs(), late: latencyMs > this.limit.ms })
       return
     }
     this.atRest.push(latencyMs)
@@ -64,8 +68,8 @@ export class Lateness {
     const late = this.recent.filter(one => one.late).length
     if (late < tooMany.count || late <= tooMany.share * this.recent.length) return null
     if (nowMs - this.workingSinceMs >= pauses.forgottenMs) this.nextPauseMs = pauses.firstMs
-    const reason = `predictions are late: ${String(late)} of the last ${String(this.recent.length)} took longer than ${(this.limitMs ?? 0).toFixed(0)} ms,`
-      + ` which is ${String(this.options.multiple)} times what 99 in 100 take at rest; for ${String(Math.round(this.nextPauseMs / 1000))} s`
+    const reason = `predictions are late: ${String(late)} of the last ${String(this.recent.length)} took longer than ${this.limit.ms.toFixed(0)} ms,`
+      + ` which is ${this.limit.what}; for ${String(Math.round(this.nextPauseMs / 1000))} s`
     this.pause = { untilMs: nowMs + this.nextPauseMs, reason }
     this.nextPauseMs = Math.min(pauses.longestMs, 2 * this.nextPauseMs)
     this.recent = []

@@ -107,7 +107,7 @@ export class Learning {
         if (event.type === 'quarantine') unreadable.push(event)
         onEvent(round, event)
       },
-    })
+    }).catch((cause: unknown): RoundOutcome => ({ ok: false, reason: 'crashed', message: cause instanceof Error ? cause.message : String(cause) }))
     const facts = { round, decidedAtMs: clock.nowMs(), champion: champion?.version ?? null }
     if (!outcome.ok && outcome.reason === 'stopped') {
       // The end of the agent, or of a window, is not the end of the round, nor the round's fault.
@@ -128,7 +128,8 @@ export class Learning {
       await registry.recordDecision(decision).catch(() => undefined)
       return { decision, challenger: null }
     } finally {
-      await rm(spec.out, { recursive: true, force: true })
+      // What is left is cleared away at the next start.
+      await rm(spec.out, { recursive: true, force: true }).catch(() => undefined)
     }
   }
 

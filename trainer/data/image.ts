@@ -12,6 +12,9 @@ sharp.concurrency(1)
 sharp.block({ operation: ['VipsForeignLoad'] })
 sharp.unblock({ operation: ['Jpeg', 'Png', 'Webp'].flatMap(format => [`VipsForeignLoad${format}Buffer`, `VipsForeignLoad${format}File`]) })
 
+/** Of a file that may hold one of these. */
+export const imageName = /^[^.].*\.(jpe?g|png|webp)$/i
+
 /** Larger pictures are refused before they are decoded: 64 megapixels. */
 const pixelLimit = 64e6
 /** Bytes of memory that a picture may take which is decoded as a whole, not row by row: 48 megapixels in colour. */

@@ -64,6 +64,8 @@ export class Sparkplug {
         this.up = false
         this.node.end()
       },
+      // The reporter, on the same broker, tells the same.
+      onAway: reason => { logger.info({ reason }, 'Sparkplug is away from the broker; trying again') },
       onMessage: (topic, payload, isRetained) => {
         if (topic === hostTopic(primaryHost)) this.hostSays(payload)
         else if (!isRetained) this.commanded(payload)

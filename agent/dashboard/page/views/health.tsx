@@ -11,10 +11,11 @@ export function Health({ cameras }: { cameras: readonly string[] }) {
   const info = useTopic<Info>('info')
   const drift = useTopic<DriftState>('drift')
   if (!health) return <p role="status">Loading …</p>
-  const { state, problems, collection, outbox } = health
+  const { state, wrong, problems, collection, outbox } = health
   return <>
     <section class="card" aria-labelledby="box">
       <h2 id="box">The box <span class={`badge ${state === 'ok' ? 'good' : 'bad'}`}>{state}</span></h2>
+      {wrong.length > 0 && <ul class="problem">{wrong.map(what => <li key={what}>{what}</li>)}</ul>}
       <dl class="facts">
         <dt>Up</dt><dd>{duration(health.uptimeSeconds)}{info && `, since ${time(info.startedAtMs)}`}</dd>
         <dt>Memory of the agent</dt><dd>{bytes(health.rssBytes)}</dd>
