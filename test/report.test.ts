@@ -310,6 +310,26 @@ describe('reporter', { timeout: 60_000 }, () => {
     await send(prediction('boot', 2), 3)
   })
 
+  // Skipped only where mosquitto is not installed; CI throws above.
+  it.skipIf(!mosquitto)('tells its events though the broker refuses a topic, and says once which', async () => {
+    await writeFile(join(folder, 'acl'), 'topic readwrite pawl/#\n')
+    const { url, stop } = await startMosquitto({ folder, port: await freePort(), lines: ['allow_anonymous true', `acl_file ${join(folder, 'acl')}`] })
+    cleanups.push(stop)
+    const watcher = await watch(url)
+    const told: AgentEvent[] = []
+    const agent = await reporter(url, {
+      homeAssistant: 'homeassistant',
+      connection: { protocol: '5', password: () => Promise.resolve('') },
+      emit: event => { told.push(event) },
+    })
+    agent.accept(problem('one'))
+    agent.accept(problem('two'))
+    await vi.waitFor(() => { expect(watcher.texts('event')).toHaveLength(2) }, waiting)
+    const refusals = told.filter(event => event.type === 'problem')
+    expect(new Set(refusals.map(({ code }) => code))).toEqual(new Set(['BROKER_REFUSES']))
+    expect(refusals.map(({ message }) => message).join()).toContain('homeassistant/')
+  })
+
   it('starts and stops without a broker, and says the password nowhere', async () => {
     const lines: string[] = []
     const port = await freePort()

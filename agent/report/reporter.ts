@@ -133,7 +133,10 @@ export class Reporter {
       eventOf: payload => ({ topic: `${this.prefix}/${topics.event.topic}`, payload, qos: topics.event.qos, retained: false }),
       eventsPerSecond: options.eventsPerSecond,
       onRetained: message => { this.onRetained(message) },
-      onRefused: message => { options.emit({ type: 'problem', code: 'BROKER_REFUSES', message }) },
+      onRefused: message => {
+        logger.warn({ code: 'BROKER_REFUSES' }, message)
+        options.emit({ type: 'problem', code: 'BROKER_REFUSES', message })
+      },
       clock,
       logger,
     })
