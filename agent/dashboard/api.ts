@@ -11,7 +11,11 @@ import type { Labeling } from '../frames/labeling.js'
 import type { LabelStore } from '../frames/label-store.js'
 import type { FrameStore } from '../frames/store.js'
 import type { PromotionRecord } from '../rounds/promotion.js'
+import type { RoundRecords } from '../rounds/records.js'
+import { archiveOf } from './archive.js'
+import type { Journal } from './journal.js'
 import type { Live } from './live.js'
+import { reportOn } from './reports.js'
 
 /** What of the box the page shows and changes. */
 export interface Site {
@@ -19,6 +23,7 @@ export interface Site {
   version: string
   cameras: readonly string[]
   live: Live
+  journal: Journal
   frames: FrameStore
   labels: LabelStore
   labeling: Labeling
@@ -27,6 +32,7 @@ export interface Site {
   models: () => ModelVersion[]
   active: () => number | null
   decisions: () => PromotionRecord[]
+  records: RoundRecords
   /** Carries out a command of report/commands.ts. Errors: COMMAND_INVALID, and its own. */
   command: (verb: string, payload: Buffer) => Promise<unknown>
 }
@@ -34,6 +40,7 @@ export interface Site {
 /** Frames of one page of the queue at most. */
 const mostQueued = 60
 const pingMs = 15_000
+const pngBegins = 0x89
 
 const One = z.strictObject({ id: z.string().max(400), label: z.string().max(2000) })
 const Labels = z.strictObject({ frames: z.array(One).min(1).max(500) })
@@ -41,6 +48,8 @@ const Ids = z.strictObject({ ids: z.array(z.string().max(400)).min(1).max(500) }
 const Queue = z.object({
   count: z.coerce.number().int().min(1).max(mostQueued).default(24), camera: z.string().optional(), reason: z.string().optional(),
 })
+
+const After = z.object({ after: z.coerce.number().int().min(0).default(0) })
 
 export function api(site: Site) {
   const { live, frames, labels, labeling } = site
@@ -64,6 +73,18 @@ export function api(site: Site) {
     })
     .get('/classes', async c => c.json(await labels.classes()))
     .get('/queue', query(Queue), async c => c.json(await labeling.queue(c.req.valid('query'))))
+    .get('/labels.zip', async c => c.body(archiveOf(await labels.images()), 200, {
+      'content-type': 'application/zip', 'content-disposition': `attachment; filename="labels-${fileName(site.device)}.zip"`, 'cache-control': 'no-store',
+    }))
+    .post('/labels/import', async c => {
+      const parts = await c.req.parseBody({ all: true }).catch(() => ({}))
+      const files = Object.entries(parts).flatMap(([label, values]) => [values].flat().flatMap(file => (file instanceof File ? [{ label, file }] : [])))
+      if (files.length === 0) throw new HTTPException(400, { message: 'send each image as a file, in a field that has the name of its class' })
+      const outcomes: ImportOutcome[] = []
+      // One after the other: each is decoded to see that it can be.
+      for (const { label, file } of files) outcomes.push(await imported(file, bytes => labels.add(label, file.name, bytes)))
+      return c.json(outcomes)
+    })
     .post('/labels', body(Labels), async c => c.json(await Promise.all(c.req.valid('json').frames.map(({ id, label }) => outcome(id, () => labeling.label(id, label))))))
     .post('/labels/undo', body(Labels), async c => c.json(await Promise.all(c.req.valid('json').frames.map(({ id, label }) => outcome(id, () => labeling.undo(id, label))))))
     .post('/skipped', body(Ids), c => {
@@ -74,8 +95,18 @@ export function api(site: Site) {
       for (const id of c.req.valid('json').ids) labeling.unskip(id)
       return c.json({})
     })
+    .get('/log', query(After), c => c.json(site.journal.after(c.req.valid('query').after)))
     .get('/models', c => c.json({ active: site.active(), models: site.models() }))
     .get('/decisions', c => c.json(site.decisions()))
+    .get('/rounds/:round', async c => c.json({ record: await site.records.read(roundOf(c)) }))
+    .get('/rounds/:round/report.html', async c => {
+      const decision = site.decisions().find(({ round }) => round === roundOf(c))
+      if (!decision) throw new HTTPException(404, { message: 'there is no such round' })
+      return c.body(await reportOn(decision, site), 200, {
+        'content-type': 'text/html; charset=utf-8', 'content-disposition': `attachment; filename="${fileName(site.device)}-round-${String(decision.round)}.html"`,
+      })
+    })
+    .get('/rounds/:round/:picture', async c => picture(c, await site.records.picture(roundOf(c), c.req.param('picture')), 'private, max-age=86400, immutable'))
     .post('/commands/:verb', async c => c.json({ data: await site.command(c.req.param('verb'), Buffer.from(await c.req.arrayBuffer())) as object }))
 }
 
@@ -83,6 +114,22 @@ export type Api = ReturnType<typeof api>
 
 /** What became of one of many. */
 export type Outcome = { id: string; label: string | null; error: null } | { id: string; label: null; error: { code: string; message: string } }
+
+/** What became of an image that was sent. */
+export type ImportOutcome = { name: string; error: null; there: boolean } | { name: string; error: { code: string; message: string } }
+
+async function imported(file: File, take: (bytes: Uint8Array) => Promise<boolean>): Promise<ImportOutcome> {
+  try {
+    return { name: file.name, error: null, there: !await take(new Uint8Array(await file.arrayBuffer())) }
+  } catch (cause) {
+    if (!(cause instanceof PawlError)) throw cause
+    return { name: file.name, error: { code: cause.code, message: cause.message } }
+  }
+}
+
+function fileName(text: string): string {
+  return text.replaceAll(/[^\w.-]/g, '_')
+}
 
 async function outcome(id: string, work: () => Promise<string | undefined | void>): Promise<Outcome> {
   try {
@@ -93,9 +140,15 @@ async function outcome(id: string, work: () => Promise<string | undefined | void
   }
 }
 
-function picture(c: Context, jpeg: Uint8Array | null, caching: string): Response {
-  if (!jpeg) throw new HTTPException(404, { message: 'there is no such picture, or none any more' })
-  return c.body(new Uint8Array(jpeg), 200, { 'content-type': 'image/jpeg', 'cache-control': caching })
+function roundOf(c: Context): number {
+  const round = Number(c.req.param('round'))
+  if (!Number.isInteger(round) || round < 1) throw new HTTPException(404, { message: 'there is no such round' })
+  return round
+}
+
+function picture(c: Context, image: Uint8Array | null, caching: string): Response {
+  if (!image) throw new HTTPException(404, { message: 'there is no such picture, or none any more' })
+  return c.body(new Uint8Array(image), 200, { 'content-type': image[0] === pngBegins ? 'image/png' : 'image/jpeg', 'cache-control': caching })
 }
 
 function body<S extends z.ZodType>(schema: S) {

@@ -3,7 +3,6 @@ import { createServer as createSecureServer } from 'node:https'
 import { createServer } from 'node:http'
 import { readFile } from 'node:fs/promises'
 import type { Server } from 'node:net'
-import { join } from 'node:path'
 import { createAdaptorServer, type HttpBindings } from '@hono/node-server'
 import { serveStatic } from '@hono/node-server/serve-static'
 import { Hono } from 'hono'
@@ -16,10 +15,10 @@ import type { Config } from '../config.js'
 import { PawlError } from '../errors.js'
 import { listenOn } from '../lib/listen.js'
 import type { Logger } from '../lib/logger.js'
-import { packageRoot } from '../lib/package-root.js'
 import { secretOf } from '../lib/secret.js'
 import { Access, isHash, isLoopback } from './access.js'
 import { api, type Site } from './api.js'
+import { pageFolder } from './files.js'
 
 export interface DashboardOptions {
   config: Config['dashboard']
@@ -33,8 +32,6 @@ const cookie = 'pawl'
 const [none, self] = [['\'none\''], '\'self\'']
 const mostBytes = 20 * 2 ** 20
 const triedPorts = 20
-/** Where the page lies once it is built. */
-const built = join(packageRoot(), 'dist', 'agent', 'dashboard', 'page')
 /** Answers with no session. */
 const open = new Set(['/api/session'])
 
@@ -121,7 +118,7 @@ export class Dashboard {
       await next()
     })
     app.route('/api', api(site))
-    app.get('*', compress(), serveStatic({ root: built, index: 'index.html' }))
+    app.get('*', compress(), serveStatic({ root: pageFolder, index: 'index.html' }))
     return app
   }
 }

@@ -1,9 +1,16 @@
 /** Whether the box is well, and what is wrong where it is not. */
+import { useEffect, useState } from 'preact/hooks'
 import type { CameraStatus } from '../../../events.js'
 import type { DriftState, Health as HealthState, Info } from '../../../report/topics.js'
+import { Wide } from '../../evidence/chart.js'
+import { ago, bytes, clock, counted, duration, time } from '../../format.js'
+import type { JournalLine } from '../../journal.js'
+import { answered, client, messageOf } from '../api.js'
 import { useNow } from '../components.js'
-import { ago, bytes, clock, counted, duration, time } from '../format.js'
 import { useTopic } from '../live.js'
+
+const lookEveryMs = 2000
+const mostLines = 500
 
 export function Health({ cameras }: { cameras: readonly string[] }) {
   useNow(5000)
@@ -40,7 +47,37 @@ export function Health({ cameras }: { cameras: readonly string[] }) {
       <h2 id="problems">Problems of the last hour</h2>
       {problems.length === 0 ? <p>None.</p> : <ul>{problems.toReversed().map(({ code, message, atMs }) => <li key={`${String(atMs)} ${message}`}><strong>{clock(atMs)}</strong> {message} <span class="faint">{code}</span></li>)}</ul>}
     </section>
+    <Log />
   </>
+}
+
+/** What the agent has told, as a terminal would show it. */
+function Log() {
+  const [lines, setLines] = useState<JournalLine[]>([])
+  const [problem, setProblem] = useState('')
+  useEffect(() => {
+    let last = 0
+    const look = async () => {
+      try {
+        const more = await answered(client.log.$get({ query: { after: String(last) } })) as JournalLine[]
+        // Of an agent that has started anew the numbers begin again.
+        const anew = (more[0]?.at ?? Infinity) <= last
+        last = more.at(-1)?.at ?? last
+        if (more.length > 0) setLines(before => [...anew ? [] : before, ...more].slice(-mostLines))
+        setProblem('')
+      } catch (cause) {
+        setProblem(messageOf(cause))
+      }
+    }
+    void look()
+    const timer = setInterval(() => { void look() }, lookEveryMs)
+    return () => { clearInterval(timer) }
+  }, [])
+  return <section class="card" aria-labelledby="log">
+    <h2 id="log">What it says</h2>
+    <p role="alert" class="problem">{problem}</p>
+    <Wide label="Log"><ol class="log">{lines.toReversed().map(({ at, atMs, text }) => <li key={at}><span class="faint">{clock(atMs)}</span> {text}</li>)}</ol></Wide>
+  </section>
 }
 
 function CameraRow({ camera }: { camera: string }) {

@@ -2,7 +2,8 @@
 import { useEffect, useReducer, useRef, useState } from 'preact/hooks'
 import type { QueuedFrame } from '../../../frames/labeling.js'
 import { answered, client, frameUrl, messageOf } from '../api.js'
-import { clock, counted, percent } from '../format.js'
+import { clock, counted, percent } from '../../format.js'
+import { Folders } from './folders.js'
 import { reasons } from './live.js'
 
 const page = 48
@@ -195,6 +196,7 @@ export function LabelView() {
         <button type="button" class="bare" onClick={() => { apply({ type: 'first', id }) }}><img src={frameUrl(id)} alt={suggestion ? `taken for ${suggestion.label}` : 'a frame'} /></button>
       </li>)}</ul>
     </section>
+    <Folders onImported={() => { void count() }} />
   </div>
 }
 
