@@ -1,5 +1,6 @@
 /** The page on the box: connects what people see and do there with the parts that know and do it. */
 import { join } from 'node:path'
+import { knownEngines } from '../trainer/index.js'
 import type { ClassifierPool } from './classifier/pool.js'
 import type { Config } from './config.js'
 import { Dashboard } from './dashboard/dashboard.js'
@@ -12,7 +13,8 @@ import type { LabelStore } from './frames/label-store.js'
 import type { FrameStore } from './frames/store.js'
 import type { Intake } from './intake.js'
 import type { Clock } from './lib/clock.js'
-import type { Logger } from './lib/logger.js'
+import { withoutPasswords, type Logger } from './lib/logger.js'
+import { machineOf } from './lib/machine.js'
 import { packageVersion } from './lib/package-root.js'
 import type { Registry } from './registry/registry.js'
 import { carryOut } from './report/command-runner.js'
@@ -78,6 +80,12 @@ export class Page {
         decisions: () => registry.decisions(),
         records,
         command: (verb, payload) => carryOut(handlers, verb, payload),
+        now: async () => ({
+          machine: await machineOf(config.data),
+          frames: frames.count,
+          frameBytes: frames.totalBytes,
+          engines: await knownEngines({ memory: join(config.data, 'engines.json'), preset: config.rounds.preset }),
+        }),
       },
       nowMs: clock.monotonicMs,
       logger,
@@ -86,6 +94,7 @@ export class Page {
 
   accept(event: AgentEvent): void {
     this.terminal.accept(event)
+    if (event.type === 'broker') this.live.tell({ topic: 'broker', value: { ...event, url: withoutPasswords(event.url) } })
     if (event.type !== 'frame-stored') return
     this.live.tell({ topic: `camera/${event.camera}/kept`, value: { id: event.id, reason: event.reason, atMs: this.options.clock.nowMs() } })
   }

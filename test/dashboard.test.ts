@@ -22,6 +22,7 @@ import { LabelStore } from '../agent/frames/label-store.js'
 import { FrameStore } from '../agent/frames/store.js'
 import { systemClock } from '../agent/lib/clock.js'
 import { createLogger } from '../agent/lib/logger.js'
+import { machineOf } from '../agent/lib/machine.js'
 import type { PromotionRecord } from '../agent/rounds/promotion.js'
 import { RoundRecords } from '../agent/rounds/records.js'
 import type { RoundResult } from '../trainer/index.js'
@@ -67,6 +68,7 @@ async function serve(dashboard: Record<string, unknown> = {}): Promise<string> {
     site: {
       device: 'box-7', version: '1.2.3', cameras: ['belt'], live, frames, labels, labeling, newestOf: () => null, models: () => [], active: () => null, decisions: () => decisions,
       journal, records: new RoundRecords({ folder: join(data, 'records'), onProblem }),
+      now: async () => ({ machine: await machineOf(data), frames: 0, frameBytes: 0, engines: [] }),
       command: (verb, payload) => {
         if (verb === 'explode') throw new Error('postgres://user:secret@host')
         if (verb !== 'train') throw new PawlError('COMMAND_INVALID', `there is no command "${verb}"`)

@@ -5,11 +5,13 @@ import { HTTPException } from 'hono/http-exception'
 import { streamSSE } from 'hono/streaming'
 import { validator } from 'hono/validator'
 import { z } from 'zod'
+import type { Verification } from '../../trainer/index.js'
 import { PawlError } from '../errors.js'
 import type { ModelVersion } from '../events.js'
 import type { Labeling } from '../frames/labeling.js'
 import type { LabelStore } from '../frames/label-store.js'
 import type { FrameStore } from '../frames/store.js'
+import type { Machine } from '../lib/machine.js'
 import type { PromotionRecord } from '../rounds/promotion.js'
 import type { RoundRecords } from '../rounds/records.js'
 import { archiveOf } from './archive.js'
@@ -35,6 +37,16 @@ export interface Site {
   records: RoundRecords
   /** Carries out a command of report/commands.ts. Errors: COMMAND_INVALID, and its own. */
   command: (verb: string, payload: Buffer) => Promise<unknown>
+  /** What is so now and not told as it changes. */
+  now: () => Promise<Now>
+}
+
+export interface Now {
+  machine: Machine
+  frames: number
+  frameBytes: number
+  /** Engines that were verified on this machine. */
+  engines: Verification[]
 }
 
 /** Frames of one page of the queue at most. */
@@ -55,6 +67,7 @@ export function api(site: Site) {
   const { live, frames, labels, labeling } = site
   return new Hono()
     .get('/box', c => c.json({ device: site.device, version: site.version, cameras: site.cameras }))
+    .get('/now', async c => c.json(await site.now()))
     .get('/live', c => streamSSE(c, async stream => {
       const ending = new AbortController()
       stream.onAbort(() => { ending.abort() })

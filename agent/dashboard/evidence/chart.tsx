@@ -50,7 +50,7 @@ export function Chart({ title, series, marked = [], shares = false }: ChartProps
         <line class="axis" x1={margin.left} x2={width - margin.right} y1={y(tick)} y2={y(tick)} />
         <text x={margin.left - 6} y={y(tick) + 4} text-anchor="end">{told(tick)}</text>
       </g>)}
-      {x.ticks(6).map(tick => <text key={tick} x={x(tick)} y={height - 10} text-anchor="middle">{tick.toLocaleString()}</text>)}
+      {x.ticks(6).filter(Number.isInteger).map(tick => <text key={tick} x={x(tick)} y={height - 10} text-anchor="middle">{tick.toLocaleString()}</text>)}
       {series.map(({ name, points: own }, at) => <path key={name} class={`series-${String(at)}`} d={draw(own) ?? ''} />)}
     </svg>
   </figure>

@@ -40,7 +40,7 @@ export function Folders({ onImported }: { onImported: () => void }) {
       onImported()
     }
   }
-  return <section class="card" aria-labelledby="folders">
+  return <section class="card folders" aria-labelledby="folders">
     <h2 id="folders">Class folders</h2>
     <div class="row">
       <label class="button">{busy ? 'Importing …' : 'Import a folder'}<input class="unseen" type="file" {...{ webkitdirectory: true }} multiple disabled={busy} onChange={event => {
