@@ -272,7 +272,7 @@ describe('labels that come and go as folders', () => {
       const form = new FormData()
       for (const [label, name, bytes] of parts) form.append(label, new File([new Uint8Array(bytes)], name))
       const answer = await fetch(`${address}/api/labels/import`, { method: 'POST', body: form })
-      return [answer.status, await answer.json()]
+      return [answer.status, await answer.json() as unknown]
     }
     expect(await send([['bag', '1.png', image], ['Käse 🧀', '1.png', image], ['bag', '2.png', Buffer.from('no picture')], ['__proto__', '1.png', image], ['a/b', '1.png', image]])).toEqual([200, [
       { name: '1.png', error: null, there: false },

@@ -1,4 +1,4 @@
-/** The page on the box as people use it: the built daemon, Chromium, clicks and keys. One site, from its first labels on; the tests follow on one another. */
+/** The page on the box as people use it: the built daemon, Chromium, clicks and keys. Each test goes on where the one before has left the site. */
 import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -63,7 +63,7 @@ const confirm = async (name: string, within: Pick<Page, 'getByRole'> = page) => 
   await page.getByRole('dialog').getByRole('button', { name, exact: true }).click()
 }
 
-describe.sequential('the page', () => {
+describe('the page', () => {
   it('weighs little, loads nothing from elsewhere, and keeps no script of another', async () => {
     const fresh = await browser.newPage()
     const loaded: { url: string; bytes: number }[] = []

@@ -91,7 +91,8 @@ export function api(site: Site) {
     }))
     .post('/labels/import', async c => {
       const parts = await c.req.parseBody({ all: true }).catch(() => ({}))
-      const files = Object.entries(parts).flatMap(([label, values]) => [values].flat().flatMap(file => (file instanceof File ? [{ label, file }] : [])))
+      const files = Object.entries(parts).flatMap(([label, values]) =>
+        [values].flat().flatMap(file => (file instanceof File ? [{ label, file }] : [])))
       if (files.length === 0) throw new HTTPException(400, { message: 'send each image as a file, in a field that has the name of its class' })
       const outcomes: ImportOutcome[] = []
       // One after the other: each is decoded to see that it can be.
@@ -144,9 +145,10 @@ function fileName(text: string): string {
   return text.replaceAll(/[^\w.-]/g, '_')
 }
 
-async function outcome(id: string, work: () => Promise<string | undefined | void>): Promise<Outcome> {
+async function outcome(id: string, work: () => Promise<unknown>): Promise<Outcome> {
   try {
-    return { id, label: (await work()) ?? null, error: null }
+    const label = await work()
+    return { id, label: typeof label === 'string' ? label : null, error: null }
   } catch (cause) {
     if (!(cause instanceof PawlError)) throw cause
     return { id, label: null, error: { code: cause.code, message: cause.message } }

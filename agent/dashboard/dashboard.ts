@@ -52,7 +52,8 @@ export class Dashboard {
     if (stored === '' && !isLoopback(address)) throw new PawlError('CONFIG_INVALID', `dashboard.address is "${address}", which others reach, and there is no password; write one with \`pawl password\` and name its file in dashboard.passwordFile`)
     const secure = tls.cert !== '' && { cert: await readFile(tls.cert), key: await readFile(tls.key) }
     const { fetch } = this.app(new Access({ hash: stored || null, nowMs }), secure !== false)
-    const makeServer = () => createAdaptorServer({ fetch, ...secure ? { createServer: createSecureServer, serverOptions: secure } : { createServer } }) as Server
+    const how = secure ? { createServer: createSecureServer, serverOptions: secure } : { createServer }
+    const makeServer = () => createAdaptorServer({ fetch, ...how }) as Server
     const listening = await listenOn(makeServer, { address, port, tries: triedPorts })
     if (!listening) return null
     this.server = listening.server
@@ -113,8 +114,8 @@ export class Dashboard {
       deleteCookie(c, cookie, { path: '/' })
       return c.json({})
     })
-    app.use('/api/*', async (c, next) => {
-      if (!open.has(c.req.path) && !access.admits(getCookie(c, cookie))) throw new HTTPException(401, { message: 'log in first' })
+    app.use(async (c, next) => {
+      if (c.req.path.startsWith('/api/') && !open.has(c.req.path) && !access.admits(getCookie(c, cookie))) throw new HTTPException(401, { message: 'log in first' })
       await next()
     })
     app.route('/api', api(site))

@@ -13,7 +13,7 @@ import { classNameOf } from './class-name.js'
 import type { Disagreement } from './disagreement.js'
 import type { LabelStore } from './label-store.js'
 import { nextToLabel } from './queue.js'
-import type { FrameStore, StoredFrame } from './store.js'
+import type { FrameStore } from './store.js'
 
 /** What the model in service makes of a frame. */
 export interface Opinion {
@@ -32,6 +32,13 @@ export interface QueuedFrame {
   suggestion: { label: string; confidence: number } | null
   /** Frames of this page that show much the same by the model's embedding, nearest first. */
   alike: string[]
+}
+
+/** Of all cameras, and kept for any reason, where neither is named. */
+export interface Wanted {
+  count: number
+  camera?: string | undefined
+  reason?: string | undefined
 }
 
 export interface LabelingOptions {
@@ -69,7 +76,7 @@ export class Labeling {
   }
 
   /** The frames to label next, at most `count`; of one camera, or kept for one reason, where that is asked for. */
-  async queue({ count, camera, reason }: { count: number; camera?: string | undefined; reason?: string | undefined }): Promise<{ waiting: number; frames: QueuedFrame[] }> {
+  async queue({ count, camera, reason }: Wanted): Promise<{ waiting: number; frames: QueuedFrame[] }> {
     const { frames, disagreement } = this.options
     const unlabeled = frames.list().filter(frame => (camera === undefined || frame.camera === camera) && !this.skipped.has(frames.idOf(frame)))
     // What comes of it is for the next page: nobody waits for two models.

@@ -14,8 +14,16 @@ export function Bars({ values }: { values: Readonly<Record<string, number>> }) {
   </div>)}</dl>
 }
 
+interface AskProps {
+  label: string
+  question: ComponentChildren
+  doIt: () => Promise<void>
+  danger?: boolean
+  disabled?: boolean
+}
+
 /** Asks before something is done, and says when it could not be. */
-export function Ask({ label, question, doIt, danger = false, disabled = false }: { label: string; question: ComponentChildren; doIt: () => Promise<void>; danger?: boolean; disabled?: boolean }) {
+export function Ask({ label, question, doIt, danger = false, disabled = false }: AskProps) {
   const dialog = useRef<HTMLDialogElement>(null)
   const [problem, setProblem] = useState('')
   const [busy, setBusy] = useState(false)

@@ -51,13 +51,16 @@ function changed(state: State, change: Change): State {
       }
     }
     case 'back': return {
-      frames: [...change.done.frames, ...frames], marked: new Set(change.done.frames.slice(1).map(({ id }) => id)), done: done.filter(one => one !== change.done),
+      frames: [...change.done.frames, ...frames],
+      marked: new Set(change.done.frames.slice(1).map(({ id }) => id)),
+      done: done.filter(one => one !== change.done),
       labeled: state.labeled - (change.done.label === null ? 0 : change.done.frames.length),
     }
     case 'anew': return { ...state, frames: [], marked: new Set() }
     case 'first': {
       const first = frames.find(({ id }) => id === change.id)
-      return first ? { ...state, frames: [first, ...frames.filter(({ id }) => id !== change.id)], marked: new Set([...marked].filter(id => id !== change.id)) } : state
+      if (!first) return state
+      return { ...state, frames: [first, ...frames.filter(frame => frame !== first)], marked: new Set([...marked].filter(id => id !== change.id)) }
     }
   }
 }
@@ -214,13 +217,28 @@ export function LabelView({ cameras }: { cameras: readonly string[] }) {
   </div>
 }
 
-function Choice({ label, every, value, options, onChoose }: { label: string; every: string; value: string; options: readonly (readonly [string, string])[]; onChoose: (value: string) => void }) {
+interface ChoiceProps {
+  label: string
+  /** What it is called when nothing is chosen. */
+  every: string
+  value: string
+  options: readonly (readonly [key: string, name: string])[]
+  onChoose: (value: string) => void
+}
+
+function Choice({ label, every, value, options, onChoose }: ChoiceProps) {
   return <label>{label} <select value={value} onChange={event => { onChoose(event.currentTarget.value) }}>
     <option value="">{every}</option>{options.map(([key, name]) => <option key={key} value={key}>{name}</option>)}
   </select></label>
 }
 
-function Marks({ frames, marked, onMark }: { frames: readonly QueuedFrame[]; marked: ReadonlySet<string>; onMark: (id: string, on: boolean) => void }) {
+interface MarksProps {
+  frames: readonly QueuedFrame[]
+  marked: ReadonlySet<string>
+  onMark: (id: string, on: boolean) => void
+}
+
+function Marks({ frames, marked, onMark }: MarksProps) {
   return <ul class="strip">{frames.map(({ id, suggestion }, at) => <li key={id}><label>
     <input type="checkbox" checked={marked.has(id)} onChange={event => { onMark(id, event.currentTarget.checked) }} aria-label={`alike ${String(at + 1)}${suggestion ? `, taken for ${suggestion.label}` : ''}`} />
     <img src={frameUrl(id)} alt="" /><span>{suggestion?.label ?? ''}</span>
