@@ -1,8 +1,8 @@
 /**
- * What the page on the box costs to open: `npm run bench:page [-- --loads 9] [--json]`.
+ * What the page on the box costs to open: `npm run bench:page [-- --loads 9] [--labels 30] [--json]`.
  *
  * The built daemon, Chromium without a cache, on the same machine: bytes on the wire until the page can be used, and milliseconds from the
- * navigation until the first camera is shown with its state.
+ * navigation until the first camera is shown with its state; and from a key that labels a frame until the next picture is shown.
  */
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -12,15 +12,16 @@ import { tabled } from './bench/table.js'
 import { openBrowser } from './browser.js'
 import { freePort } from './free-port.js'
 import { Box } from './site/box.js'
+import { seldom } from './site/labels.js'
 
-const { values } = parseArgs({ options: { loads: { type: 'string', default: '9' }, json: { type: 'boolean', default: false } } })
+const { values } = parseArgs({ options: { loads: { type: 'string', default: '9' }, labels: { type: 'string', default: '30' }, json: { type: 'boolean', default: false } } })
 const folder = await mkdtemp(join(tmpdir(), 'pawl-bench-page-'))
 const port = await freePort()
-const box = await Box.in(folder, { dashboard: { port }, labels: { import: '', importValidation: '' } })
+const box = await Box.in(folder, { dashboard: { port }, rounds: { schedule: seldom } })
 const daemon = box.start()
 const browser = await openBrowser()
 try {
-  await daemon.said(/^camera belt is online/)
+  await daemon.said(/^model 1 is in service/)
   const loads: { ms: number; bytes: number }[] = []
   for (let load = 0; load < Number(values.loads); load++) {
     const context = await browser.newContext()
@@ -36,10 +37,26 @@ try {
     loads.push({ ms: performance.now() - beganMs, bytes })
     await context.close()
   }
+  const page = await browser.newPage()
+  await page.goto(`http://127.0.0.1:${String(port)}/#label`)
+  const labels: number[] = []
+  for (let label = 0; label < Number(values.labels); label++) {
+    await page.waitForFunction(() => {
+      const picture = document.querySelector('img.picture')
+      return picture !== null && (picture as { complete?: boolean }).complete === true
+    })
+    const [before, beganMs] = [await page.locator('img.picture').getAttribute('src'), performance.now()]
+    await page.keyboard.press('1')
+    await page.waitForFunction(former => {
+      const picture = document.querySelector('img.picture')
+      return picture !== null && picture.getAttribute('src') !== former && (picture as { complete?: boolean }).complete === true
+    }, before)
+    labels.push(performance.now() - beganMs)
+  }
   const middle = (numbers: readonly number[]) => numbers.toSorted((a, b) => a - b)[Math.floor(numbers.length / 2)] ?? Number.NaN
   const result = {
     loads: loads.length, medianMs: Math.round(middle(loads.map(({ ms }) => ms))), longestMs: Math.round(Math.max(...loads.map(({ ms }) => ms))),
-    bytes: Math.max(...loads.map(({ bytes }) => bytes)),
+    bytes: Math.max(...loads.map(({ bytes }) => bytes)), labelMs: Math.round(middle(labels)),
   }
   process.stdout.write(values.json ? `${JSON.stringify(result)}\n` : `${tabled([result]).join('\n')}\n`)
 } finally {

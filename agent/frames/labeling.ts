@@ -30,7 +30,7 @@ export interface QueuedFrame {
   reason: string
   /** Null: no model serves, or the frame cannot be read. */
   suggestion: { label: string; confidence: number } | null
-  /** Frames of this page that show much the same by the model's embedding, nearest first. */
+  /** Frames of this page that the model takes for the same and that show much the same by its embedding, nearest first. */
   alike: string[]
 }
 
@@ -93,7 +93,8 @@ export class Labeling {
       frames: chosen.map((frame, at) => ({
         id: frames.idOf(frame), camera: frame.camera, capturedAtMs: frame.capturedAtMs, reason: frame.reason,
         suggestion: suggestionOf(opinions[at]),
-        alike: chosen.map((other, index) => ({ id: frames.idOf(other), cosine: index === at ? -1 : likeness(at, index) }))
+        alike: chosen
+          .map((other, index) => ({ id: frames.idOf(other), cosine: index === at || opinions[index]?.label !== opinions[at]?.label ? -1 : likeness(at, index) }))
           .filter(({ cosine }) => cosine >= alike).sort((a, b) => b.cosine - a.cosine).map(({ id }) => id),
       })),
     }
