@@ -88,13 +88,13 @@ export class Labeling {
     // One after the other: what the cameras see comes first.
     for (const { path } of chosen) opinions.push(await this.opinionOn(path))
     const likeness = likenessOf(opinions.map(opinion => opinion?.embedding ?? null))
+    const same = (one: number, other: number) => one !== other && opinions[one]?.label === opinions[other]?.label
     return {
       waiting: waiting.length,
       frames: chosen.map((frame, at) => ({
         id: frames.idOf(frame), camera: frame.camera, capturedAtMs: frame.capturedAtMs, reason: frame.reason,
         suggestion: suggestionOf(opinions[at]),
-        alike: chosen
-          .map((other, index) => ({ id: frames.idOf(other), cosine: index === at || opinions[index]?.label !== opinions[at]?.label ? -1 : likeness(at, index) }))
+        alike: chosen.map((other, index) => ({ id: frames.idOf(other), cosine: same(at, index) ? likeness(at, index) : -1 }))
           .filter(({ cosine }) => cosine >= alike).sort((a, b) => b.cosine - a.cosine).map(({ id }) => id),
       })),
     }
