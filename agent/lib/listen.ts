@@ -1,7 +1,9 @@
 import type { Server } from 'node:net'
 
 /** Listens on loopback, at the first free one of some ports; gives it, or null where all are taken. */
-export function listenOnLoopback<S extends Server>(makeServer: () => S, options: { port: number; tries: number }): Promise<{ server: S; port: number } | null> {
+export function listenOnLoopback<S extends Server>(
+  makeServer: () => S, options: { port: number; tries: number },
+): Promise<{ server: S; port: number } | null> {
   return listenOn(makeServer, { address: '127.0.0.1', ...options })
 }
 

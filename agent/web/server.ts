@@ -7,7 +7,7 @@ import { readFile } from 'node:fs/promises'
 import type { Server } from 'node:net'
 import { createAdaptorServer, type HttpBindings } from '@hono/node-server'
 import { serveStatic } from '@hono/node-server/serve-static'
-import { Hono } from 'hono'
+import { Hono, type Context } from 'hono'
 import { bodyLimit } from 'hono/body-limit'
 import { compress } from 'hono/compress'
 import { deleteCookie, getCookie, setCookie } from 'hono/cookie'
@@ -20,7 +20,8 @@ import type { Logger } from '../lib/logger.js'
 import { secretOf } from '../lib/secret.js'
 import { Access, isHash, isLoopback } from './access.js'
 
-export type WebApp = Hono<{ Bindings: HttpBindings }>
+interface Env { Bindings: HttpBindings }
+export type WebApp = Hono<Env>
 
 export interface WebServerOptions {
   config: Config['dashboard']
@@ -59,7 +60,8 @@ export class WebServer {
     if (stored === '' && !isLoopback(address)) throw new PawlError('CONFIG_INVALID', `dashboard.address is "${address}", which others reach, and there is no password; write one with \`pawl password\` and name its file in dashboard.passwordFile`)
     const secure = tls.cert !== '' && { cert: await readFile(tls.cert), key: await readFile(tls.key) }
     const { fetch } = this.app(new Access({ hash: stored || null, nowMs }), secure !== false)
-    const makeServer = () => createAdaptorServer({ fetch, ...secure ? { createServer: createSecureServer, serverOptions: secure } : { createServer } }) as Server
+    const how = secure ? { createServer: createSecureServer, serverOptions: secure } : { createServer }
+    const makeServer = () => createAdaptorServer({ fetch, ...how }) as Server
     const listening = await listenOn(makeServer, { address, port, tries: triedPorts })
     if (!listening) return null
     this.server = listening.server
@@ -129,7 +131,7 @@ export class WebServer {
       deleteCookie(c, cookie, { path: '/' })
       return c.json({})
     })
-    app.use('/api/*', async (c, next) => {
+    app.use('/api/*', async (c: Context<Env>, next) => {
       if (!open.has(c.req.path) && !access.admits(getCookie(c, cookie))) throw new HTTPException(401, { message: 'log in first' })
       await next()
     })
@@ -137,7 +139,7 @@ export class WebServer {
 
   private forPrograms(app: WebApp, access: Access, path: string): void {
     const { cookie } = this.options
-    app.use(path, async (c, next) => {
+    app.use(path, async (c: Context<Env>, next) => {
       if (!access.admits(getCookie(c, cookie))) {
         const opened = await access.open(basicPassword(c.req.header('authorization') ?? ''), c.env.incoming.socket.remoteAddress ?? '')
         if (opened === 'later') throw new HTTPException(429, { message: 'too many wrong passwords; wait a minute' })
