@@ -3,7 +3,6 @@ import { readFile } from 'node:fs/promises'
 import { Hono, type Context } from 'hono'
 import { HTTPException } from 'hono/http-exception'
 import { streamSSE } from 'hono/streaming'
-import { validator } from 'hono/validator'
 import { z } from 'zod'
 import { PawlError } from '../errors.js'
 import type { ModelVersion } from '../events.js'
@@ -11,6 +10,7 @@ import type { Labeling } from '../frames/labeling.js'
 import type { LabelStore } from '../frames/label-store.js'
 import type { FrameStore } from '../frames/store.js'
 import type { PromotionRecord } from '../rounds/promotion.js'
+import { checkedBody, checkedQuery } from '../web/checked.js'
 import type { Live } from './live.js'
 
 /** What of the box the page shows and changes. */
@@ -63,14 +63,14 @@ export function api(site: Site) {
       return picture(c, frame && await readFile(frame.path).catch(() => null), 'private, max-age=86400, immutable')
     })
     .get('/classes', async c => c.json(await labels.classes()))
-    .get('/queue', query(Queue), async c => c.json(await labeling.queue(c.req.valid('query'))))
-    .post('/labels', body(Labels), async c => c.json(await Promise.all(c.req.valid('json').frames.map(({ id, label }) => outcome(id, () => labeling.label(id, label))))))
-    .post('/labels/undo', body(Labels), async c => c.json(await Promise.all(c.req.valid('json').frames.map(({ id, label }) => outcome(id, () => labeling.undo(id, label))))))
-    .post('/skipped', body(Ids), c => {
+    .get('/queue', checkedQuery(Queue), async c => c.json(await labeling.queue(c.req.valid('query'))))
+    .post('/labels', checkedBody(Labels), async c => c.json(await Promise.all(c.req.valid('json').frames.map(({ id, label }) => outcome(id, () => labeling.label(id, label))))))
+    .post('/labels/undo', checkedBody(Labels), async c => c.json(await Promise.all(c.req.valid('json').frames.map(({ id, label }) => outcome(id, () => labeling.undo(id, label))))))
+    .post('/skipped', checkedBody(Ids), c => {
       for (const id of c.req.valid('json').ids) labeling.skip(id)
       return c.json({})
     })
-    .post('/skipped/undo', body(Ids), c => {
+    .post('/skipped/undo', checkedBody(Ids), c => {
       for (const id of c.req.valid('json').ids) labeling.unskip(id)
       return c.json({})
     })
@@ -96,18 +96,4 @@ async function outcome(id: string, work: () => Promise<string | undefined | void
 function picture(c: Context, jpeg: Uint8Array | null, caching: string): Response {
   if (!jpeg) throw new HTTPException(404, { message: 'there is no such picture, or none any more' })
   return c.body(new Uint8Array(jpeg), 200, { 'content-type': 'image/jpeg', 'cache-control': caching })
-}
-
-function body<S extends z.ZodType>(schema: S) {
-  return validator('json', (value): z.infer<S> => checked(schema, value))
-}
-
-function query<S extends z.ZodType>(schema: S) {
-  return validator('query', (value): z.infer<S> => checked(schema, value))
-}
-
-function checked<S extends z.ZodType>(schema: S, value: unknown): z.infer<S> {
-  const parsed = schema.safeParse(value)
-  if (parsed.success) return parsed.data
-  throw new HTTPException(400, { message: parsed.error.issues.map(({ path, message }) => `${path.join('.')}: ${message}`).join('; ') })
 }

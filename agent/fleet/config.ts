@@ -15,10 +15,18 @@ const FleetConfig = z.strictObject({
 
 export type FleetConfig = z.infer<typeof FleetConfig>
 
+/** On the command line. */
+export interface FleetGiven {
+  /** The file. */
+  config?: string
+  broker?: string
+  base?: string
+  port?: number
+  address?: string
+}
+
 /** What the command line says goes before what the file does. Errors: CONFIG_INVALID, as for the file of a box. */
-export async function fleetConfig({ config: path, broker, base, port, address }: {
-  config?: string | undefined; broker?: string | undefined; base?: string | undefined; port?: number | undefined; address?: string | undefined
-}): Promise<FleetConfig> {
+export async function fleetConfig({ config: path, broker, base, port, address }: FleetGiven): Promise<FleetConfig> {
   const hint = 'see agent/fleet/README.md'
   const check = (text: string, file: string) => parseChecked(FleetConfig, { text, file, hint })
   const file = path === undefined ? null : resolve(path)

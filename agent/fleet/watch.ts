@@ -1,7 +1,7 @@
 /**
- * Follows the boxes at the broker. What thousands of boxes retain is not asked for at once: a broker drops what a client does not take soon enough,
- * mosquitto as it is installed what is beyond 1,000 messages. So boxes are found by what is short, and then followed by name, some at a time. One that
- * was missed then is found by its next message of health, which comes every minute.
+ * Follows the boxes at the broker. What thousands of boxes retain is not asked for at once: a broker drops what a client does not take soon
+ * enough, mosquitto as it is installed what is beyond 1,000 messages. So boxes are found by what is short, and then followed by name, some at a
+ * time. One that was missed then is found by its next message of health, which comes every minute.
  */
 import { randomUUID } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -10,7 +10,7 @@ import type { Logger } from '../lib/logger.js'
 import { withoutPasswords } from '../lib/logger.js'
 import { Link, type Message } from '../report/link.js'
 import { connectionTo } from '../report/report.js'
-import { Boxes, followed } from './boxes.js'
+import { followed, type Boxes } from './boxes.js'
 import type { FleetConfig } from './config.js'
 
 export interface WatchOptions {

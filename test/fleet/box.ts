@@ -71,11 +71,15 @@ export class SimulatedBox {
     if (this.round > 0) {
       this.state.accept({ type: 'drift', state: 'watching', model: this.round })
       this.decide()
+      if (random.float() < 0.8) {
+        this.round++
+        this.decide()
+      }
     }
     if (random.float() < 0.05) this.breakCamera()
     if (random.float() < 0.03) this.drift()
     if (random.float() < 0.03) this.setOnline(false)
-    if (random.float() < 0.04) this.round++, this.beginRound()
+    if (random.float() < 0.04) this.beginRound()
   }
 
   health(): void {
@@ -100,9 +104,9 @@ export class SimulatedBox {
     if (!this.online) return this.setOnline(true)
     const all = (Object.entries(happenings) as [keyof typeof happenings, number][]).flatMap(([what, times]) => Array.from({ length: times }, () => what))
     switch (pick(random, all)) {
-      case 'round': return this.running ? this.endRound() : (this.round++, this.beginRound())
+      case 'round': return this.nextRound()
       case 'progress': return this.progress()
-      case 'camera': return this.cameras.some(({ state }) => state !== 'online') ? this.mendCameras() : this.breakCamera()
+      case 'camera': return this.camera()
       case 'frames': return this.storeFrame()
       case 'drift': return this.drift()
       case 'availability': return this.setOnline(false)
@@ -136,7 +140,7 @@ export class SimulatedBox {
     }
     const handlers: CommandHandlers = {
       train: () => {
-        if (!this.running) this.round++, this.beginRound()
+        if (!this.running) this.beginRound()
         return { started: true }
       },
       status: () => ({
@@ -154,6 +158,7 @@ export class SimulatedBox {
   }
 
   private beginRound(): void {
+    this.round++
     this.running = { fraction: 0 }
     this.event({ type: 'round-started', round: this.round, trigger: 'schedule', labeled: 120, unlabeled: 3000, pseudoLabels: true })
     this.event({ type: 'round-event', round: this.round, event: { type: 'phase', phase: 'reconstruct' } })
@@ -171,7 +176,8 @@ export class SimulatedBox {
     })
   }
 
-  private endRound(): void {
+  private nextRound(): void {
+    if (!this.running) return this.beginRound()
     this.running = null
     this.decide()
   }
@@ -203,6 +209,11 @@ export class SimulatedBox {
         },
       },
     })
+  }
+
+  private camera(): void {
+    if (this.cameras.some(({ state }) => state !== 'online')) this.mendCameras()
+    else this.breakCamera()
   }
 
   private breakCamera(): void {
