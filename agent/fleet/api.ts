@@ -5,10 +5,9 @@ import { HTTPException } from 'hono/http-exception'
 import { streamSSE } from 'hono/streaming'
 import { z } from 'zod'
 import { commands, verbs, type Verb } from '../report/commands.js'
-import { topics } from '../report/topics.js'
 import { checkedBody } from '../web/checked.js'
 import { Ask, type Asking } from './asking.js'
-import { retainedBy, rowOf, type Boxes } from './boxes.js'
+import { camerasOf, retainedBy, toldBy, type Boxes } from './boxes.js'
 import type { Changes } from './changes.js'
 
 export interface FleetSite {
@@ -44,9 +43,7 @@ export function fleetApi({ version, base, answerSeconds, boxes, changes, asking 
     .get('/boxes/:device', c => {
       const box = boxes.box(c.req.param('device'))
       if (!box) throw new HTTPException(404, { message: 'there is no such box, or none any more' })
-      const retained = retainedBy(box)
-      const decision = topics.modelCandidate.payload.safeParse(retained['model/candidate'])
-      return c.json({ row: rowOf(box), decision: decision.data ?? null, retained: retained as Record<string, object> })
+      return c.json({ told: toldBy(box), cameras: camerasOf(box), retained: retainedBy(box) })
     })
     .post('/asks', checkedBody(Ask), c => c.json(asking.ask(c.req.valid('json')) as object))
     .get('/asks/:id', compress(), c => {

@@ -6,7 +6,8 @@
  * - Memory is bounded: boxes, cameras of a box, bytes of a text, bytes of all.
  */
 import { z } from 'zod'
-import { ModeSchema } from '../schemas.js'
+import type { CameraStatus } from '../events.js'
+import { CameraStatusSchema, ModeSchema } from '../schemas.js'
 import { DriftState, Health, ModelActive, topics, TrainState } from '../report/topics.js'
 import type { Row } from './row.js'
 
@@ -162,9 +163,26 @@ export function rowOf({ device, values, cameras }: Box): Row {
   }
 }
 
-/** What a box retains, by topic, as it stands there; a text that is no JSON as it is. */
-export function retainedBy({ told }: Box): Record<string, unknown> {
-  return Object.fromEntries([...told].map(([topic, { text }]) => [topic, topic === 'availability' ? text : parse(text)] as const).sort(([a], [b]) => (a < b ? -1 : 1)))
+/** What a box retains, by topic, set out in lines. */
+export function retainedBy({ told }: Box): Record<string, string> {
+  return Object.fromEntries([...told].map(([topic, { text }]) => [topic, topic === 'availability' ? text : JSON.stringify(parse(text), null, 2)] as const)
+    .sort(([a], [b]) => (a < b ? -1 : 1)))
+}
+
+/** All that it says of each of these; null: nothing, or not in the shape that this version knows. */
+export function toldBy({ told }: Box) {
+  const of = <N extends 'info' | 'health' | 'modelActive' | 'modelCandidate' | 'drift' | 'trainState'>(name: N): z.infer<(typeof topics)[N]['payload']> | null => {
+    const { topic, payload } = topics[name]
+    return (payload.safeParse(parse(told.get(topic)?.text ?? '')).data ?? null) as z.infer<(typeof topics)[N]['payload']> | null
+  }
+  return {
+    info: of('info'), health: of('health'), modelActive: of('modelActive'), modelCandidate: of('modelCandidate'), drift: of('drift'), trainState: of('trainState'),
+  }
+}
+
+export function camerasOf({ told }: Box): CameraStatus[] {
+  return [...told].filter(([topic]) => topic.startsWith('camera/')).map(([, { text }]) => CameraStatusSchema.safeParse(parse(text)).data)
+    .filter(status => status !== undefined)
 }
 
 function parse(text: string): unknown {
