@@ -27,6 +27,12 @@ export interface AskReport {
   answers: Record<string, Answer>
 }
 
+interface Asked {
+  report: AskReport
+  /** Boxes that have not answered. */
+  waiting: Set<string>
+}
+
 export interface AskingOptions {
   publish: (device: string, verb: Verb, payload: string) => Promise<void>
   isOnline: (device: string) => boolean
@@ -43,7 +49,7 @@ const mostDataBytes = 4000
 
 export class Asking {
   private readonly options: AskingOptions
-  private readonly reports = new Map<string, AskReport>()
+  private readonly asked = new Map<string, Asked>()
   private readonly timers = new Set<NodeJS.Timeout>()
 
   constructor(options: AskingOptions) {
@@ -51,7 +57,7 @@ export class Asking {
   }
 
   report(id: string): AskReport | undefined {
-    return this.reports.get(id)
+    return this.asked.get(id)?.report
   }
 
   /** Gives the report at once, which fills as they answer. Errors: COMMAND_INVALID. */
@@ -63,51 +69,52 @@ export class Asking {
     if (!parsed.success) throw new PawlError('COMMAND_INVALID', `${verb}: ${parsed.error.issues.map(({ path, message }) => `${path.join('.')}: ${message}`).join('; ')}`)
     const answers = Object.fromEntries(devices.map((device): [string, Answer] => [device, { state: isOnline(device) ? 'waiting' : 'offline' }]))
     const report: AskReport = { id, verb, atMs: nowMs(), over: false, answers }
-    this.reports.set(id, report)
-    for (const old of [...this.reports.keys()].slice(0, -keptReports)) this.reports.delete(old)
-    void this.send(report, JSON.stringify(request))
+    const asked = { report, waiting: new Set(devices.filter(isOnline)) }
+    this.asked.set(id, asked)
+    for (const old of [...this.asked.keys()].slice(0, -keptReports)) this.asked.delete(old)
+    void this.send(asked, JSON.stringify(request))
     return report
   }
 
   heard(device: string, payload: Buffer): void {
     const parsed = Response.safeParse(parse(payload))
     const { data: response } = parsed
-    const report = response?.transaction === undefined ? undefined : this.reports.get(response.transaction)
-    const former = report && Object.hasOwn(report.answers, device) ? report.answers[device] : undefined
-    if (!response || !report || !former || former.state === 'ok' || former.state === 'error') return
-    report.answers[device] = response.status === 'ok' ? { state: 'ok', data: short(response.data) }
-      : { state: 'error', code: response.error.code.slice(0, 64), message: response.error.message.slice(0, longestText) }
-    this.end(report)
+    const asked = response?.transaction === undefined ? undefined : this.asked.get(response.transaction)
+    const former = asked && Object.hasOwn(asked.report.answers, device) ? asked.report.answers[device] : undefined
+    if (!response || !asked || !former || former.state === 'ok' || former.state === 'error') return
+    this.answer(asked, device, response.status === 'ok' ? { state: 'ok', data: short(response.data) }
+      : { state: 'error', code: response.error.code.slice(0, 64), message: response.error.message.slice(0, longestText) })
   }
 
   stop(): void {
     for (const timer of this.timers) clearTimeout(timer)
   }
 
-  private async send(report: AskReport, payload: string): Promise<void> {
+  private async send(asked: Asked, payload: string): Promise<void> {
     const { publish, answerMs } = this.options
-    const waiting = Object.keys(report.answers).filter(device => report.answers[device]?.state === 'waiting')
+    const next = asked.waiting.values()
     const sendNext = async () => {
-      for (let device = waiting.pop(); device !== undefined; device = waiting.pop()) {
-        await publish(device, report.verb, payload).catch((cause: unknown) => {
+      for (const device of next) {
+        await publish(device, asked.report.verb, payload).catch((cause: unknown) => {
           const { code, message } = cause instanceof PawlError ? cause : new PawlError('BROKER_UNAVAILABLE', String(cause))
-          if (device !== undefined) report.answers[device] = { state: 'error', code, message }
+          this.answer(asked, device, { state: 'error', code, message })
         })
       }
     }
     await Promise.all(Array.from({ length: atOnce }, sendNext))
-    this.end(report)
-    if (report.over) return
+    asked.report.over = asked.waiting.size === 0
+    if (asked.report.over) return
     const timer = setTimeout(() => {
       this.timers.delete(timer)
-      for (const [device, { state }] of Object.entries(report.answers)) if (state === 'waiting') report.answers[device] = { state: 'silent' }
-      report.over = true
+      for (const device of asked.waiting) this.answer(asked, device, { state: 'silent' })
     }, answerMs)
     this.timers.add(timer)
   }
 
-  private end(report: AskReport): void {
-    report.over ||= !Object.values(report.answers).some(({ state }) => state === 'waiting')
+  private answer({ report, waiting }: Asked, device: string, answer: Answer): void {
+    report.answers[device] = answer
+    waiting.delete(device)
+    report.over = waiting.size === 0
   }
 }
 

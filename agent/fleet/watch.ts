@@ -32,7 +32,7 @@ const found = ['availability', 'health']
 /** Without a box that is new for so long, all of them are found. */
 const quietMs = 500
 /** Boxes that are begun with at once: what they retain is fewer messages than a broker drops. */
-const atOnce = 40
+const atOnce = 80
 
 export class Watch {
   private readonly options: WatchOptions
@@ -54,7 +54,7 @@ export class Watch {
       will: () => null,
       subscriptions: () => [
         ...found.map(topic => ({ filter: `${config.base}/+/${topic}`, essential: true, qos: 0 as const })),
-        { filter: `${config.base}/+/response/+`, essential: false },
+        { filter: `${config.base}/+/response/+`, essential: false, qos: 0 as const },
       ],
       onUp: () => { void this.up() },
       onDown: () => { this.down('the connection was closed') },

@@ -15,7 +15,7 @@ export function modelOf({ model, mode }: Row): string {
 
 export function roundOf({ round, running }: Row): string {
   if (running) return `${running.round === null ? '' : `${String(running.round)}: `}runs, ${String(Math.round(100 * running.fraction))} %`
-  return round ? `${String(round.round)}: ${round.promoted ? 'promoted' : round.reason}` : 'none'
+  return round ? `${String(round.round)}: ${round.promoted ? 'promoted' : round.reason}` : 'none yet'
 }
 
 export const accuracyOf = ({ accuracy }: Row) => (accuracy === null ? '' : `${(100 * accuracy).toFixed(1)} %`)

@@ -8,6 +8,7 @@ import { ofCamera, topics, type Response, type TopicName } from '../../agent/rep
 import type { PromotionReason, PromotionRecord } from '../../agent/rounds/promotion.js'
 import type { Random } from '../../trainer/index.js'
 import { pick } from '../hostile/draw.js'
+import { classes, decisionOf, modelOf } from './decision.js'
 
 export interface SimulatedBoxOptions {
   device: string
@@ -18,11 +19,9 @@ export interface SimulatedBoxOptions {
   publish: (message: { topic: string; payload: string; qos: 0 | 1; retained: boolean }) => void
 }
 
-const classes = ['ankle-boot', 'bag', 'coat', 'dress', 'pullover', 'sandal', 'shirt', 'sneaker', 't-shirt', 'trouser']
 const versions = ['0.9.4', '1.0.0', '1.0.1', '1.1.0']
 const reasons: readonly PromotionReason[] = ['inconclusive', 'inconclusive', 'inconclusive', 'regressed', 'class-regressed', 'likelihood-worse', 'out-of-time']
 const troubles = ['connection refused', 'no picture for 10 s', '401 Unauthorized', 'shows the same picture to the bit for 300 s'] as const
-const sha = '0123456789abcdef'.repeat(4)
 
 /** What may happen to a box, with how often beside the others. */
 const happenings = { round: 5, progress: 8, camera: 3, frames: 4, drift: 1, availability: 2, problem: 1 } as const
@@ -51,11 +50,13 @@ export class SimulatedBox {
     this.frames = random.below(20_000)
     this.startedAtMs = clock.nowMs() - random.below(30 * 86_400_000)
     this.cameras = Array.from({ length: cameras }, (_, index) => ({
-      camera: `cam-${String(index + 1)}`, state: 'online', lastPictureAtMs: clock.nowMs(), picturesPerSecond: 5 + random.below(20) / 4, restarts: random.below(4), reason: null,
+      camera: `cam-${String(index + 1)}`, state: 'online', lastPictureAtMs: clock.nowMs(), picturesPerSecond: 5 + random.below(20) / 4,
+      restarts: random.below(4), reason: null,
     }))
     this.state = new RetainedState({
       info: { device, version: pick(random, versions), node: process.version, platform: 'linux arm64', startedAtMs: this.startedAtMs },
-      clock, predictionEveryMs: 1000, outbox: () => ({ waiting: 0, dropped: 0 }), away: () => null, mode: this.mode, frames: this.frames, frameBytes: this.frames * 24_000,
+      clock, predictionEveryMs: 1000, outbox: () => ({ waiting: 0, dropped: 0 }), away: () => null, mode: this.mode,
+      frames: this.frames, frameBytes: this.frames * 24_000,
       publish: ({ name, camera, value }) => { this.retain(name, camera, value) },
     })
   }
@@ -65,7 +66,7 @@ export class SimulatedBox {
     const { random } = this.options
     this.say('availability', 'online')
     this.state.begin()
-    for (const status of this.cameras) this.state.accept({ type: 'camera', status })
+    for (const status of this.cameras) this.state.accept({ type: 'camera', status: { ...status } })
     this.round = random.below(40)
     this.accuracy = 0.7 + random.float() * 0.25
     if (this.round > 0) {
@@ -102,7 +103,8 @@ export class SimulatedBox {
   change(): void {
     const { random } = this.options
     if (!this.online) return this.setOnline(true)
-    const all = (Object.entries(happenings) as [keyof typeof happenings, number][]).flatMap(([what, times]) => Array.from({ length: times }, () => what))
+    const kinds = Object.entries(happenings) as [keyof typeof happenings, number][]
+    const all = kinds.flatMap(([what, times]) => Array.from({ length: times }, () => what))
     switch (pick(random, all)) {
       case 'round': return this.nextRound()
       case 'progress': return this.progress()
@@ -144,7 +146,8 @@ export class SimulatedBox {
         return { started: true }
       },
       status: () => ({
-        device: this.device, model: this.model || null, serving: this.model || null, mode: this.mode, probation: false, training: this.running !== null, frames: this.frames,
+        device: this.device, model: this.model || null, serving: this.model || null, mode: this.mode, probation: false,
+        training: this.running !== null, frames: this.frames,
         frameBytes: this.frames * 24_000, drift: null, decisions: [],
       }),
       promote: request => ({ model: request.version }),
@@ -185,9 +188,11 @@ export class SimulatedBox {
   private decide(): void {
     const { random, clock } = this.options
     const promoted = this.model === 0 || random.float() < 0.6
+    const first = this.model === 0
     const decision = decisionOf({
-      round: this.round, promoted, reason: this.model === 0 ? 'first-model' : promoted ? 'better' : pick(random, reasons), champion: this.model || null,
-      accuracyChampion: this.model === 0 ? null : this.accuracy, accuracyChallenger: Math.min(0.99, this.accuracy + (promoted ? 0.004 : -0.01)), decidedAtMs: clock.nowMs() - random.below(86_400_000),
+      round: this.round, promoted, reason: first ? 'first-model' : promoted ? 'better' : pick(random, reasons), champion: this.model || null,
+      accuracyChampion: first ? null : this.accuracy, accuracyChallenger: Math.min(0.99, this.accuracy + (promoted ? 0.004 : -0.01)),
+      decidedAtMs: clock.nowMs() - random.below(86_400_000),
     })
     this.event({ type: 'round-ended', round: this.round, decision })
     if (!promoted) return
@@ -197,18 +202,8 @@ export class SimulatedBox {
 
   private serve(decision: PromotionRecord): void {
     this.model = this.round
-    const validation = { images: 280, correct: Math.round(280 * this.accuracy), accuracy: this.accuracy, interval: [this.accuracy - 0.04, Math.min(1, this.accuracy + 0.04)] as [number, number], nll: 0.6, ece: 0.03 }
-    this.event({
-      type: 'model-active', loadedInMs: 140, lineage: null,
-      model: {
-        version: this.model, folder: `${String(this.model)}-${sha.slice(0, 12)}`, status: 'champion', createdAtMs: decision.decidedAtMs, decision,
-        card: {
-          format: 'pawl-model-card/1', createdAt: new Date(decision.decidedAtMs).toISOString(), method: 'pawl', preset: 'nano', recipe: {}, seed: this.round, classes, parameters: 1_700_000, steps: 600,
-          seconds: 600, imagesPerSecond: 180, backend: 'onnxruntime', device: 'cpu', data: { labeled: 120, unlabeled: 3000, gate: 280, promotion: 280, quarantined: 0, sha256: sha }, validation,
-          temperature: 1, pseudoLabels: { used: 900, gateOpenings: 3, lastThreshold: 0.9, precisionLowerBound: 0.95 }, gate: [], parent: null, files: { 'model.onnx': sha, 'weights.safetensors': sha },
-        },
-      },
-    })
+    const model = modelOf({ version: this.model, accuracy: this.accuracy, decision })
+    this.event({ type: 'model-active', loadedInMs: 140, lineage: null, model })
   }
 
   private camera(): void {
@@ -257,23 +252,5 @@ export class SimulatedBox {
   private say(name: TopicName, payload: string, camera = ''): void {
     const { topic, qos, retained } = topics[name]
     this.options.publish({ topic: ofCamera(topic, camera), payload, qos, retained })
-  }
-}
-
-type Decided = Pick<PromotionRecord, 'round' | 'promoted' | 'reason' | 'champion' | 'accuracyChampion' | 'accuracyChallenger' | 'decidedAtMs'>
-
-function decisionOf(decided: Decided): PromotionRecord {
-  const { promoted, accuracyChallenger, accuracyChampion, champion, round } = decided
-  const [challenger, former] = [accuracyChallenger ?? 0, accuracyChampion]
-  return {
-    ...decided,
-    challenger: round,
-    explanation: promoted ? `the challenger has ${(100 * challenger).toFixed(1)} % of the promotion images right` : 'nothing is proved: the champion stays',
-    comparison: {
-      images: 280, scenes: 280, wins: promoted ? 14 : 6, losses: promoted ? 2 : 9, p: promoted ? 0.002 : 0.4, alpha: 0.0125, attempt: 2,
-      intervalChallenger: [challenger - 0.04, Math.min(1, challenger + 0.04)], intervalChampion: former === null ? null : [former - 0.04, Math.min(1, former + 0.04)],
-      gainLowerBound: promoted ? 0.01 : -0.03, nllChallenger: 0.6, nllChampion: former === null ? null : 0.62, eceChallenger: 0.03, eceChampion: former === null ? null : 0.03,
-      perClass: classes.map(name => ({ class: name, images: 28, challenger: Math.round(28 * challenger), champion: champion === null ? null : Math.round(28 * (former ?? 0)), regressionP: champion === null ? null : 0.5 })),
-    },
   }
 }

@@ -104,15 +104,17 @@ export class Simulation {
   }
 
   private async listen(): Promise<void> {
-    const { base } = this.options
-    const [first] = this.clients
+    const { base, connections } = this.options
     const byName = new Map(this.boxes.map(box => [box.device, box]))
-    first!.on('message', (topic, payload) => {
-      const [, device = '', verb = ''] = new RegExp(`^${base}/([^/]+)/request/([^/]+)$`).exec(topic) ?? []
-      const box = byName.get(device)
-      if (box?.online && !this.silent.has(device)) box.answer(verb, payload.toString())
-    })
-    await first!.subscribeAsync(`${base}/+/request/+`, { qos: 1 })
+    await Promise.all(this.clients.map(async (client, index) => {
+      client.on('message', (topic, payload) => {
+        const [, device = '', verb = ''] = new RegExp(`^${base}/([^/]+)/request/([^/]+)$`).exec(topic) ?? []
+        const box = byName.get(device)
+        if (box?.online && !this.silent.has(device)) box.answer(verb, payload.toString())
+      })
+      const filters = this.boxes.filter((_, place) => place % connections === index).map(({ device }) => `${base}/${device}/request/#`)
+      for (let first = 0; first < filters.length; first += 100) await client.subscribeAsync(filters.slice(first, first + 100), { qos: 1 })
+    }))
   }
 
   /** What is due within a tick: each kind at its rate, box after box. */

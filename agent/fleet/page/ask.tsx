@@ -81,7 +81,7 @@ function Report({ report, onReport, close, answerSeconds }: { report: AskReport;
   const answers = Object.entries(report.answers).sort(([, a], [, b]) => order.indexOf(a.state) - order.indexOf(b.state))
   const counts = order.map(state => ({ state, count: answers.filter(([, answer]) => answer.state === state).length })).filter(({ count }) => count > 0)
   return <>
-    <h2>{report.verb}: {report.over ? 'all is known' : 'answers come'}</h2>
+    <h2>{report.verb}: {report.over ? 'all is known' : 'answers are coming in'}</h2>
     <p role="status">{counts.map(({ state, count }) => `${count.toLocaleString()} ${titles[state]}`).join(' · ')}</p>
     <p role="alert" class="problem">{problem}</p>
     <div class="answers" tabIndex={0} role="region" aria-label="Answers">

@@ -34,7 +34,7 @@ function Details({ device, row }: { device: string; row: Row }) {
     <dl class="facts">
       {info && <><dt>Version</dt><dd>pawl {info.version}, Node {info.node}, {info.platform}</dd><dt>Started</dt><dd>{time(info.startedAtMs)}</dd></>}
       {health && <>
-        <dt>Said how it is</dt><dd>{ago(health.atMs)}, up for {duration(health.uptimeSeconds)}</dd>
+        <dt>Last heard</dt><dd>{ago(health.atMs)}, up for {duration(health.uptimeSeconds)}</dd>
         <dt>Memory of the agent</dt><dd>{bytes(health.rssBytes)}</dd>
         <dt>Frames</dt><dd>{counted(health.frames, 'frame')}, {bytes(health.frameBytes)}; {health.collection.state === 'running' ? 'being collected' : `collection stopped: ${health.collection.reason}`}</dd>
         <dt>Events that wait for the broker</dt><dd>{health.outbox.waiting}{health.outbox.dropped > 0 && `; ${counted(health.outbox.dropped, 'event')} lost`}</dd>

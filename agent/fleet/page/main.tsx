@@ -48,6 +48,7 @@ function Page({ facts }: { facts: FleetFacts }) {
       </div>
       <div class="row tools">
         <p role="status">{counts(known, shown.length, chosen.length)}</p>
+        {chosen.length === 0 && <button type="button" class="narrow" disabled={shown.length === 0} onClick={() => { select(shown.map(({ device }) => device), true) }}>Select all</button>}
         {chosen.length > 0 && <button type="button" onClick={() => { setSelected(new Set()) }}>Select none</button>}
         <button type="button" class="main" disabled={chosen.length === 0} onClick={() => { command(chosen) }}>Command …</button>
       </div>

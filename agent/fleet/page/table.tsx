@@ -32,7 +32,7 @@ export function Table({ rows, view, selected, onSort, onSelect, addressOf }: Tab
       <div class="box" role="row" aria-rowindex={1}>
         <div role="columnheader"><input type="checkbox" aria-label={`Select all ${String(rows.length)} boxes shown`} checked={allSelected} disabled={rows.length === 0}
           onChange={event => { onSelect(rows.map(({ device }) => device), event.currentTarget.checked) }} /></div>
-        {columnNames.map(name => <div key={name} role="columnheader" class={name} aria-sort={name === view.sort ? (view.descending ? 'descending' : 'ascending') : 'none'}>
+        {columnNames.map(name => <div key={name} role="columnheader" class={`of-${name}`} aria-sort={name === view.sort ? (view.descending ? 'descending' : 'ascending') : 'none'}>
           <button type="button" class="bare" onClick={() => { onSort(name, name === view.sort && !view.descending) }}>{columns[name].title}<span aria-hidden="true">{name === view.sort ? (view.descending ? ' ↓' : ' ↑') : ''}</span></button>
         </div>)}
       </div>
@@ -72,7 +72,7 @@ function BoxRow({ row, index, selected, onSelect, address }: BoxRowProps) {
 }
 
 function Cell({ name, title, children }: { name: ColumnName; title?: string; children: ComponentChildren }) {
-  return <div role="cell" class={name} title={title === '' ? undefined : title}>{children}</div>
+  return <div role="cell" class={`of-${name}`} title={title === '' ? undefined : title}>{children}</div>
 }
 
 function useScroll(scroller: { current: HTMLDivElement | null }) {
