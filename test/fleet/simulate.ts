@@ -95,6 +95,11 @@ export class Simulation {
     await Promise.all(topics.map(topic => this.clients[0]!.publishAsync(`${base}/${device}/${topic}`, '', { qos: 1, retain: true })))
   }
 
+  /** Something that the box itself would not say. */
+  async say(device: string, topic: string, payload: string): Promise<void> {
+    await this.clients[0]!.publishAsync(`${this.options.base}/${device}/${topic}`, payload, { qos: 1, retain: true })
+  }
+
   silence(device: string): void {
     this.silent.add(device)
   }
