@@ -22,6 +22,14 @@ module.exports = {
     { name: 'tfjs-in-the-trainer', severity: 'error', from: { pathNot: '^(trainer|test)/' }, to: { path: '@tensorflow/' } },
     { name: 'mqtt-in-report', severity: 'error', from: { pathNot: '^(agent/report|test)/' }, to: { path: 'node_modules/(mqtt|aedes)/', dependencyTypesNot: ['type-only'] } },
     { name: 'onnxruntime-where-it-belongs', severity: 'error', from: { pathNot: '^trainer/backend/onnxruntime[.]ts$' }, to: { path: 'onnxruntime-node' } },
+    {
+      name: 'the-page-runs-in-a-browser', severity: 'error', from: { path: '^agent/dashboard/(page|evidence)/' },
+      to: { path: '^(agent|trainer)/', pathNot: '^agent/dashboard/(page|evidence|format)', dependencyTypesNot: ['type-only'] },
+    },
+    {
+      name: 'the-page-of-a-fleet-runs-in-a-browser', severity: 'error', from: { path: '^agent/fleet/page/' },
+      to: { path: '^(agent|trainer)/', pathNot: '^agent/(dashboard/(page|evidence|format)|fleet/(page/|row|words))', dependencyTypesNot: ['type-only'] },
+    },
     { name: 'nothing-unresolved', severity: 'error', from: {}, to: { couldNotResolve: true, pathNot: 'tfjs-node-gpu' } },
   ],
   options: {

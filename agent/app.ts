@@ -14,15 +14,11 @@ import { presets, Random } from '../trainer/index.js'
 import { Cameras } from './camera/cameras.js'
 import type { Simulation } from './camera/simulation.js'
 import { ClassifierPool } from './classifier/pool.js'
-import { sideBySide } from './classifier/side-by-side.js'
 import type { Config } from './config.js'
 import { Control } from './control.js'
-import { Dashboard } from './dashboard/dashboard.js'
-import { Live } from './dashboard/live.js'
 import { Drift } from './drift/drift.js'
 import type { ErrorCode } from './errors.js'
 import type { AgentEvent, ModelVersion } from './events.js'
-import { Labeling } from './frames/labeling.js'
 import { LabelStore } from './frames/label-store.js'
 import { LabelWatch } from './frames/label-watch.js'
 import { Selection } from './frames/selection.js'
@@ -38,14 +34,15 @@ import type { Logger } from './lib/logger.js'
 import { packageVersion } from './lib/package-root.js'
 import { Endpoint } from './metrics/endpoint.js'
 import { Metrics } from './metrics/metrics.js'
+import { Page } from './page.js'
 import { Registry } from './registry/registry.js'
-import { carryOut } from './report/command-runner.js'
 import type { Reply } from './report/commands.js'
 import { Report } from './report/report.js'
 import { Brake } from './rounds/brake.js'
 import { Learning } from './rounds/learning.js'
 import type { ProbationRecord } from './rounds/probation.js'
 import { ProbationWatch } from './rounds/probation-watch.js'
+import { RoundRecords } from './rounds/records.js'
 import { Serving } from './serving.js'
 import { Training } from './training.js'
 
@@ -91,9 +88,7 @@ export class Agent {
   private readonly control: Control
   private readonly report: Report
   private readonly metrics: Metrics
-  private readonly labeling: Labeling
-  private readonly live = new Live()
-  private readonly dashboard: Dashboard
+  private readonly page: Page
   /** Fires as the agent ends, before its parts do: what takes long is given up. */
   private readonly ending = new AbortController()
   /** What to undo, last first. */
@@ -183,6 +178,7 @@ export class Agent {
         this.problem('TRAINING_FAILED', `round ${String(round)}, which was interrupted, is given up: ${reason}; a new one begins in its time`)
       },
     })
+    const records = new RoundRecords({ folder: join(config.data, 'records'), onProblem: message => { logger.warn({ message }, 'a round is not told whole') } })
     this.training = new Training({
       config: config.rounds,
       frames: this.frames,
@@ -191,6 +187,7 @@ export class Agent {
       drift: this.drift,
       registry: this.registry,
       learning,
+      records,
       serving: this.serving,
       publish: event => { this.publish(event) },
       onActive: (model, loadedInMs) => this.announce(model, loadedInMs),
@@ -202,8 +199,7 @@ export class Agent {
     this.probation = new ProbationWatch({
       config: config.rounds.probation,
       file: join(config.data, 'probation.json'),
-      compare: ({ former, model }, images) =>
-        sideBySide(images, { former: this.serving.served(former), now: this.serving.served(model), signal: this.ending.signal }),
+      compare: async (candidates, images) => (await this.serving.bothAnswer(candidates, images)).filter(pair => pair !== null),
       promotionImages: async () => (await this.labels.read()).promotion.map(({ path }) => path),
       onRecord: record => this.probed(record),
       onProblem: message => { this.problem('MODEL_INVALID', message) },
@@ -222,42 +218,28 @@ export class Agent {
       handlers,
       away: () => this.serving.away,
       emit: event => { this.publish(event) },
-      onState: change => { this.live.state(change) },
+      onState: change => { this.page.state(change) },
       clock,
       random: Math.random,
       logger,
     })
     this.metrics = new Metrics({ device: config.device, version: packageVersion() })
-    this.labeling = new Labeling({
+    this.page = new Page({
+      config,
       frames: this.frames,
       labels: this.labels,
-      file: join(config.data, 'skipped.json'),
-      judge: jpeg => this.classifier.classify(jpeg),
-      onProblem: message => { logger.warn({ message }, 'frames that were passed over come again') },
-    })
-    this.dashboard = new Dashboard({
-      config: config.dashboard,
-      site: {
-        device: config.device,
-        version: packageVersion(),
-        cameras: config.cameras.map(({ id }) => id),
-        live: this.live,
-        frames: this.frames,
-        labels: this.labels,
-        labeling: this.labeling,
-        newestOf: camera => this.intake.newestOf(camera)?.jpeg ?? null,
-        models: () => this.registry.list(),
-        active: () => this.registry.active()?.version ?? null,
-        decisions: () => this.registry.decisions(),
-        command: (verb, payload) => carryOut(handlers, verb, payload),
-      },
-      nowMs: clock.monotonicMs,
+      classifier: this.classifier,
+      intake: this.intake,
+      registry: this.registry,
+      records,
+      serving: this.serving,
+      handlers,
+      clock,
       logger,
+      signal: this.ending.signal,
     })
     this.events.subscribe(onEvent)
-    this.events.subscribe(event => {
-      if (event.type === 'frame-stored') this.live.tell({ topic: `camera/${event.camera}/kept`, value: { id: event.id, reason: event.reason, atMs: clock.nowMs() } })
-    })
+    this.events.subscribe(event => { this.page.accept(event) })
     this.events.subscribe(event => { this.metrics.accept(event) })
     this.events.subscribe(event => { this.report.accept(event) })
   }
@@ -339,7 +321,7 @@ export class Agent {
     await this.report.catchUp(registry.decisions())
     this.began(() => this.control.stop())
     await this.startControl()
-    const dashboard = await this.startDashboard()
+    const dashboard = await this.startPage()
     this.began(() => this.intake.stop())
     // Together: each may take seconds.
     this.began(async () => { await Promise.all([this.cameras.stop(), this.training.stop()]) })
@@ -363,13 +345,11 @@ export class Agent {
     }
   }
 
-  private async startDashboard(): Promise<string | null> {
+  private async startPage(): Promise<string | null> {
     const { port, address } = this.config.dashboard
     if (port === 0) return null
-    await this.labeling.start()
-    this.began(() => this.labeling.stop())
-    this.began(() => this.dashboard.stop())
-    const url = await this.dashboard.start()
+    this.began(() => this.page.stop())
+    const url = await this.page.start()
     if (url === null) this.problem('DASHBOARD_UNAVAILABLE', `no port from dashboard.port (${String(port)}) on is free on ${address}; choose another`)
     return url
   }

@@ -177,6 +177,17 @@ program.command('doctor').description('checks what the agent needs, and says wha
   .addHelpText('after', example('pawl doctor --config /etc/pawl.yaml', 'pawl doctor --verify-device webgpu'))
   .action(async (options: { config?: string; json?: boolean; verifyDevice?: string }) => { await (await import('./commands/doctor.js')).doctor(options) })
 
+program.command('report').description('the evidence of a round as one HTML page that needs nothing else: losses, gate, mistakes, decision').addOption(config)
+  .option('--round <n>', 'number of the round (default: the last one)', atLeastOne)
+  .option('--out <file>', 'file to write (default: round-<n>.html)').addOption(json)
+  .addHelpText('after', example('pawl report --config /etc/pawl.yaml --round 7'))
+  .action(async (options: CommonOptions & { round?: number; out?: string }) => { await (await import('./commands/report.js')).report(options) })
+
+program.command('password').description('makes the password of the page on the box: asks for it, or reads one line that is piped in')
+  .option('--out <file>', 'file for its hash, which dashboard.passwordFile names; else it is printed').addOption(json)
+  .addHelpText('after', example('pawl password --out /etc/pawl/dashboard-password'))
+  .action(async (options: { out?: string; json?: boolean }) => { await (await import('./commands/password.js')).password(options) })
+
 const configuration = program.command('config').description('the configuration file')
 configuration.command('check').description('reports everything that is wrong').argument('<file>').addOption(json)
   .addHelpText('after', example('pawl config check /etc/pawl.yaml'))

@@ -1,6 +1,6 @@
 /** The shapes of what crosses a boundary (registry file, MQTT), checked against the types that the agent uses. */
 import { z } from 'zod'
-import { methodAliases, methods, presetNames, type MethodName, type ModelCard } from '../trainer/contract.js'
+import { methodAliases, methods, presetNames, type LossPoint, type MethodName, type ModelCard } from '../trainer/contract.js'
 import type { DriftAlarm } from './drift/alarm.js'
 import type { Dimension } from './drift/reference.js'
 import type { CameraStatus, Prediction } from './events.js'
@@ -75,6 +75,10 @@ const GateLookSchema = z.looseObject({
   precisionLowerBound: z.number(),
   vetoed: z.array(z.string()),
   accuracy: Share,
+})
+
+export const LossPointSchema: z.ZodType<LossPoint> = z.strictObject({
+  step: Count, reconstruction: z.number(), labeled: z.number(), unlabeled: z.number(),
 })
 
 const aliases = Object.keys(methodAliases) as (keyof typeof methodAliases)[]

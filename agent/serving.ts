@@ -7,6 +7,7 @@
 import { join } from 'node:path'
 import { isDeepStrictEqual } from 'node:util'
 import type { ClassifierPool, ServedModel } from './classifier/pool.js'
+import { sideBySide, type Image, type Pair } from './classifier/side-by-side.js'
 import { PawlError } from './errors.js'
 import type { ModelVersion } from './events.js'
 import { Backoff } from './lib/backoff.js'
@@ -114,8 +115,13 @@ export class Serving {
   }
 
   /** A registered model as a classifier takes it. */
-  served(model: ModelVersion): ServedModel {
+  private served(model: ModelVersion): ServedModel {
     return { version: model.version, path: join(this.options.registry.folderOf(model), 'model.onnx'), sha256: model.card.files['model.onnx'] }
+  }
+
+  /** What two models make of images, one for each; null: it cannot be read. Errors: MODEL_INVALID; whatever the signal fires with. */
+  bothAnswer({ former, model }: { former: ModelVersion; model: ModelVersion }, images: readonly Image[]): Promise<(Pair | null)[]> {
+    return sideBySide(images, { former: this.served(former), now: this.served(model), signal: this.options.signal })
   }
 
   private async putNow(version: number, why: string): Promise<ModelVersion> {

@@ -10,6 +10,7 @@ import type { FrameStore } from './frames/store.js'
 import type { Clock } from './lib/clock.js'
 import type { Registry } from './registry/registry.js'
 import type { Learning, RoundData } from './rounds/learning.js'
+import type { RoundRecords } from './rounds/records.js'
 import { Schedule, type Trigger } from './rounds/schedule.js'
 import type { Serving } from './serving.js'
 
@@ -21,6 +22,7 @@ export interface TrainingOptions {
   drift: Drift
   registry: Registry
   learning: Learning
+  records: RoundRecords
   serving: Serving
   publish: (event: AgentEvent) => void
   /** A challenger serves from now on; milliseconds that it took to load. */
@@ -96,7 +98,7 @@ export class Training {
 
   /** Why it did not begin; null: it did. */
   private async round(trigger: Trigger, closing: AbortSignal, began: () => void): Promise<string | null> {
-    const { learning, serving, publish, onActive, signal } = this.options
+    const { learning, records, registry, serving, publish, onActive, signal } = this.options
     let end
     try {
       end = await learning.run({
@@ -113,7 +115,8 @@ export class Training {
       publish({ type: 'round-refused-to-start', reason: cause.message })
       return cause.message
     }
-    const { decision, challenger } = end
+    const { decision, challenger, result } = end
+    if (challenger && result) await records.keep(decision.round, result, registry.folderOf(challenger))
     if (!challenger || !decision.promoted) {
       publish({ type: 'round-ended', round: decision.round, decision })
       return null

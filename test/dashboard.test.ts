@@ -5,25 +5,34 @@ import { request } from 'node:http'
 import { request as secureRequest } from 'node:https'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { text } from 'node:stream/consumers'
+import { buffer, text } from 'node:stream/consumers'
 import { promisify } from 'node:util'
 import sharp from 'sharp'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import yauzl from 'yauzl'
 import { defaultConfig, parseConfig } from '../agent/config.js'
 import { hashOf } from '../agent/web/access.js'
 import { Dashboard } from '../agent/dashboard/dashboard.js'
+import { Journal } from '../agent/dashboard/journal.js'
 import { Live } from '../agent/dashboard/live.js'
 import { PawlError } from '../agent/errors.js'
+import { Disagreement } from '../agent/frames/disagreement.js'
 import { Labeling } from '../agent/frames/labeling.js'
 import { LabelStore } from '../agent/frames/label-store.js'
 import { FrameStore } from '../agent/frames/store.js'
 import { systemClock } from '../agent/lib/clock.js'
 import { createLogger } from '../agent/lib/logger.js'
+import { machineOf } from '../agent/lib/machine.js'
+import type { PromotionRecord } from '../agent/rounds/promotion.js'
+import { RoundRecords } from '../agent/rounds/records.js'
+import type { RoundResult } from '../trainer/index.js'
 
 const password = 'open sesame'
 let data = ''
 let frames: FrameStore
 let live: Live
+let journal: Journal
+let decisions: PromotionRecord[]
 let asked: { verb: string; payload: string }[]
 let elapsedMs = 0
 const cleanups: (() => Promise<unknown>)[] = []
@@ -33,6 +42,8 @@ beforeEach(async () => {
   frames = new FrameStore({ folder: join(data, 'frames'), config: { ...defaultConfig().frames, minFreeBytes: 0 }, clock: systemClock })
   await frames.start()
   live = new Live()
+  journal = new Journal({ nowMs: () => 1000 })
+  decisions = []
   asked = []
   elapsedMs = 0
 })
@@ -48,11 +59,16 @@ async function serve(dashboard: Record<string, unknown> = {}): Promise<string> {
   const config = parseConfig(JSON.stringify({ dashboard: { port: 28_470, ...dashboard } }), 'pawl.yaml')
   const labels = new LabelStore({ data, config: { import: '', importValidation: '' } })
   await labels.start()
-  const labeling = new Labeling({ frames, labels, file: join(data, 'skipped.json'), judge: () => Promise.resolve(null), onProblem: message => { throw new Error(message) } })
+  const onProblem = (message: string) => { throw new Error(message) }
+  const labeling = new Labeling({
+    frames, labels, file: join(data, 'skipped.json'), judge: () => Promise.resolve(null), disagreement: new Disagreement({ pair: () => null, onProblem }), onProblem,
+  })
   const page = new Dashboard({
     config: config.dashboard,
     site: {
-      device: 'box-7', version: '1.2.3', cameras: ['belt'], live, frames, labels, labeling, newestOf: () => null, models: () => [], active: () => null, decisions: () => [],
+      device: 'box-7', version: '1.2.3', cameras: ['belt'], live, frames, labels, labeling, newestOf: () => null, models: () => [], active: () => null, decisions: () => decisions,
+      journal, records: new RoundRecords({ folder: join(data, 'records'), onProblem }),
+      now: async () => ({ machine: await machineOf(data), frames: 0, frameBytes: 0, engines: [] }),
       command: (verb, payload) => {
         if (verb === 'explode') throw new Error('postgres://user:secret@host')
         if (verb !== 'train') throw new PawlError('COMMAND_INVALID', `there is no command "${verb}"`)
@@ -248,6 +264,85 @@ describe('what is asked of the page', () => {
   })
 })
 
+describe('labels that come and go as folders', () => {
+  it('come in by class, with a word for each that does not, and go out as one archive', async () => {
+    const address = await serve()
+    const image = await sharp({ create: { width: 8, height: 8, channels: 3, background: '#888' } }).png().toBuffer()
+    const send = async (parts: [label: string, name: string, bytes: Uint8Array][]) => {
+      const form = new FormData()
+      for (const [label, name, bytes] of parts) form.append(label, new File([new Uint8Array(bytes)], name))
+      const answer = await fetch(`${address}/api/labels/import`, { method: 'POST', body: form })
+      return [answer.status, await answer.json() as unknown]
+    }
+    expect(await send([['bag', '1.png', image], ['Käse 🧀', '1.png', image], ['bag', '2.png', Buffer.from('no picture')], ['__proto__', '1.png', image], ['a/b', '1.png', image]])).toEqual([200, [
+      { name: '1.png', error: null, there: false },
+      { name: '2.png', error: { code: 'COMMAND_INVALID', message: expect.stringContaining('cannot be decoded') as string } },
+      { name: '1.png', error: null, there: false },
+      { name: '1.png', error: null, there: false },
+      { name: '1.png', error: { code: 'COMMAND_INVALID', message: expect.stringContaining('slash') as string } },
+    ]])
+    expect(await send([['bag', '1.png', image]])).toEqual([200, [{ name: '1.png', error: null, there: true }]])
+    expect(await send([])).toMatchObject([400, { error: { message: expect.stringContaining('name of its class') as string } }])
+    const archive = await fetch(`${address}/api/labels.zip`)
+    expect(archive.headers.get('content-disposition')).toBe('attachment; filename="labels-box-7.zip"')
+    const entries = await unzipped(Buffer.from(await archive.arrayBuffer()))
+    expect([...entries.keys()].sort()).toEqual(['labels/Käse 🧀/1.png', 'labels/__proto__/1.png', 'labels/bag/1.png'].sort())
+    for (const bytes of entries.values()) expect(bytes.equals(image)).toBe(true)
+  })
+})
+
+describe('what is kept of rounds', () => {
+  it('is told with its pictures, and as a report that loads nothing and runs nothing', async () => {
+    const address = await serve()
+    const records = new RoundRecords({ folder: join(data, 'records'), onProblem: message => { throw new Error(message) } })
+    const image = join(data, 'wrong.png')
+    await sharp({ create: { width: 300, height: 200, channels: 3, background: '#a11' } }).png().toFile(image)
+    await writeFile(join(data, 'reconstruction.png'), await sharp(image).png().toBuffer())
+    decisions = [decisionOf(3), decisionOf(4)]
+    await records.keep(3, resultOf(image), data)
+    const get = async (path: string) => ask(`${address}/api/rounds/${path}`)
+    expect(JSON.parse((await get('3')).text)).toMatchObject({ record: {
+      classes: ['<b>bag</b>', 'coat'], confusion: [[1, 2], [0, 1]], reconstruction: 'reconstruction.png', losses: [{ step: 10 }, { step: 20 }],
+      // The surest first; of an image that is gone there is no picture.
+      mistakes: [{ label: '<b>bag</b>', predicted: 'coat', confidence: 0.9, picture: 'mistake-1.jpg' }, { label: '<b>bag</b>', predicted: 'coat', confidence: 0.7, picture: null }],
+    } })
+    expect(await get('3/mistake-1.jpg')).toMatchObject({ status: 200, headers: { 'content-type': 'image/jpeg' } })
+    expect(await get('3/reconstruction.png')).toMatchObject({ status: 200, headers: { 'content-type': 'image/png' } })
+    for (const path of ['3/record.json', '3/..%2f..%2fwrong.png', '3/mistake-2.jpg', '0', 'x', '-1', '9/report.html']) expect((await get(path)).status, path).toBe(404)
+    expect(JSON.parse((await get('4')).text)).toEqual({ record: null })
+    const report = await get('3/report.html')
+    expect(report.headers['content-disposition']).toBe('attachment; filename="box-7-round-3.html"')
+    expect(report.text).toContain('&lt;b>bag&lt;/b>')
+    expect(report.text).toMatch(/Content-Security-Policy" content="default-src 'none'/)
+    expect(report.text.match(/<img[^>]*src="data:image\/(png|jpeg);base64,[^"]{100,}"/g)).toHaveLength(2)
+    expect(report.text).not.toMatch(/<script|(src|href)="(?!data:)/)
+    expect((await get('4/report.html')).text).toContain('Nothing more is kept of this round.')
+  })
+
+  it('goes when there are a hundred newer ones, and one that is damaged is told and passed over', async () => {
+    const said: string[] = []
+    const records = new RoundRecords({ folder: join(data, 'records'), onProblem: message => { said.push(message) } })
+    for (let round = 1; round <= 103; round++) await records.keep(round, { ...resultOf('gone'), losses: [] }, data)
+    expect(await Promise.all([1, 3, 4, 103].map(async round => (await records.read(round))?.round))).toEqual([undefined, undefined, 4, 103])
+    await writeFile(join(data, 'records', '103', 'record.json'), '{"round": 103')
+    expect([await records.read(103), said]).toEqual([null, [expect.stringContaining('record.json cannot be read') as string]])
+    await records.keep(104, resultOf('gone'), join(data, 'nowhere'))
+    expect((await records.read(104))?.reconstruction).toBeNull()
+  })
+})
+
+describe('the log', () => {
+  it('is told from the line on that was read last, all of it where the agent is another by now', async () => {
+    const address = await serve()
+    for (const line of ['one\n', 'two\n', 'three\n']) journal.write(line)
+    const after = async (at: number) => (JSON.parse((await ask(`${address}/api/log?after=${String(at)}`)).text) as { text: string }[]).map(({ text: said }) => said)
+    expect([await after(0), await after(2), await after(3), await after(99)]).toEqual([['one', 'two', 'three'], ['three'], [], ['one', 'two', 'three']])
+    for (let line = 0; line < 600; line++) journal.write(String(line))
+    expect(await after(0)).toHaveLength(500)
+    expect((await ask(`${address}/api/log?after=x`)).status).toBe(400)
+  })
+})
+
 describe('what the page hears', () => {
   it('is the newest of each topic at once, then what comes, the newest where it comes too fast', async () => {
     live.tell({ topic: 'health', value: 1 })
@@ -282,3 +377,40 @@ describe('what the page hears', () => {
     expect(performance.now() - beganMs).toBeLessThan(2000)
   })
 })
+
+const sha256 = '0'.repeat(64)
+
+function decisionOf(round: number): PromotionRecord {
+  return {
+    round, decidedAtMs: 1_764_000_000_000, promoted: false, reason: 'inconclusive', explanation: 'not proved', champion: 1, challenger: round,
+    accuracyChampion: 0.5, accuracyChallenger: 0.5, comparison: null,
+  }
+}
+
+/** Four images of the promotion split, two of them wrong; `path` is the file of the surest mistake. */
+function resultOf(path: string): RoundResult {
+  const one = { predicted: [0, 1, 1, 1], nll: [0, 1, 1, 0], confidence: [0.9, 0.7, 0.9, 0.8] }
+  return {
+    card: {
+      format: 'pawl-model-card/1', createdAt: '2026-01-01T00:00:00Z', method: 'pawl', preset: 'nano', recipe: {}, seed: 1, classes: ['<b>bag</b>', 'coat'],
+      parameters: 1, steps: 20, seconds: 1, imagesPerSecond: 1, backend: 'onnxruntime', device: 'cpu', temperature: 1, parent: null,
+      data: { labeled: 4, unlabeled: 9, gate: 4, promotion: 4, quarantined: 0, sha256 },
+      validation: { images: 4, correct: 2, accuracy: 0.5, interval: [0.2, 0.8], nll: 1, ece: 0.1 },
+      pseudoLabels: { used: 3, gateOpenings: 1, lastThreshold: 0.9, precisionLowerBound: 0.9 },
+      gate: [{ step: 10, open: true, threshold: 0.9, accepted: 3, correct: 3, precisionLowerBound: 0.9, vetoed: [], accuracy: 0.5 }],
+      files: { 'model.onnx': sha256, 'weights.safetensors': sha256 },
+    },
+    evidence: { classes: ['<b>bag</b>', 'coat'], labels: [0, 0, 0, 1], scenes: ['a', 'b', 'c', 'd'], challenger: one, champion: one },
+    paths: ['1', '2', path, '4'],
+    losses: [{ step: 10, reconstruction: 1, labeled: 2, unlabeled: 0 }, { step: 20, reconstruction: 0.5, labeled: 1, unlabeled: 0.1 }],
+    quarantined: [],
+  }
+}
+
+/** The files of a ZIP by their paths. */
+async function unzipped(bytes: Buffer): Promise<Map<string, Buffer>> {
+  const zip = await promisify<Buffer, yauzl.Options, yauzl.ZipFile>(yauzl.fromBuffer)(bytes, { lazyEntries: true })
+  const files = new Map<string, Buffer>()
+  for await (const entry of zip.eachEntry()) files.set(entry.fileName, await buffer(await zip.openReadStreamPromise(entry)))
+  return files
+}

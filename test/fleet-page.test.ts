@@ -1,25 +1,23 @@
 /** The page of a fleet, as a person uses it: in Chromium, over a real broker. */
 import { existsSync } from 'node:fs'
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
-import { createRequire } from 'node:module'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { chromium, type Browser, type BrowserContextOptions, type Page } from 'playwright-core'
+import type { Browser, BrowserContextOptions, Page } from 'playwright-core'
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest'
 import { hashOf } from '../agent/web/access.js'
+import { openBrowser, violationsOn } from './browser.js'
 import { serve, simulate } from './fleet/fleet.js'
 import type { Simulation } from './fleet/simulate.js'
 import { Mosquitto, mosquitto } from './site/mosquitto.js'
 
-const executablePath = '/usr/bin/chromium'
-const present = existsSync(executablePath)
+const present = existsSync('/usr/bin/chromium')
 if (!present && process.env.CI) throw new Error('chromium is missing; in CI these tests may not be skipped')
 const waiting = { timeout: 20_000, interval: 50 }
 const [desktop, phone] = [{ viewport: { width: 1360, height: 800 } }, { viewport: { width: 390, height: 844 }, isMobile: true, hasTouch: true }]
 const boxes = 400
 let folder = ''
 let url = ''
-let axe = ''
 let broker: Mosquitto
 let browser: Browser
 let simulation: Simulation
@@ -30,13 +28,12 @@ const troubles: string[] = []
 beforeAll(async () => {
   if (!mosquitto || !present) return
   folder = await mkdtemp(join(tmpdir(), 'pawl-fleet-page-'))
-  axe = await readFile(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8')
   broker = await Mosquitto.in(folder)
   await broker.start()
   simulation = await simulate(broker.url, boxes)
   const served = await serve({ folder, broker: broker.url, answerSeconds: 2 })
   url = served.url
-  browser = await chromium.launch({ executablePath, args: ['--no-sandbox', '--disable-gpu'] })
+  browser = await openBrowser()
   ends.push(() => broker.stop('SIGKILL'), () => simulation.stop(), () => served.fleet.stop(), () => browser.close())
 })
 
@@ -64,19 +61,6 @@ async function visit(hash = '', options: BrowserContextOptions = desktop): Promi
 
 const shown = (page: Page) => page.locator('[data-row]').allTextContents()
 const has = async (page: Page, text: string | RegExp) => { await page.getByText(text).first().waitFor() }
-
-interface Found {
-  violations: { id: string; impact: string; nodes: { html: string; failureSummary: string }[] }[]
-  passes: unknown[]
-}
-
-async function wrongFor(page: Page): Promise<unknown[]> {
-  await page.evaluate(axe)
-  const rules = JSON.stringify({ runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'] })
-  const { violations, passes } = await page.evaluate<Found>(`axe.run(${rules})`)
-  expect(passes.length).toBeGreaterThan(10)
-  return violations.filter(({ impact }) => ['serious', 'critical'].includes(impact)).map(({ id, nodes }) => [id, nodes[0]?.html, nodes[0]?.failureSummary])
-}
 
 describe.skipIf(!mosquitto || !present)('the page of a fleet', { timeout: 60_000 }, () => {
   it('shows the rows that can be seen of all there are, and the others as they are scrolled to', async () => {
@@ -158,7 +142,7 @@ describe.skipIf(!mosquitto || !present)('the page of a fleet', { timeout: 60_000
     await dialog.getByText('By class').waitFor()
     await dialog.getByText('As it stands at the broker').click()
     await dialog.getByText('"camerasOnline"').waitFor()
-    expect(await wrongFor(page)).toEqual([])
+    expect(await violationsOn(page)).toEqual([])
     await page.goBack()
     await dialog.waitFor({ state: 'detached' })
     await page.goto(`${url}/#box=nobody`)
@@ -178,13 +162,13 @@ describe.skipIf(!mosquitto || !present)('the page of a fleet', { timeout: 60_000
     await dialog.getByLabel('Command', { exact: true }).selectOption('pause')
     await dialog.getByText('pause goes to 9 boxes, of which 1 is offline and will not be asked').waitFor()
     expect(await dialog.getByRole('list').getByRole('listitem').count()).toBe(9)
-    expect(await wrongFor(page)).toEqual([])
+    expect(await violationsOn(page)).toEqual([])
     await dialog.getByRole('button', { name: 'Send to 9 boxes' }).click()
     await dialog.getByText('pause: all is known').waitFor()
     await dialog.getByText('1 no answer within 2 s · 1 offline, not asked · 7 ok').waitFor()
     const told = await dialog.getByRole('row').allTextContents()
     expect(told).toEqual(expect.arrayContaining(['box-00111no answer within 2 s', 'box-00112offline, not asked', 'box-00110ok {"mode":{"kind":"pause"}}']))
-    expect(await wrongFor(page)).toEqual([])
+    expect(await violationsOn(page)).toEqual([])
     await dialog.getByRole('button', { name: 'Close' }).click()
     await page.locator('.of-model', { hasText: 'paused' }).first().waitFor()
     await page.getByRole('button', { name: 'Select none' }).click()
@@ -195,7 +179,7 @@ describe.skipIf(!mosquitto || !present)('the page of a fleet', { timeout: 60_000
     const page = await visit('', options)
     for (const colorScheme of ['light', 'dark'] as const) {
       await page.emulateMedia({ colorScheme })
-      expect(await wrongFor(page)).toEqual([])
+      expect(await violationsOn(page)).toEqual([])
       // Nothing is wider than the screen.
       expect(await page.evaluate<number>('document.documentElement.scrollWidth - document.documentElement.clientWidth')).toBeLessThanOrEqual(0)
     }
@@ -221,7 +205,7 @@ describe.skipIf(!mosquitto || !present)('the page of a fleet', { timeout: 60_000
     await page.getByLabel('Password of this fleet').fill('wrong password')
     await page.getByRole('button', { name: 'Log in' }).click()
     await page.getByRole('alert').filter({ hasText: 'the password is wrong' }).waitFor()
-    expect(await wrongFor(page)).toEqual([])
+    expect(await violationsOn(page)).toEqual([])
     await page.getByLabel('Password of this fleet').fill('open sesame')
     await page.getByRole('button', { name: 'Log in' }).click()
     await page.waitForSelector('[data-row]')

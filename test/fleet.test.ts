@@ -86,7 +86,7 @@ describe.skipIf(!mosquitto)('the server of a fleet', { timeout: 60_000 }, () => 
       const { body } = await fetch(`${url}/api/changes?since=${at}`, { headers, signal: ending.signal })
       void (async () => {
         let rest = ''
-        for await (const part of body!.pipeThrough(new TextDecoderStream())) {
+        for await (const part of body!.pipeThrough(new TextDecoderStream()) as unknown as AsyncIterable<string>) {
           const events = (rest + part).split('\n\n')
           rest = events.pop() ?? ''
           for (const event of events) {

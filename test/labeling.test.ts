@@ -4,9 +4,11 @@ import { mkdir, mkdtemp, readdir, readFile, rename, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
 import fc from 'fast-check'
-import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import sharp from 'sharp'
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { defaultConfig } from '../agent/config.js'
 import { classNameOf } from '../agent/frames/class-name.js'
+import { Disagreement, type ModelPair } from '../agent/frames/disagreement.js'
 import { Labeling, type Opinion } from '../agent/frames/labeling.js'
 import { LabelStore } from '../agent/frames/label-store.js'
 import { nextToLabel, type Candidate } from '../agent/frames/queue.js'
@@ -17,6 +19,8 @@ let data = ''
 let frames: FrameStore
 let labels: LabelStore
 let opinion: (jpeg: Uint8Array) => Promise<Opinion | null>
+let pair: ModelPair | null
+const problem = (message: string) => { throw new Error(message) }
 
 beforeEach(async () => {
   data = await mkdtemp(join(tmpdir(), 'pawl-labeling-'))
@@ -25,6 +29,7 @@ beforeEach(async () => {
   labels = new LabelStore({ data, config: { import: '', importValidation: '' } })
   await labels.start()
   opinion = () => Promise.resolve(null)
+  pair = null
 })
 
 afterEach(async () => {
@@ -33,7 +38,7 @@ afterEach(async () => {
 })
 
 async function open(): Promise<Labeling> {
-  const labeling = new Labeling({ frames, labels, file: join(data, 'skipped.json'), judge: jpeg => opinion(jpeg), onProblem: message => { throw new Error(message) } })
+  const labeling = new Labeling({ frames, labels, file: join(data, 'skipped.json'), judge: jpeg => opinion(jpeg), disagreement: new Disagreement({ pair: () => pair, onProblem: problem }), onProblem: problem })
   await labeling.start()
   return labeling
 }
@@ -212,5 +217,58 @@ describe('the queue', () => {
     await rename(join(data, 'labels', 'bag', basename(id)), join(data, 'labels', 'coat', basename(id)))
     expect(await labels.classes()).toEqual([{ label: 'bag', images: 0 }, { label: 'coat', images: 1 }])
     await expect(labeling.undo(id, 'bag')).rejects.toThrow(/labeled "coat" meanwhile/)
+  })
+
+  it('has the frames on which two models differ under a reason of their own, looked at once for each pair of models', async () => {
+    const [first, second, gone] = [await put(1, { reason: 'audit' }), await put(2, { reason: 'audit' }), await put(3)]
+    const asked: string[][] = []
+    const compare = (key: string, differOn: string) => ({
+      key,
+      compare: (paths: readonly string[]) => {
+        asked.push(paths.map(path => basename(path)))
+        return Promise.resolve(paths.map(path => (path.endsWith(basename(gone)) ? null : { former: 'bag', now: path.endsWith(basename(differOn)) ? 'coat' : 'bag', gain: 0 })))
+      },
+    })
+    pair = compare('1 2', first)
+    const labeling = await open()
+    const reasons = async () => Object.fromEntries((await labeling.queue({ count: 9 })).frames.map(({ id, reason }) => [id, reason]))
+    expect(await reasons()).toEqual({ [first]: 'audit', [second]: 'audit', [gone]: 'uncertain' })
+    await vi.waitFor(async () => { expect(await reasons()).toEqual({ [first]: 'disagreeing', [second]: 'audit', [gone]: 'uncertain' }) })
+    expect((await labeling.queue({ count: 9, reason: 'disagreeing' })).frames.map(({ id }) => id)).toEqual([first])
+    expect(asked).toEqual([[basename(gone), basename(second), basename(first)]])
+    pair = compare('2 3', second)
+    await vi.waitFor(async () => { expect(await reasons()).toEqual({ [first]: 'audit', [second]: 'disagreeing', [gone]: 'uncertain' }) })
+    expect(asked).toHaveLength(2)
+    pair = null
+    await vi.waitFor(async () => { expect(await reasons()).toEqual({ [first]: 'audit', [second]: 'audit', [gone]: 'uncertain' }) })
+  })
+})
+
+describe('an image that is imported', () => {
+  const picture = () => sharp({ create: { width: 8, height: 8, channels: 3, background: '#888' } }).png().toBuffer()
+
+  it('lies in the folder of its class, once, and beside another of its name', async () => {
+    const image = await picture()
+    const other = await sharp(image).negate().png().toBuffer()
+    expect([await labels.add('bag', 'a.png', image), await labels.add('bag', 'a.png', image), await labels.add('bag', 'a.png', other)]).toEqual([true, false, true])
+    expect(await inClass('bag')).toEqual(['a-2.png', 'a.png'])
+  })
+
+  it.each([
+    ['notes.txt', 'bag', /not that of a JPEG, PNG or WebP/], ['.a.png', 'bag', /not that of/], ['a.png', 'b/c', /slash/], ['a.png', '..', /dot/], ['a\u0007.png', 'bag', /not that of/],
+  ])('as %j of class %j is refused', async (name, label, why) => {
+    await expect(labels.add(label, name, await picture())).rejects.toThrow(why)
+    expect(await readdir(join(data, 'labels'))).toEqual([])
+  })
+
+  it('keeps of a path nothing but its name, and is refused where it is none or cut off', async () => {
+    const image = await picture()
+    await labels.add('bag', '../../../x/b.png', image)
+    await labels.add('bag', 'C:\\x\\c.png', image)
+    expect(await inClass('bag')).toEqual(['b.png', 'c.png'])
+    for (const bad of [Buffer.from('<svg/>'), Buffer.alloc(0), image.subarray(0, image.length - 20)]) {
+      await expect(labels.add('bag', 'd.png', bad)).rejects.toMatchObject({ code: 'COMMAND_INVALID', message: expect.stringMatching(/"d.png" was not taken: it cannot be decoded/) as string })
+    }
+    expect(await inClass('bag')).toEqual(['b.png', 'c.png'])
   })
 })

@@ -24,6 +24,8 @@ function resultOf(spec: RoundSpec, images: number): RoundResult {
         predicted: new Array<number>(images).fill(0), nll: new Array<number>(images).fill(0.1), confidence: new Array<number>(images).fill(0.9),
       },
     },
+    paths: Array.from({ length: images }, (_, index) => `/${String(index)}.png`),
+    losses: [],
     quarantined: [],
   }
 }

@@ -7,6 +7,7 @@ import type { GateLook } from './contract.js'
 import { readSafetensors, safetensorsMetadata, writeSafetensors } from './export/safetensors.js'
 import type { GateDecision } from './gate/pseudo-label-gate.js'
 import { mapParts, stateParts, type StatePart } from './lanes/shared.js'
+import type { LossCurve } from './losses.js'
 import type { Prepared } from './prepare.js'
 
 /** How far the training of a round is. Plain data. */
@@ -22,6 +23,8 @@ export interface Progress {
   nextLook: number
   looks: GateLook[]
   decision: GateDecision | null
+  /** The losses so far. */
+  curve: LossCurve
 }
 
 /** What a learner goes on from. */
@@ -45,7 +48,7 @@ export interface Checkpoint {
 }
 
 /** Counts up whenever a checkpoint of before means something else than one of now. */
-export const checkpointFormat = 7
+export const checkpointFormat = 8
 const fileName = 'checkpoint.safetensors'
 const preparedParts = ['dictionary', 'shortcut', 'beliefs'] as const
 

@@ -27,7 +27,7 @@ export interface RoundSpec {
   gate: LabeledImage[]
   /** Validation for the promotion gate; opened once, at the end. Never trained on. */
   promotion: LabeledImage[]
-  /** Folder that receives model.onnx, weights.safetensors, card.json; created when missing. */
+  /** Folder that receives model.onnx, weights.safetensors, card.json, reconstruction.png; created when missing. */
   out: string
   preset: PresetName
   method: MethodName
@@ -191,9 +191,21 @@ export type RoundEvent =
   | { type: 'pause'; reason: string | null }
   | { type: 'quarantine'; path: string; reason: string }
 
+/** Mean losses over the steps up to this one, since the point before. */
+export interface LossPoint {
+  step: number
+  reconstruction: number
+  labeled: number
+  unlabeled: number
+}
+
 export interface RoundResult {
   card: ModelCard
   evidence: PairedEvidence
+  /** Files of the images of the evidence, in its order. */
+  paths: string[]
+  /** Over the whole round, at equal distances. */
+  losses: LossPoint[]
   quarantined: { path: string; reason: string }[]
 }
 

@@ -4,7 +4,7 @@ import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { balance } from './balance.js'
 import { ModelFile } from './backend/model-file.js'
-import { RoundError, type LabeledImage, type ModelCard, type PairedEvidence, type RoundEvent, type RoundFailure, type RoundPhase, type RoundResult, type RoundSpec } from './contract.js'
+import { RoundError, type LabeledImage, type ModelCard, type RoundEvent, type RoundFailure, type RoundPhase, type RoundResult, type RoundSpec } from './contract.js'
 import { judgesOf, refuseLeaked, withoutJudges } from './data/leaks.js'
 import { loadImages, type Unreadable } from './data/load.js'
 import { checkpointFormat, Checkpoints } from './checkpoint.js'
@@ -20,6 +20,7 @@ import { presets } from './model/presets.js'
 import { Ssmae } from './model/ssmae.js'
 import { recipes, type Recipe } from './recipe.js'
 import { isClassifier } from './step.js'
+import { pictureReconstruction } from './pictures/reconstruction.js'
 import { prepare, remaining } from './prepare.js'
 import { teach, unseenGate } from './teach.js'
 import { Turns } from './turns.js'
@@ -128,10 +129,13 @@ export async function runRound(spec: RoundSpec, options: RoundOptions): Promise<
       await writeFile(join(spec.out, 'card.json'), JSON.stringify(card, null, 2) + '\n')
 
       enter('evidence')
-      const { evidence, unreadable } = await compare(spec, data.classes, turns)
+      if (recipe.reconstruction && data.unlabeled.items.length > 0) {
+        await pictureReconstruction({ folder: spec.out, preset: presets[spec.preset], recipe, table, weights, ...data.gate, seed: spec.seed })
+      }
+      const { evidence, paths, unreadable } = await compare(spec, data.classes, turns)
       for (const { path, reason } of unreadable) onEvent({ type: 'quarantine', path, reason })
       await checkpoints.remove()
-      return { card, evidence, quarantined: [...data.unreadable, ...unreadable] }
+      return { card, evidence, paths, losses: trained.losses, quarantined: [...data.unreadable, ...unreadable] }
     }
     return await onTrial({ memory, preset, engine, blames }, () => round().finally(() => learner.stop()))
   } catch (cause) {
@@ -233,7 +237,7 @@ function identityOf(
 /** Both models, as the files that would serve, on the promotion split: here alone is it predicted on. */
 async function compare(
   spec: RoundSpec, known: readonly string[], turns: Turns,
-): Promise<{ evidence: PairedEvidence; unreadable: Unreadable[] }> {
+): Promise<Pick<RoundResult, 'evidence' | 'paths'> & { unreadable: Unreadable[] }> {
   const { items, pixels, unreadable } = await loadImages(spec.promotion, ({ path }) => path, presets[spec.preset].size, turns)
   // A class that the challenger does not know any more is one that it gets wrong.
   const classes = [...new Set([...known, ...items.map(({ label }) => label)])].sort()
@@ -249,7 +253,11 @@ async function compare(
   }
   const challenger = await predict(spec.out)
   const champion = spec.champion ? await predict(spec.champion.folder) : null
-  return { evidence: { classes, labels, scenes: items.map(({ scene, path }) => scene ?? path), challenger, champion }, unreadable }
+  return {
+    evidence: { classes, labels, scenes: items.map(({ scene, path }) => scene ?? path), challenger, champion },
+    paths: items.map(({ path }) => path),
+    unreadable,
+  }
 }
 
 function hashOf(bytes: Uint8Array): string {

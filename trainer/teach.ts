@@ -5,6 +5,7 @@ import { RoundError, type RoundEvent, type RoundSpec } from './contract.js'
 import { labelsOf } from './evidence.js'
 import { closedGate, lookThroughGate } from './gate/pseudo-label-gate.js'
 import type { Learner } from './learner.js'
+import { emptyCurve, withStep } from './losses.js'
 import { presets } from './model/presets.js'
 import { Pace, rateAt, type Phase } from './pace.js'
 import { hasFrames, type Prepared } from './prepare.js'
@@ -54,6 +55,7 @@ export async function teach(teaching: Teaching) {
   const progress: Progress = {
     steps: 0, used: 0, beforeMs: turns.nowMs() - startedAtMs, spentMs: 0, wholeMs: wholeMsOf(spec, turns.nowMs() - startedAtMs),
     nextLook: prepared.decision ? 1 / gateLooks : 0, looks: prepared.decision ? [prepared.decision.look] : [], decision: prepared.decision,
+    curve: emptyCurve(),
   }
   if (former) {
     Object.assign(progress, former.progress)
@@ -107,6 +109,7 @@ export async function teach(teaching: Teaching) {
       })
       progress.steps++
       progress.used += pseudoLabels.length
+      progress.curve = withStep(progress.curve, progress.steps, losses)
       onPseudoLabels?.(progress.steps, pseudoLabels.map(({ image, label }) => [data.unlabeled.items[image] ?? '', data.classes[label] ?? '']))
       onEvent({
         type: 'progress', phase: phase.name, step: progress.steps, steps: pace.expectedSteps(progress.steps), fraction: pace.fraction(progress.steps),
@@ -124,6 +127,7 @@ export async function teach(teaching: Teaching) {
     /** What the round had taken before it was interrupted. */
     spentBeforeMs,
     looks,
+    losses: progress.curve.points,
     pseudoLabels: {
       used,
       taught: prepared.taught,

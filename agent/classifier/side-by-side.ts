@@ -23,13 +23,13 @@ export interface SideBySideOptions {
 
 const loadMs = 60_000
 
-/** Images that cannot be read are left out. Errors: MODEL_INVALID for a model that does not load; whatever the signal fires with. */
-export async function sideBySide(images: readonly Image[], { former, now, signal }: SideBySideOptions): Promise<Pair[]> {
+/** One for each image; null: it cannot be read. Errors: MODEL_INVALID for a model that does not load; whatever the signal fires with. */
+export async function sideBySide(images: readonly Image[], { former, now, signal }: SideBySideOptions): Promise<(Pair | null)[]> {
   const before = await answersOf(former, images, signal)
   const after = await answersOf(now, images, signal)
-  return before.flatMap((one, index) => {
+  return before.map((one, index) => {
     const other = after[index]
-    return one && other ? [{ former: one.label, now: other.label, gain: other.confidence - one.confidence }] : []
+    return one && other ? { former: one.label, now: other.label, gain: other.confidence - one.confidence } : null
   })
 }
 

@@ -1,10 +1,13 @@
 /** The labels in the data folder: imported once, then a person's to edit. */
 import { mkdir, readdir, rename, rm } from 'node:fs/promises'
-import { join, resolve, sep } from 'node:path'
+import { basename, join, resolve, sep } from 'node:path'
+import { headOf, imageName, uprightImage, type LabeledImage } from '../../trainer/index.js'
 import type { Config } from '../config.js'
+import { PawlError } from '../errors.js'
 import { syncFolder } from '../lib/durable.js'
 import { groupBy } from '../lib/group.js'
-import { importLabels, quarantine, readClassFolders, readLabels, type LabelSplit } from './labels.js'
+import { classNameOf } from './class-name.js'
+import { addLabel, importLabels, quarantine, readClassFolders, readLabels, type LabelSplit } from './labels.js'
 
 export interface LabelStoreOptions {
   /** The data folder. */
@@ -54,6 +57,27 @@ export class LabelStore {
   /** Where an image of a class lies, or would. */
   pathOf(label: string, name: string): string {
     return join(this.folder('labels'), label, name)
+  }
+
+  /** All images with a label, by class and name. Errors: LABELS_INSUFFICIENT when they cannot be read. */
+  async images(): Promise<LabeledImage[]> {
+    return (await readClassFolders(this.folder('labels'))).images
+  }
+
+  /** Takes in an image of a class. False: it is there already, to the byte. Errors: COMMAND_INVALID for a name or a picture that cannot be. */
+  async add(label: string, name: string, image: Uint8Array): Promise<boolean> {
+    const file = basename(name.replaceAll('\\', '/'))
+    const refused = (why: string, cause?: unknown) => new PawlError('COMMAND_INVALID', `"${file.slice(0, 80)}" was not taken: ${why}`, { cause })
+    if (!imageName.test(file) || /\p{Cc}/u.test(file)) throw refused('its name is not that of a JPEG, PNG or WebP image')
+    const path = this.pathOf(classNameOf(label), file)
+    try {
+      await headOf(image)
+      // Whole: what is cut off would only be found in the next round.
+      await uprightImage(image).stats()
+    } catch (cause) {
+      throw refused(`it cannot be decoded (${cause instanceof Error ? cause.message : String(cause)})`, cause)
+    }
+    return await addLabel(image, path)
   }
 
   /** Puts an unreadable image aside, with the reason beside it. Says whether it did: only a label that is here is moved. */

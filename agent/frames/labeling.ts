@@ -10,9 +10,10 @@ import { PawlError } from '../errors.js'
 import { KeptFile } from '../lib/kept-file.js'
 import { z } from 'zod'
 import { classNameOf } from './class-name.js'
+import type { Disagreement } from './disagreement.js'
 import type { LabelStore } from './label-store.js'
 import { nextToLabel } from './queue.js'
-import type { FrameStore, StoredFrame } from './store.js'
+import type { FrameStore } from './store.js'
 
 /** What the model in service makes of a frame. */
 export interface Opinion {
@@ -25,12 +26,19 @@ export interface QueuedFrame {
   id: string
   camera: string
   capturedAtMs: number
-  /** Why it was kept. */
+  /** Why it was kept, or `disagreeing`: the model in service and the one before it take it for different things. */
   reason: string
   /** Null: no model serves, or the frame cannot be read. */
   suggestion: { label: string; confidence: number } | null
   /** Frames of this page that show much the same by the model's embedding, nearest first. */
   alike: string[]
+}
+
+/** Of all cameras, and kept for any reason, where neither is named. */
+export interface Wanted {
+  count: number
+  camera?: string | undefined
+  reason?: string | undefined
 }
 
 export interface LabelingOptions {
@@ -39,6 +47,8 @@ export interface LabelingOptions {
   /** Remembers what was passed over. */
   file: string
   judge: (jpeg: Uint8Array) => Promise<Opinion | null>
+  /** Where the model in service and the one before it differ. */
+  disagreement: Disagreement
   onProblem: (message: string) => void
 }
 
@@ -66,10 +76,13 @@ export class Labeling {
   }
 
   /** The frames to label next, at most `count`; of one camera, or kept for one reason, where that is asked for. */
-  async queue({ count, camera, reason }: { count: number; camera?: string | undefined; reason?: string | undefined }): Promise<{ waiting: number; frames: QueuedFrame[] }> {
-    const { frames } = this.options
-    const waiting = frames.list().filter(frame =>
-      (camera === undefined || frame.camera === camera) && (reason === undefined || frame.reason === reason) && !this.skipped.has(frames.idOf(frame)))
+  async queue({ count, camera, reason }: Wanted): Promise<{ waiting: number; frames: QueuedFrame[] }> {
+    const { frames, disagreement } = this.options
+    const unlabeled = frames.list().filter(frame => (camera === undefined || frame.camera === camera) && !this.skipped.has(frames.idOf(frame)))
+    // What comes of it is for the next page: nobody waits for two models.
+    void disagreement.look(unlabeled)
+    const waiting = unlabeled.map(frame => (disagreement.on(frame) ? { ...frame, reason: 'disagreeing', worth: 1 } : frame))
+      .filter(frame => reason === undefined || frame.reason === reason)
     const chosen = nextToLabel(waiting, count)
     const opinions: (Opinion | null)[] = []
     // One after the other: what the cameras see comes first.

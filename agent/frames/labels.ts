@@ -113,15 +113,17 @@ export async function importLabels(from: string, to: string): Promise<{ imported
   for (const { path, label } of images) {
     const image = await readImageFile(path).catch(() => null)
     if (!image) continue
-    const target = await placeFor(image, join(to, label, basename(path)))
-    if (target === null) {
-      there++
-      continue
-    }
-    await writeDurably(target, image)
-    imported++
+    if (await addLabel(image, join(to, label, basename(path)))) imported++
+    else there++
   }
   return { imported, there }
+}
+
+/** Writes an image of a class, under a name of its own where another has this one. False: it is there already, to the byte. */
+export async function addLabel(image: Uint8Array, path: string): Promise<boolean> {
+  const target = await placeFor(image, path)
+  if (target !== null) await writeDurably(target, image)
+  return target !== null
 }
 
 /** The path, or the first like it that no other file has; null: one of them holds the same bytes. */

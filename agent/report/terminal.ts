@@ -8,7 +8,7 @@ import { visible, withoutPasswords } from '../lib/logger.js'
 import type { Mode } from '../registry/state.js'
 
 export interface TerminalOptions {
-  stream: NodeJS.WriteStream | NodeJS.WritableStream
+  stream: NodeJS.WriteStream | { write: (line: string) => unknown }
   nowMs: () => number
 }
 

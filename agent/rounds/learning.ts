@@ -56,8 +56,9 @@ export interface RunOptions {
 
 export interface RoundEnd {
   decision: PromotionRecord
-  /** The challenger, in the registry but not in service; null: the round ended without a model. */
+  /** The challenger, in the registry but not in service, and what it showed; null: the round ended without a model. */
   challenger: ModelVersion | null
+  result: RoundResult | null
 }
 
 /** What is known of a decision before it falls. */
@@ -114,19 +115,19 @@ export class Learning {
       this.unfinished = { round, spec, attempts: attempts - 1 }
       await beginUnfinished(this.unfinished).catch(() => undefined)
       const when = signal.aborted ? 'after the next start' : 'when the next window opens'
-      return { decision: { ...facts, ...refusal(outcome), explanation: `it goes on ${when}, from its last checkpoint if there is one yet` }, challenger: null }
+      return { decision: { ...facts, ...refusal(outcome), explanation: `it goes on ${when}, from its last checkpoint if there is one yet` }, challenger: null, result: null }
     }
     try {
       await onUnreadable(unreadable.map(({ path, reason }) => ({ path, reason })))
       if (outcome.ok) return await this.judge(outcome.result, spec, facts)
       const decision = { ...facts, ...refusal(outcome) }
       await registry.recordDecision(decision)
-      return { decision, challenger: null }
+      return { decision, challenger: null, result: null }
     } catch (cause) {
       // A full disk, say: the round has an end all the same, and the champion stays.
       const decision = { ...facts, ...refusal({ ok: false, reason: 'crashed', message: cause instanceof Error ? cause.message : String(cause) }) }
       await registry.recordDecision(decision).catch(() => undefined)
-      return { decision, challenger: null }
+      return { decision, challenger: null, result: null }
     } finally {
       // What is left is cleared away at the next start.
       await rm(spec.out, { recursive: true, force: true }).catch(() => undefined)
@@ -163,8 +164,9 @@ export class Learning {
     return null
   }
 
-  private async judge({ card, evidence }: RoundResult, spec: RoundSpec, facts: Facts): Promise<RoundEnd> {
+  private async judge(result: RoundResult, spec: RoundSpec, facts: Facts): Promise<RoundEnd> {
     const { config, registry } = this.options
+    const { card, evidence } = result
     // Counted on disk before anybody sees a result: a round that ends without one has cost nothing.
     const attempt = spec.champion ? await registry.countAttempt(hashOf(spec.promotion)) : 1
     const random = Random.of(spec.seed, attempt)
@@ -175,7 +177,7 @@ export class Learning {
     })
     await endUnfinished(spec)
     const challenger = await registry.register({ folder: spec.out, card, decision: decisionFor })
-    return { decision: decisionFor(challenger.version), challenger }
+    return { decision: decisionFor(challenger.version), challenger, result }
   }
 
   private specOf({ labeled, unlabeled, gate, promotion, switches }: RoundData, champion: ModelVersion | null, round: number): RoundSpec {

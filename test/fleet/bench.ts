@@ -10,8 +10,9 @@ import { createInterface } from 'node:readline'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
 import { connectAsync } from 'mqtt'
-import { chromium, type Browser } from 'playwright-core'
+import type { Browser } from 'playwright-core'
 import { ended } from '../../agent/lib/child.js'
+import { openBrowser } from '../browser.js'
 import { freePort } from '../free-port.js'
 import { Mosquitto } from '../site/mosquitto.js'
 
@@ -74,7 +75,7 @@ try {
   const fleet = await run(['dist/agent/main.js', 'fleet', '--broker', broker.url, '--port', String(port)], /all boxes are known/)
   const url = /page: (\S+)/.exec(fleet.said)?.[1] ?? ''
   print('start of the server until all boxes are known', seconds(fleet.tookMs))
-  const browser = await chromium.launch({ executablePath: '/usr/bin/chromium', args: ['--no-sandbox', '--disable-gpu'] })
+  const browser = await openBrowser()
   const paints: number[] = []
   for (let count = 0; count < Number(values.repeats); count++) paints.push(await firstPaintMs(browser, url))
   print('first paint of the table, median (longest)', `${seconds(median(paints))} (${seconds(Math.max(...paints))})`)

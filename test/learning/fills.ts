@@ -1,6 +1,6 @@
 /** Guesses at hidden patches by simple rules: what a reconstruction must beat before it has learned anything. */
 import { channels, patchPixelsOf, tokensOf, type Preset } from '../../trainer/model/presets.js'
-import { patchesAt, patchesOf, placeOf, type Mask } from './masking.js'
+import { patchesAt, patchesOf, placeOf, type Mask } from '../../trainer/pictures/masking.js'
 
 /** What a rule knows: an image [N, P] of which it may read the patches that the mask leaves, and the mean training image [N, P]. */
 export interface Asked {

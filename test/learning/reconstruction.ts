@@ -15,9 +15,10 @@ import { recipes } from '../../trainer/recipe.js'
 import { undisturbed } from '../ordinary.js'
 import { divided } from './data.js'
 import { fills, meanOf, type FillName } from './fills.js'
-import { drawMask, patchesOf } from './masking.js'
-import { rowsOf } from './picture.js'
-import { meanError, Reconstructor, type Example } from './reconstructor.js'
+import { drawMask, patchesOf } from '../../trainer/pictures/masking.js'
+import { rowsOf } from '../../trainer/pictures/rows.js'
+import { firstOfEach } from '../../trainer/pictures/reconstruction.js'
+import { meanError, Reconstructor, type Example } from '../../trainer/pictures/reconstructor.js'
 
 export interface ReconstructionOptions {
   seed: number
@@ -82,7 +83,7 @@ export async function reconstruction(
     await learner.start()
     await look(0)
     const guesses = await look(await learn(learner, steps === null ? { wholeMs: (minutes ?? 0) * 60_000 } : { steps }, look))
-    const shown = firstOfEach(kept).map(index => ({ ...examples[index] as Example, guess: guesses[index] ?? new Float32Array() }))
+    const shown = firstOfEach(kept).slice(0, pictured).map(index => ({ ...examples[index] as Example, guess: guesses[index] ?? new Float32Array() }))
     const result: ReconstructionResult = {
       section: 'reconstruction', seed, steps, minutes, heldOut, learned: frames.length, imagesPerStep: preset.unlabeled, maskRatio: recipe.maskRatio,
       seconds: (performance.now() - startedAtMs) / 1000, fills: simple, looks,
@@ -122,12 +123,4 @@ function fillErrors(examples: readonly Example[], frames: readonly Uint8Array[])
   const meanImage = meanOf(frames, preset)
   const entries = Object.entries(fills).map(([name, fill]) => [name, meanError(examples, example => fill({ ...example, preset, meanImage }), preset)])
   return Object.fromEntries(entries) as Record<FillName, number>
-}
-
-/** Places of the first photograph of each class, then of others; classes are read here and nowhere else. */
-function firstOfEach(images: readonly LabeledImage[]): number[] {
-  const first = new Map(images.map(({ label }, index): [string, number] => [label, index]).reverse())
-  const chosen = [...first.values()].sort((a, b) => a - b)
-  const others = images.map((_, index) => index).filter(index => !chosen.includes(index))
-  return [...chosen, ...others].slice(0, pictured)
 }

@@ -7,7 +7,7 @@ import { loadImages } from '../../trainer/data/load.js'
 import { softmax } from '../../trainer/evidence.js'
 import { counted, type Bin, type RuleCount, type ViewedImage } from './consistency.js'
 import { divided, imageFolder } from './data.js'
-import { pixelsOf } from './masking.js'
+import { pixelsOf } from '../../trainer/pictures/masking.js'
 import { ordinary, undisturbed } from '../ordinary.js'
 import { trained } from './run.js'
 

@@ -30,6 +30,23 @@ export async function answered<T>(asked: Promise<Answer<T>>): Promise<T> {
   throw new Refused(answer.status, error?.message ?? `the answer has the status ${String(answer.status)}`)
 }
 
+/** Asks now, and again every so often. Before the first answer, and where there is none, what was answered last stays. */
+export function useRepeated<T>(ask: () => Promise<T>, everyMs: number): { value: T | null; problem: string } {
+  const [state, setState] = useState<{ value: T | null; problem: string }>({ value: null, problem: '' })
+  useEffect(() => {
+    const look = () => {
+      ask().then(
+        value => { setState({ value, problem: '' }) },
+        (cause: unknown) => { setState(({ value }) => ({ value, problem: messageOf(cause) })) },
+      )
+    }
+    look()
+    const timer = setInterval(look, everyMs)
+    return () => { clearInterval(timer) }
+  }, [everyMs])
+  return state
+}
+
 /** Asks now, and again when `again` changes. */
 export function useAnswer<T>(ask: () => Promise<Answer<T>>, again: unknown): { value: T | null; problem: string | null } {
   const [state, setState] = useState<{ value: T | null; problem: string | null }>({ value: null, problem: null })

@@ -2,7 +2,7 @@
 import type { ComponentChildren } from 'preact'
 import { useEffect, useRef, useState } from 'preact/hooks'
 import { messageOf } from './api.js'
-import { percent } from './format.js'
+import { percent } from '../format.js'
 
 const mostBars = 5
 
@@ -14,22 +14,16 @@ export function Bars({ values }: { values: Readonly<Record<string, number>> }) {
   </div>)}</dl>
 }
 
-/** An accuracy with its 95 % interval, on a line from 0 to 100 %. */
-export function Interval({ value, interval, label }: { value: number; interval: readonly [number, number] | null; label: string }) {
-  const x = (share: number) => 200 * share
-  const said = `${label}: ${percent(value)}${interval ? `, between ${percent(interval[0])} and ${percent(interval[1])}` : ''}`
-  return <figure class="interval">
-    <figcaption>{said}</figcaption>
-    <svg viewBox="0 0 200 12" role="img" aria-label={said}>
-      <line x1="0" y1="6" x2="200" y2="6" class="axis" />
-      {interval && <line x1={x(interval[0])} y1="6" x2={x(interval[1])} y2="6" class="range" />}
-      <circle cx={x(value)} cy="6" r="4" class="point" />
-    </svg>
-  </figure>
+interface AskProps {
+  label: string
+  question: ComponentChildren
+  doIt: () => Promise<void>
+  danger?: boolean
+  disabled?: boolean
 }
 
 /** Asks before something is done, and says when it could not be. */
-export function Ask({ label, question, doIt, danger = false, disabled = false }: { label: string; question: ComponentChildren; doIt: () => Promise<void>; danger?: boolean; disabled?: boolean }) {
+export function Ask({ label, question, doIt, danger = false, disabled = false }: AskProps) {
   const dialog = useRef<HTMLDialogElement>(null)
   const [problem, setProblem] = useState('')
   const [busy, setBusy] = useState(false)

@@ -1,6 +1,6 @@
 /** The page: a view for each thing that a person does with the box, chosen by the address. */
 import { render } from 'preact'
-import { useEffect, useState } from 'preact/hooks'
+import { useEffect, useRef, useState } from 'preact/hooks'
 import { answered, client } from './api.js'
 import { listen, useConnected } from './live.js'
 import { Session } from './session.js'
@@ -24,7 +24,14 @@ function Page({ box }: { box: Box }) {
   const chosen = useHash()
   const { name, View } = views[chosen]
   const connected = useConnected()
+  const main = useRef<HTMLElement>(null)
+  const came = useRef(chosen)
   useEffect(() => { listen() }, [])
+  useEffect(() => {
+    // Keys are for the view from now on, and a screen reader begins there; not for the link that led to it.
+    if (came.current !== chosen) main.current?.focus()
+    came.current = chosen
+  }, [chosen])
   useEffect(() => { document.title = `${name} · ${box.device}` }, [name])
   return <>
     <header>
@@ -34,7 +41,7 @@ function Page({ box }: { box: Box }) {
       </nav>
       <span class={connected ? 'link up' : 'link'} role="status">{connected ? 'live' : 'no connection'}</span>
     </header>
-    <main id="main"><h1 class="unseen">{name}</h1><View cameras={box.cameras} /></main>
+    <main ref={main} tabIndex={-1}><h1 class="unseen">{name}</h1><View cameras={box.cameras} /></main>
   </>
 }
 

@@ -1,7 +1,7 @@
 /** A command to the boxes that were chosen: asks first, then tells what each answers. */
 import { useEffect, useRef, useState } from 'preact/hooks'
 import { messageOf } from '../../dashboard/page/api.js'
-import { counted } from '../../dashboard/page/format.js'
+import { counted } from '../../dashboard/format.js'
 import type { Answer, AskReport } from '../asking.js'
 import { ask, reportOf, type CommandFacts, type FleetFacts } from './api.js'
 
@@ -20,11 +20,20 @@ export function AskDialog({ chosen, facts, onClose }: { chosen: readonly Chosen[
   useEffect(() => { dialog.current?.showModal() }, [])
   const close = () => { dialog.current?.close() }
   return <dialog ref={dialog} class="wide" aria-label="Command" onClose={onClose}>
-    {report ? <Report report={report} onReport={setReport} close={close} answerSeconds={facts.answerSeconds} /> : <Choice chosen={chosen} commands={facts.commands} onReport={setReport} close={close} />}
+    {report
+      ? <Report report={report} onReport={setReport} close={close} answerSeconds={facts.answerSeconds} />
+      : <Choice chosen={chosen} commands={facts.commands} onReport={setReport} close={close} />}
   </dialog>
 }
 
-function Choice({ chosen, commands, onReport, close }: { chosen: readonly Chosen[]; commands: readonly CommandFacts[]; onReport: (report: AskReport) => void; close: () => void }) {
+interface ChoiceProps {
+  chosen: readonly Chosen[]
+  commands: readonly CommandFacts[]
+  onReport: (report: AskReport) => void
+  close: () => void
+}
+
+function Choice({ chosen, commands, onReport, close }: ChoiceProps) {
   const [verb, setVerb] = useState<CommandFacts['verb']>('status')
   const [problem, setProblem] = useState('')
   const [busy, setBusy] = useState(false)
@@ -65,7 +74,14 @@ function Choice({ chosen, commands, onReport, close }: { chosen: readonly Chosen
 /** Those that need a look first. */
 const order = ['error', 'silent', 'offline', 'waiting', 'ok'] as const satisfies readonly Answer['state'][]
 
-function Report({ report, onReport, close, answerSeconds }: { report: AskReport; onReport: (report: AskReport) => void; close: () => void; answerSeconds: number }) {
+interface ReportProps {
+  report: AskReport
+  onReport: (report: AskReport) => void
+  close: () => void
+  answerSeconds: number
+}
+
+function Report({ report, onReport, close, answerSeconds }: ReportProps) {
   const [problem, setProblem] = useState('')
   useEffect(() => {
     if (report.over) return
@@ -79,7 +95,8 @@ function Report({ report, onReport, close, answerSeconds }: { report: AskReport;
   }, [report])
   const titles = { error: 'errors', silent: `no answer within ${String(answerSeconds)} s`, offline: 'offline, not asked', waiting: 'waiting', ok: 'ok' }
   const answers = Object.entries(report.answers).sort(([, a], [, b]) => order.indexOf(a.state) - order.indexOf(b.state))
-  const counts = order.map(state => ({ state, count: answers.filter(([, answer]) => answer.state === state).length })).filter(({ count }) => count > 0)
+  const counts = order.map(state => ({ state, count: answers.filter(([, answer]) => answer.state === state).length }))
+    .filter(({ count }) => count > 0)
   return <>
     <h2>{report.verb}: {report.over ? 'all is known' : 'answers are coming in'}</h2>
     <p role="status">{counts.map(({ state, count }) => `${count.toLocaleString()} ${titles[state]}`).join(' · ')}</p>

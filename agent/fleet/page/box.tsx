@@ -2,8 +2,8 @@
 import { useEffect, useRef } from 'preact/hooks'
 import { useAnswer } from '../../dashboard/page/api.js'
 import { useNow } from '../../dashboard/page/components.js'
-import { Evidence } from '../../dashboard/page/evidence.js'
-import { ago, bytes, clock, counted, duration, percent, time } from '../../dashboard/page/format.js'
+import { Decision } from '../../dashboard/evidence/decision.js'
+import { ago, bytes, clock, counted, duration, percent, time } from '../../dashboard/format.js'
 import type { Row } from '../row.js'
 import { modelOf, roundOf, stateOf } from '../words.js'
 import { boxOf } from './api.js'
@@ -52,7 +52,7 @@ function Details({ device, row }: { device: string; row: Row }) {
         <td>{lastPictureAtMs === null ? '–' : ago(lastPictureAtMs)}</td><td>{restarts}</td><td>{reason ?? ''}</td>
       </tr>)}</tbody>
     </table>}
-    {modelCandidate && <details><summary>Round {modelCandidate.round}: {modelCandidate.promoted ? 'promoted' : 'refused'}, {time(modelCandidate.decidedAtMs)}. {modelCandidate.explanation}</summary><Evidence decision={modelCandidate} card={null} /></details>}
+    {modelCandidate && <details><summary>Round {modelCandidate.round}: {modelCandidate.promoted ? 'promoted' : 'refused'}, {time(modelCandidate.decidedAtMs)}. {modelCandidate.explanation}</summary><Decision decision={modelCandidate} /></details>}
     {health && health.problems.length > 0 && <details><summary>{counted(health.problems.length, 'problem')} in the last hour</summary>
       <ul>{health.problems.toReversed().map(({ code, message, atMs }) => <li key={`${String(atMs)} ${message}`}><strong>{clock(atMs)}</strong> {message} <span class="faint">{code}</span></li>)}</ul>
     </details>}

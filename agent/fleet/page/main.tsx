@@ -2,7 +2,7 @@
 import { render } from 'preact'
 import { useEffect, useMemo, useState } from 'preact/hooks'
 import { Session } from '../../dashboard/page/session.js'
-import { columnNames, columns, filterNames, filters, viewed, type ColumnName, type Row } from '../row.js'
+import { columnNames, columns, filterNames, filters, viewed, type ColumnName, type Row, type View } from '../row.js'
 import { addressOf, usePlace } from './address.js'
 import { fleetFacts, type FleetFacts } from './api.js'
 import { AskDialog, type Chosen } from './ask.js'
@@ -19,6 +19,7 @@ function Page({ facts }: { facts: FleetFacts }) {
   const shown = useMemo(() => viewed(rows, view), [known.rows, view])
   const byName = useMemo(() => new Map(rows.map(row => [row.device, row])), [known.rows])
   const chosen = useMemo(() => rows.filter(({ device }) => selected.has(device)), [known.rows, selected])
+  const opened = box === null ? null : byName.get(box) ?? null
   useEffect(() => { document.title = box === null ? 'pawl fleet' : `${box} · pawl fleet` }, [box])
   const select = (devices: readonly string[], on: boolean) => {
     setSelected(before => new Set(on ? [...before, ...devices] : [...before].filter(device => !devices.includes(device))))
@@ -42,9 +43,7 @@ function Page({ facts }: { facts: FleetFacts }) {
               {filters[name].title} <span class="count">{rows.filter(filters[name].keeps).length.toLocaleString()}</span></button>
           })}
         </div>
-        <label class="sort">Sort by <select value={`${view.descending ? '-' : ''}${view.sort}`} onChange={event => { const { value } = event.currentTarget; sort(value.replace('-', '') as ColumnName, value.startsWith('-')) }}>
-          {columnNames.flatMap(name => [<option key={name} value={name}>{columns[name].title} ↑</option>, <option key={`-${name}`} value={`-${name}`}>{columns[name].title} ↓</option>])}
-        </select></label>
+        <SortChoice view={view} onSort={sort} />
       </div>
       <div class="row tools">
         <p role="status">{counts(known, shown.length, chosen.length)}</p>
@@ -54,9 +53,21 @@ function Page({ facts }: { facts: FleetFacts }) {
       </div>
       <Table rows={shown} view={view} selected={selected} onSort={sort} onSelect={select} addressOf={device => addressOf({ view, box: device })} />
     </main>
-    {box !== null && known.rows && <BoxDialog key={box} device={box} row={byName.get(box) ?? null} onClose={() => { go({ box: null }) }} onCommand={() => { command([byName.get(box)].filter(row => row !== undefined)) }} />}
+    {box !== null && known.rows && <BoxDialog key={box} device={box} row={opened}
+      onClose={() => { go({ box: null }) }} onCommand={() => { command(opened ? [opened] : []) }} />}
     {asked && <AskDialog chosen={asked} facts={facts} onClose={() => { setAsked(null) }} />}
   </>
+}
+
+/** Where there is no room for the heads of columns. */
+function SortChoice({ view: { sort, descending }, onSort }: { view: View; onSort: (sort: ColumnName, descending: boolean) => void }) {
+  const choose = (value: string) => { onSort(value.replace('-', '') as ColumnName, value.startsWith('-')) }
+  return <label class="sort">Sort by <select value={`${descending ? '-' : ''}${sort}`} onChange={event => { choose(event.currentTarget.value) }}>
+    {columnNames.flatMap(name => [
+      <option key={name} value={name}>{columns[name].title} ↑</option>,
+      <option key={`-${name}`} value={`-${name}`}>{columns[name].title} ↓</option>,
+    ])}
+  </select></label>
 }
 
 function Connection({ known: { live, broker, problem } }: { known: Known }) {

@@ -1,7 +1,7 @@
 /** Thousands of rows, of which those that can be seen are in the document. */
 import type { ComponentChildren } from 'preact'
 import { useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks'
-import { ago, bytes } from '../../dashboard/page/format.js'
+import { ago, bytes } from '../../dashboard/format.js'
 import { columnNames, columns, type ColumnName, type Row, type View } from '../row.js'
 import { accuracyOf, camerasOf, modelOf, roundOf, stateOf } from '../words.js'
 
@@ -33,13 +33,16 @@ export function Table({ rows, view, selected, onSort, onSelect, addressOf }: Tab
         <div role="columnheader"><input type="checkbox" aria-label={`Select all ${String(rows.length)} boxes shown`} checked={allSelected} disabled={rows.length === 0}
           onChange={event => { onSelect(rows.map(({ device }) => device), event.currentTarget.checked) }} /></div>
         {columnNames.map(name => <div key={name} role="columnheader" class={`of-${name}`} aria-sort={name === view.sort ? (view.descending ? 'descending' : 'ascending') : 'none'}>
-          <button type="button" class="bare" onClick={() => { onSort(name, name === view.sort && !view.descending) }}>{columns[name].title}<span aria-hidden="true">{name === view.sort ? (view.descending ? ' ↓' : ' ↑') : ''}</span></button>
+          <button type="button" class="bare" onClick={() => { onSort(name, name === view.sort && !view.descending) }}>
+            {columns[name].title}<span aria-hidden="true">{name === view.sort ? (view.descending ? ' ↓' : ' ↑') : ''}</span>
+          </button>
         </div>)}
       </div>
     </div>
     <div role="rowgroup" class="all" style={{ height: `${String(rows.length * rowHeight)}px` }} onKeyDown={focus}>
       <div class="shown" style={{ transform: `translateY(${String(first * rowHeight)}px)` }}>
-        {shown.map((row, index) => <BoxRow key={row.device} row={row} index={first + index} selected={selected.has(row.device)} onSelect={onSelect} address={addressOf(row.device)} />)}
+        {shown.map((row, index) => <BoxRow key={row.device} row={row} index={first + index}
+          selected={selected.has(row.device)} onSelect={onSelect} address={addressOf(row.device)} />)}
       </div>
     </div>
   </div>

@@ -2,7 +2,8 @@
 import { useEffect, useReducer, useRef, useState } from 'preact/hooks'
 import type { QueuedFrame } from '../../../frames/labeling.js'
 import { answered, client, frameUrl, messageOf } from '../api.js'
-import { clock, counted, percent } from '../format.js'
+import { clock, counted, percent } from '../../format.js'
+import { Folders } from './folders.js'
 import { reasons } from './live.js'
 
 const page = 48
@@ -31,6 +32,8 @@ type Change =
   /** They come back: undone, or refused. */
   | { type: 'back'; done: Done }
   | { type: 'first'; id: string }
+  /** Others are asked for. */
+  | { type: 'anew' }
 
 function changed(state: State, change: Change): State {
   const { frames, marked, done } = state
@@ -48,44 +51,51 @@ function changed(state: State, change: Change): State {
       }
     }
     case 'back': return {
-      frames: [...change.done.frames, ...frames], marked: new Set(change.done.frames.slice(1).map(({ id }) => id)), done: done.filter(one => one !== change.done),
+      frames: [...change.done.frames, ...frames],
+      marked: new Set(change.done.frames.slice(1).map(({ id }) => id)),
+      done: done.filter(one => one !== change.done),
       labeled: state.labeled - (change.done.label === null ? 0 : change.done.frames.length),
     }
+    case 'anew': return { ...state, frames: [], marked: new Set() }
     case 'first': {
       const first = frames.find(({ id }) => id === change.id)
-      return first ? { ...state, frames: [first, ...frames.filter(({ id }) => id !== change.id)], marked: new Set([...marked].filter(id => id !== change.id)) } : state
+      if (!first) return state
+      return { ...state, frames: [first, ...frames.filter(frame => frame !== first)], marked: new Set([...marked].filter(id => id !== change.id)) }
     }
   }
 }
 
-export function LabelView() {
+export function LabelView({ cameras }: { cameras: readonly string[] }) {
   const [state, apply] = useReducer(changed, { frames: [], marked: new Set<string>(), done: [], labeled: 0 })
   const [classes, setClasses] = useState<{ label: string; images: number }[] | null>(null)
   const [waiting, setWaiting] = useState(0)
   const [said, setSaid] = useState('')
   const [problem, setProblem] = useState('')
-  const asking = useRef(false)
+  const [wanted, setWanted] = useState({ camera: '', reason: '' })
+  /** What is being asked for. */
+  const asking = useRef<typeof wanted | null>(null)
   const began = useRef(Date.now())
   const newClass = useRef<HTMLInputElement>(null)
   const [current] = state.frames
   const alike = state.frames.filter(({ id }) => current?.alike.includes(id) ?? false)
 
   const ask = async () => {
-    if (asking.current) return
-    asking.current = true
+    if (asking.current === wanted) return
+    asking.current = wanted
     try {
-      const queue = await answered(client.queue.$get({ query: { count: String(page) } }))
+      const queue = await answered(client.queue.$get({ query: { count: String(page), ...wanted.camera !== '' && { camera: wanted.camera }, ...wanted.reason !== '' && { reason: wanted.reason } } }))
+      if (asking.current !== wanted) return
       setWaiting(queue.waiting)
       apply({ type: 'came', frames: queue.frames })
     } catch (cause) {
       setProblem(messageOf(cause))
     } finally {
-      asking.current = false
+      if (asking.current === wanted) asking.current = null
     }
   }
   const count = async () => { setClasses(await answered(client.classes.$get())) }
   useEffect(() => { count().catch((cause: unknown) => { setProblem(messageOf(cause)) }) }, [])
-  useEffect(() => { if (state.frames.length < low) void ask() }, [state.frames.length])
+  useEffect(() => { if (state.frames.length < low) void ask() }, [state.frames.length, wanted])
 
   const finish = async (done: Done, work: () => Promise<{ id: string; error: { message: string } | null }[]>) => {
     setProblem('')
@@ -157,7 +167,15 @@ export function LabelView() {
     newClass.current.value = ''
     newClass.current.blur()
   }
+  const choose = (change: Partial<typeof wanted>) => {
+    apply({ type: 'anew' })
+    setWanted(before => ({ ...before, ...change }))
+  }
   return <div class="labeling">
+    <div class="row which">
+      <Choice label="Camera" every="all cameras" value={wanted.camera} options={cameras.map(camera => [camera, camera])} onChoose={camera => { choose({ camera }) }} />
+      <Choice label="Kept" every="for any reason" value={wanted.reason} options={Object.entries(reasons)} onChoose={reason => { choose({ reason }) }} />
+    </div>
     <section class="card" aria-label="Frame to label">
       {current
         ? <>
@@ -195,10 +213,32 @@ export function LabelView() {
         <button type="button" class="bare" onClick={() => { apply({ type: 'first', id }) }}><img src={frameUrl(id)} alt={suggestion ? `taken for ${suggestion.label}` : 'a frame'} /></button>
       </li>)}</ul>
     </section>
+    <Folders onImported={() => { void count() }} />
   </div>
 }
 
-function Marks({ frames, marked, onMark }: { frames: readonly QueuedFrame[]; marked: ReadonlySet<string>; onMark: (id: string, on: boolean) => void }) {
+interface ChoiceProps {
+  label: string
+  /** What it is called when nothing is chosen. */
+  every: string
+  value: string
+  options: readonly (readonly [key: string, name: string])[]
+  onChoose: (value: string) => void
+}
+
+function Choice({ label, every, value, options, onChoose }: ChoiceProps) {
+  return <label>{label} <select value={value} onChange={event => { onChoose(event.currentTarget.value) }}>
+    <option value="">{every}</option>{options.map(([key, name]) => <option key={key} value={key}>{name}</option>)}
+  </select></label>
+}
+
+interface MarksProps {
+  frames: readonly QueuedFrame[]
+  marked: ReadonlySet<string>
+  onMark: (id: string, on: boolean) => void
+}
+
+function Marks({ frames, marked, onMark }: MarksProps) {
   return <ul class="strip">{frames.map(({ id, suggestion }, at) => <li key={id}><label>
     <input type="checkbox" checked={marked.has(id)} onChange={event => { onMark(id, event.currentTarget.checked) }} aria-label={`alike ${String(at + 1)}${suggestion ? `, taken for ${suggestion.label}` : ''}`} />
     <img src={frameUrl(id)} alt="" /><span>{suggestion?.label ?? ''}</span>

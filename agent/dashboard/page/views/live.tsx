@@ -3,7 +3,7 @@ import { useEffect, useState } from 'preact/hooks'
 import type { CameraStatus, Prediction } from '../../../events.js'
 import { frameUrl } from '../api.js'
 import { Bars } from '../components.js'
-import { ago, clock, percent } from '../format.js'
+import { ago, clock, percent } from '../../format.js'
 import { useTopic } from '../live.js'
 
 interface Kept {
@@ -15,7 +15,7 @@ interface Kept {
 const mostKept = 8
 /** Why a frame is kept, in words. */
 export const reasons: Record<string, string> = {
-  first: 'one of the first', uncertain: 'the model was not sure', novel: 'unlike what was kept', audit: 'by chance, as a check', unknown: 'unknown',
+  first: 'one of the first', uncertain: 'the model was not sure', novel: 'unlike what was kept', audit: 'by chance, as a check', disagreeing: 'this model and the one before it disagree', unknown: 'unknown',
 }
 
 export function LiveView({ cameras }: { cameras: readonly string[] }) {

@@ -4,9 +4,10 @@ import type { ModelVersion } from '../../../events.js'
 import type { Mode } from '../../../registry/state.js'
 import type { ProbationRecord } from '../../../rounds/probation.js'
 import { client, command, useAnswer } from '../api.js'
-import { Ask, Interval } from '../components.js'
-import { Evidence } from '../evidence.js'
-import { counted, duration, percent, time } from '../format.js'
+import { Interval } from '../../evidence/chart.js'
+import { Decision, GateLooks } from '../../evidence/decision.js'
+import { Ask } from '../components.js'
+import { counted, duration, percent, time } from '../../format.js'
 import { useTopic } from '../live.js'
 
 export function Models() {
@@ -57,7 +58,7 @@ function Model({ model: { version, createdAtMs, status, card, decision }, active
     <p class="faint">{time(createdAtMs)} · {card.method}, {card.preset} · {card.parent ? `from model ${String(card.parent.version)}` : 'from scratch'} · {counted(card.data.labeled, 'label')}, {counted(card.data.unlabeled, 'frame')} · trained {duration(card.seconds)}</p>
     {decision.accuracyChallenger !== null && <Interval label="Right of the promotion images" value={decision.accuracyChallenger} interval={decision.comparison?.intervalChallenger ?? null} />}
     <p>{decision.promoted ? 'Promoted' : 'Refused'}: {decision.explanation}</p>
-    <details><summary>Evidence</summary><Evidence decision={decision} card={card} /></details>
+    <details><summary>Evidence</summary><Decision decision={decision} /><GateLooks card={card} /></details>
     <div class="row">
       {!active && <Ask label="Promote" question={`Model ${String(version)} serves, whatever was proved of it.${decision.promoted ? '' : ' The gate has refused it.'}`} doIt={promote} danger={!decision.promoted} />}
       {!pinned && <Ask label="Pin" question={`Model ${String(version)} serves and stays, whatever passes the gate.`} doIt={pin} />}

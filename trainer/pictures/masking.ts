@@ -1,7 +1,7 @@
 /** Images as patches, and what a mask leaves of them. A mask that is drawn once serves every guess alike. */
-import { channels, keptOf, patchPixelsOf, tokensOf, type Preset } from '../../trainer/model/presets.js'
-import { pixelDeviation, pixelMean, plainView, writeView } from '../../trainer/data/augment.js'
-import { Random } from '../../trainer/data/random.js'
+import { channels, keptOf, patchPixelsOf, tokensOf, type Preset } from '../model/presets.js'
+import { pixelDeviation, pixelMean, plainView, writeView } from '../data/augment.js'
+import { Random } from '../data/random.js'
 
 export interface Mask {
   /** Places of the patches that stay [K], and of those that are hidden [N − K]. */

@@ -1,7 +1,7 @@
 /** Pictures side by side as PNG: what was there, what the mask left, what the decoder made of it. */
 import sharp from 'sharp'
-import { channels, type Preset } from '../../trainer/model/presets.js'
-import { pixelDeviation, pixelMean } from '../../trainer/data/augment.js'
+import { channels, type Preset } from '../model/presets.js'
+import { pixelDeviation, pixelMean } from '../data/augment.js'
 import { completed, pixelsOf, type Mask } from './masking.js'
 
 /** Screen pixels of one pixel, and between two photographs. */

@@ -1,11 +1,11 @@
 /** The decoder's word on the hidden patches of many images, and how far off it is. */
-import * as tf from '../../trainer/backend/tf.js'
-import { jit, type Jitted } from '../../trainer/backend/jit.js'
-import type { ParameterTable } from '../../trainer/model/parameters.js'
-import { patchPixelsOf, type Preset } from '../../trainer/model/presets.js'
-import { Ssmae } from '../../trainer/model/ssmae.js'
-import type { Recipe } from '../../trainer/recipe.js'
-import { unpacked } from '../../trainer/step.js'
+import * as tf from '../backend/tf.js'
+import { jit, type Jitted } from '../backend/jit.js'
+import type { ParameterTable } from '../model/parameters.js'
+import { patchPixelsOf, type Preset } from '../model/presets.js'
+import { Ssmae } from '../model/ssmae.js'
+import type { Recipe } from '../recipe.js'
+import { unpacked } from '../step.js'
 import { errorOn, patchesAt, type Mask } from './masking.js'
 
 /** An image [N, P] and the one mask that it has at every look. */
