@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 /** The command line: what a person types, what a machine reads. Each command loads what it needs when it runs. */
+import completionOf from '@bomb.sh/tab/commander'
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander'
 import type { Change } from './commands/models.js'
 import { PawlError } from './errors.js'
@@ -200,6 +201,8 @@ program.command('mqtt').description('what the agent says over MQTT, and what it 
   .option('--config <file>', 'configuration file')
   .addHelpText('after', example('pawl mqtt schema --config /etc/pawl.yaml > asyncapi.json'))
   .action(async (options: { config?: string }) => { await (await import('./commands/mqtt.js')).schema(options) })
+
+completionOf(program, { completionCommandName: 'completion' })
 
 try {
   await program.parseAsync()

@@ -241,12 +241,12 @@ describe('the end of the agent', () => {
 describe('two models side by side', () => {
   const running = () => new AbortController().signal
 
-  it('answer the same images, from memory and from files; what cannot be read is left out', async () => {
+  it('answer the same images, from memory and from files; null for what cannot be read', async () => {
     const path = join(folder, 'image.jpg')
     await writeFile(path, jpeg)
     const [former, now] = [await stored(1, model), await stored(2, model)]
     const pairs = await sideBySide([jpeg, path, join(folder, 'gone.jpg'), Buffer.from('no image')], { former, now, signal: running() })
-    expect(pairs).toEqual(Array.from({ length: 2 }, () => ({ former: 'class-0', now: 'class-0', gain: 0 })))
+    expect(pairs).toEqual([0, 1, null, null].map(one => (one === null ? null : { former: 'class-0', now: 'class-0', gain: 0 })))
     await expect(sideBySide([jpeg], { former: { ...former, sha256: 'x' }, now, signal: running() })).rejects.toMatchObject({ code: 'MODEL_INVALID' })
   })
 

@@ -2,9 +2,12 @@ import { execFileSync, spawn } from 'node:child_process'
 import { cp, mkdir, mkdtemp, readFile, readdir, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import stringWidth from 'string-width'
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import { bundled } from '../agent/config.js'
+import { table } from '../agent/commands/output.js'
 import { Control } from '../agent/control.js'
+import { Access, isHash } from '../agent/dashboard/access.js'
 import { systemClock } from '../agent/lib/clock.js'
 import { Registry } from '../agent/registry/registry.js'
 import { ModelCardSchema } from '../agent/schemas.js'
@@ -49,8 +52,14 @@ interface Ended {
 }
 
 function pawl(...args: string[]): Promise<Ended> {
+  return pawlWith('', ...args)
+}
+
+/** With something piped in. */
+function pawlWith(input: string, ...args: string[]): Promise<Ended> {
   return new Promise((resolve, reject) => {
-    const child = spawn(process.execPath, [program, ...args], { cwd: folder, stdio: ['ignore', 'pipe', 'pipe'] })
+    const child = spawn(process.execPath, [program, ...args], { cwd: folder, stdio: ['pipe', 'pipe', 'pipe'] })
+    child.stdin.on('error', () => undefined).end(input)
     let [stdout, stderr] = ['', '']
     child.stdout.setEncoding('utf8').on('data', (text: string) => { stdout += text })
     child.stderr.setEncoding('utf8').on('data', (text: string) => { stderr += text })
@@ -138,7 +147,7 @@ describe('train, eval and bench', { timeout: 120_000 }, () => {
       imagesPerSecond: number, validation: { accuracy: number }, pseudoLabels: { used: number }, gate: expect.any(Array) as unknown[],
       data: { labeled: 24, unlabeled: 8 }, quarantined: [],
     })
-    expect((await readdir(at('model'))).sort()).toEqual(['card.json', 'model.onnx', 'weights.safetensors'])
+    expect((await readdir(at('model'))).sort()).toEqual(['card.json', 'model.onnx', 'reconstruction.png', 'weights.safetensors'])
 
     const measured = await json('eval', '--model', 'model', '--data', 'validation') as { confusion: number[][]; correct: number; accuracy: number }
     expect(measured).toMatchObject({ images: 36, classes, ece: number, nll: number, perClass: classes.map(name => ({ class: name, images: 12 })) })
@@ -250,6 +259,10 @@ describe('data folder', { timeout: 120_000 }, () => {
     expect(await json('models', 'show', '2', ...own)).toMatchObject({ version: 2, card: { seed: 3 } })
     expect(await json('models', 'verify', ...own)).toMatchObject({ models: [{ version: 1, ok: true }, { version: 2, ok: true }] })
     expect(await json('status', ...own)).toMatchObject({ model: 2, models: 2, rounds: 2 })
+    expect(await json('report', ...own, '--out', 'told/round.html')).toMatchObject({ round: 2, file: 'told/round.html' })
+    expect(await readFile(at('told', 'round.html'), 'utf8')).toMatch(/<h1>Round 2 .*promoted/)
+    const noRound = await pawl('report', ...own, '--round', '7')
+    expect([noRound.code, noRound.stderr]).toEqual([1, expect.stringMatching(/knows no round 7; it knows the rounds 1, 2/)])
     expect(await json('models', 'pause', ...own)).toMatchObject({ mode: { kind: 'pause' }, live: false })
     expect(await json('models', 'follow', ...own)).toMatchObject({ mode: { kind: 'follow' }, live: false })
 
@@ -286,6 +299,49 @@ describe('data folder', { timeout: 120_000 }, () => {
     expect([verify.code, JSON.parse(verify.stdout)]).toMatchObject([1, { models: [{ ok: true }, { version: 2, ok: false }] }])
     const doctor = await pawl('doctor', ...own)
     expect([doctor.code, doctor.stdout]).toEqual([1, expect.stringMatching(/✗ model .*pawl models rollback/)])
+  })
+})
+
+describe('a password for the page', () => {
+  it('is piped in and never written: its hash is, for its owner alone, and opens the page', async () => {
+    const { code, stdout } = await pawlWith('open sesame\n', 'password', '--out', 'secret')
+    expect([code, stdout]).toEqual([0, text('dashboard.passwordFile')])
+    const hash = (await readFile(at('secret'), 'utf8')).trim()
+    expect(isHash(hash)).toBe(true)
+    expect((await stat(at('secret'))).mode & 0o777).toBe(0o600)
+    const access = new Access({ hash, nowMs: () => 0 })
+    expect([await access.open('open sesame', ''), await access.open('open sesamE', '')]).toEqual([{ token: expect.any(String) as string }, 'wrong'])
+    const printed = await pawlWith('open sesame', 'password', '--json')
+    expect((JSON.parse(printed.stdout) as { hash: string }).hash).not.toBe(hash)
+    const short = await pawlWith('1234567', 'password', '--out', 'other')
+    expect([short.code, short.stderr]).toEqual([1, text('8 letters or more')])
+    await expect(stat(at('other'))).rejects.toThrow()
+  })
+})
+
+describe('completion', () => {
+  it.each(['bash', 'zsh', 'fish', 'powershell'])('comes as a script for %s', async shell => {
+    const { code, stdout } = await pawl('completion', shell)
+    expect([code, stdout]).toEqual([0, expect.stringMatching(/pawl[^\n]* complete/i)])
+  })
+
+  it('knows commands, options and what may be chosen', async () => {
+    const offered = async (...words: string[]) => (await pawl('complete', '--', ...words)).stdout.split('\n').map(line => line.split('\t')[0])
+    expect(await offered('mod')).toContain('models')
+    expect(await offered('models', 'pro')).toContain('promote')
+    expect(await offered('train', '--preset', '')).toEqual(expect.arrayContaining(['nano', 'micro', 'tiny']))
+  })
+})
+
+describe('a table', () => {
+  it('fits the terminal: what is longest is cut, by what signs take and not by how many they are', () => {
+    const rows = [[1, '鞄', 'x'.repeat(60)], [22, '🧺 é', 'short']] as const
+    const lines = table(['no', 'class', 'why'], rows, 30)
+    expect(lines.map(line => stringWidth(line))).toEqual([14, 30, 16])
+    expect(lines[1]).toMatch(/^ 1 {2}鞄 {5}x+…$/)
+    expect(table(['no', 'class', 'why'], rows, Infinity)[1]).toContain('x'.repeat(60))
+    // Nothing is cut to nothing, however narrow it is.
+    for (const line of table(['no', 'class', 'why'], rows, 1)) expect(stringWidth(line)).toBeLessThanOrEqual(6 + 6 + 2 + 4)
   })
 })
 

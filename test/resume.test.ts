@@ -73,7 +73,7 @@ describe('a round that is interrupted', () => {
     expect(firstStep).toBe((at ?? 0) + 1)
     expect([phases.slice(0, 3), preparedAnew]).toEqual([['load', 'prepare', 'semi-supervised'], false])
     expect(card.files).toEqual(expected)
-    expect(await readdir(join(folder, name))).toEqual(['card.json', 'model.onnx', 'weights.safetensors'])
+    expect(await readdir(join(folder, name))).toEqual(['card.json', 'model.onnx', 'reconstruction.png', 'weights.safetensors'])
   }, 60_000)
 
   it('before its first step has not lost what was prepared', async () => {
