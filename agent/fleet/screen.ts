@@ -78,7 +78,7 @@ export class Screen {
     const { brokerState: broker } = changes
     const where = broker === null ? 'connecting' : broker.up ? `${broker.url}${broker.settled ? '' : ', being read'}` : `${broker.url}: away (${broker.reason}); this is how it was`
     const lines = [
-      `${where} · ${summary(all, rows.length)}`,
+      `${where} · ${summary(all, rows.length)}`.slice(0, width),
       ...fleetTable(rows.slice(this.first, this.first + room), this.view, { width, colours }),
     ]
     const keys = filterNames.map((name, index) => `${String(index + 1)} ${filters[name].title}${this.view.filters.includes(name) ? ' ✓' : ''}`).join('  ')
