@@ -30,7 +30,12 @@ if (values.help) {
   process.exit(0)
 }
 const ending = new AbortController()
-for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => { ending.abort() })
+for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+  process.on(signal, () => {
+    if (ending.signal.aborted) process.exit(130)
+    ending.abort()
+  })
+}
 const simulation = new Simulation({
   url: values.broker, base: values.base, boxes: Number(values.boxes), cameras: Number(values.cameras), connections: Number(values.connections),
   healthSeconds: Number(values['health-seconds']), cameraSeconds: Number(values['camera-seconds']), predictionSeconds: Number(values['prediction-seconds']),
