@@ -26,6 +26,10 @@ module.exports = {
       name: 'the-page-runs-in-a-browser', severity: 'error', from: { path: '^agent/dashboard/(page|evidence)/' },
       to: { path: '^(agent|trainer)/', pathNot: '^agent/dashboard/(page|evidence|format)', dependencyTypesNot: ['type-only'] },
     },
+    {
+      name: 'the-page-of-a-fleet-runs-in-a-browser', severity: 'error', from: { path: '^agent/fleet/page/' },
+      to: { path: '^(agent|trainer)/', pathNot: '^agent/(dashboard/(page|evidence|format)|fleet/(page/|row|words))', dependencyTypesNot: ['type-only'] },
+    },
     { name: 'nothing-unresolved', severity: 'error', from: {}, to: { couldNotResolve: true, pathNot: 'tfjs-node-gpu' } },
   ],
   options: {

@@ -1,14 +1,11 @@
 /** The configuration: one schema, from which types, defaults, checks and the example all come. */
-import { readFile } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { join, resolve } from 'node:path'
-import { Document, isMap, isNode, isSeq, type Node, type YAMLMap } from 'yaml'
+import { Document, isMap, isSeq, type Node, type YAMLMap } from 'yaml'
 import { validate as validCron } from 'node-cron'
 import { z } from 'zod'
-import { PawlError } from './errors.js'
-import { withoutPasswords } from './lib/logger.js'
+import { parseChecked, readText, type JsonSchema } from './lib/checked-yaml.js'
 import { packageRoot } from './lib/package-root.js'
-import { parseYaml } from './lib/yaml.js'
 import { verbs } from './report/commands.js'
 import { presetNames } from '../trainer/contract.js'
 import { windowOf } from './rounds/windows.js'
@@ -53,6 +50,34 @@ const CameraConfig = z.strictObject({
   if (minPerSecond >= maxPerSecond) wrong('a minPerSecond below its maxPerSecond, which is all that is looked at', 'minPerSecond')
   if (passwordFile !== '' && username === '') wrong('a username for the password of passwordFile', 'username')
 })
+
+/** How a page is served: that of a box, and that of a fleet. */
+export const pageKeys = {
+  port: z.number().int().min(0).max(65_535).default(8470).describe('Port of the page; the next free one when it is taken; 0: there is none'),
+  address: line.min(1).default('127.0.0.1').describe('Address that it listens on; any but loopback needs a password'),
+  passwordFile: line.default('').describe('File that holds the hash of its password, as `pawl password` writes it; or set PAWL_DASHBOARD_PASSWORD_HASH; "": on loopback none is needed'),
+  tls: z.strictObject({
+    cert: line.default('').describe('File (PEM) of its certificate; "": plain HTTP, for loopback or behind a proxy'),
+    key: line.default('').describe('File (PEM) of its key'),
+  }).refine(({ cert, key }) => (cert === '') === (key === ''), 'a certificate needs its key, and a key its certificate').prefault({}),
+}
+
+/** How a broker is spoken to, and below which topic. */
+export const linkKeys = {
+  username: line.default('').describe('User on the broker'),
+  passwordFile: line.default('').describe('File that holds the password; or set PAWL_MQTT_PASSWORD'),
+  protocol: z.enum(['3.1.1', '5']).default('3.1.1').describe('Version of MQTT'),
+  tls: z.strictObject({
+    ca: line.default('').describe('File (PEM) of who signed the broker\'s certificate; "": who the system trusts'),
+    cert: line.default('').describe('File (PEM) of the certificate that the broker knows this box by; "": none'),
+    key: line.default('').describe('File (PEM) of its key'),
+  }).refine(({ cert, key }) => (cert === '') === (key === ''), 'a certificate needs its key, and a key its certificate').prefault({}),
+  longestWaitSeconds: z.number().min(0.1).max(3600).default(1.5).describe('Longest wait between two tries to reach a broker that is away: longer where thousands of boxes would come back at once'),
+  base: topic.regex(/^[^+#/]+(\/[^+#/]+)*$/, 'a topic without wildcards and without a slash at its ends').default('pawl').describe('First level of every topic'),
+}
+
+const isBrokerUrl = (text: string) => /^(mqtts?|wss?):\/\/[^/]/.test(text) && URL.canParse(text)
+export const brokerUrl = line.refine(isBrokerUrl, 'not a mqtt://, mqtts://, ws:// or wss:// URL')
 
 const Config = z.strictObject({
   device: identifier.default(safeHostname).describe('Name of this box on the broker, which no other box there may have; by default the name of the machine'),
@@ -119,29 +144,12 @@ const Config = z.strictObject({
   monitoring: z.strictObject({
     port: z.number().int().min(0).max(65_535).default(9464).describe('Port on loopback of /metrics for Prometheus and /healthz for probes; the next free one when it is taken; 0: none'),
   }).prefault({}),
-  dashboard: z.strictObject({
-    port: z.number().int().min(0).max(65_535).default(8470).describe('Port of the page; the next free one when it is taken; 0: there is none'),
-    address: line.min(1).default('127.0.0.1').describe('Address that it listens on; any but loopback needs a password'),
-    passwordFile: line.default('').describe('File that holds the hash of its password, as `pawl password` writes it; or set PAWL_DASHBOARD_PASSWORD_HASH; "": on loopback none is needed'),
-    tls: z.strictObject({
-      cert: line.default('').describe('File (PEM) of its certificate; "": plain HTTP, for loopback or behind a proxy'),
-      key: line.default('').describe('File (PEM) of its key'),
-    }).refine(({ cert, key }) => (cert === '') === (key === ''), 'a certificate needs its key, and a key its certificate').prefault({}),
-  }).prefault({}),
+  dashboard: z.strictObject(pageKeys).prefault({}),
   mqtt: z.strictObject({
     broker: line.default('embedded').describe('embedded: a broker inside this process, on loopback; else mqtt://, mqtts://, ws:// or wss:// URL')
-      .refine(text => text === 'embedded' || (/^(mqtts?|wss?):\/\/[^/]/.test(text) && URL.canParse(text)), 'neither "embedded" nor a mqtt://, mqtts://, ws:// or wss:// URL'),
+      .refine(text => text === 'embedded' || isBrokerUrl(text), 'neither "embedded" nor a mqtt://, mqtts://, ws:// or wss:// URL'),
     port: z.number().int().min(1).max(65535).default(1883).describe('Port of the embedded broker; the next free one when it is taken'),
-    username: line.default('').describe('User on the broker'),
-    passwordFile: line.default('').describe('File that holds the password; or set PAWL_MQTT_PASSWORD'),
-    protocol: z.enum(['3.1.1', '5']).default('3.1.1').describe('Version of MQTT'),
-    tls: z.strictObject({
-      ca: line.default('').describe('File (PEM) of who signed the broker\'s certificate; "": who the system trusts'),
-      cert: line.default('').describe('File (PEM) of the certificate that the broker knows this box by; "": none'),
-      key: line.default('').describe('File (PEM) of its key'),
-    }).refine(({ cert, key }) => (cert === '') === (key === ''), 'a certificate needs its key, and a key its certificate').prefault({}),
-    longestWaitSeconds: z.number().min(0.1).max(3600).default(1.5).describe('Longest wait between two tries to reach a broker that is away: longer where thousands of boxes would come back at once'),
-    base: topic.regex(/^[^+#/]+(\/[^+#/]+)*$/, 'a topic without wildcards and without a slash at its ends').default('pawl').describe('First level of every topic'),
+    ...linkKeys,
     homeAssistant: topic.regex(/^[^+#]*$/, 'a topic without wildcards').default('').describe('Discovery prefix of Home Assistant, as a rule homeassistant: the box is announced there; "": it is not'),
     predictionEveryMs: z.number().int().min(0).max(86_400_000).default(1000).describe('Least time between two messages of an unchanged prediction'),
     outboxEvents: z.number().int().positive().default(10_000).describe('Events kept while the broker is away; the oldest go first'),
@@ -156,8 +164,6 @@ const Config = z.strictObject({
 
 export type Config = z.infer<typeof Config>
 
-/** Problems that are told of at once. */
-const mostProblems = 20
 export type CameraConfig = z.infer<typeof CameraConfig>
 
 /** Every key at its default; paths are relative to the working directory. */
@@ -168,68 +174,16 @@ export function defaultConfig(): Config {
 /** Errors: CONFIG_INVALID, naming file, line, column, key, value and fix of everything that is wrong. */
 export async function loadConfig(path: string): Promise<Config> {
   const file = resolve(path)
-  const text = await readFile(file, 'utf8').catch((cause: unknown) => {
-    throw new PawlError('CONFIG_INVALID', `${file}: the file cannot be read (${cause instanceof Error ? cause.message : String(cause)}); write one with \`pawl config example\``, { cause })
-  })
-  return withPaths(parseConfig(text, path), resolve(file, '..'))
+  return withPaths(parseConfig(await readText(file, 'write one with `pawl config example`'), path), resolve(file, '..'))
 }
 
 export function parseConfig(text: string, file: string): Config {
-  const { document, value, at } = parseYaml(text, file)
-  const parsed = Config.safeParse(value ?? {})
-  if (parsed.success) return parsed.data
-  const problems = parsed.error.issues.slice(0, mostProblems).flatMap(issue => problemsOf(issue, document, at)).slice(0, mostProblems)
-  throw new PawlError('CONFIG_INVALID', problems.join('\n'))
+  return parseChecked(Config, { text, file, hint: 'see `pawl config example`' })
 }
 
 /** Numbers that no time has would be counted to, one by one. */
 function isCron(text: string): boolean {
   return text.length <= 256 && !/\d{4}/.test(text) && validCron(text)
-}
-
-function problemsOf(issue: z.core.$ZodIssue, document: Document, at: (offset: number) => string): string[] {
-  if (issue.code === 'unrecognized_keys') {
-    const known = knownKeys(issue.path)
-    return issue.keys.slice(0, mostProblems).map(key => {
-      const path = [...issue.path, key].join('.')
-      const near = nearest(key, known)
-      const fix = near ? `did you mean "${near}"?` : `known here: ${known.join(', ')}`
-      return `${at(offsetOf(document, issue.path, key))}: ${path}: there is no such key; ${fix}`
-    })
-  }
-  const key = issue.path.join('.')
-  const value: unknown = document.getIn(issue.path)
-  const shown = isNode(value) || /password/i.test(key) ? '' : value === undefined ? 'is missing' : `is ${shownOf(value)}`
-  return [`${at(offsetOf(document, issue.path))}: ${key} ${shown}`.trimEnd() + `; ${issue.message}; see \`pawl config example\``]
-}
-
-function shownOf(value: unknown): string {
-  return typeof value === 'number' ? String(value) : withoutPasswords(JSON.stringify(value)).slice(0, 200)
-}
-
-/** Where a value (or a key inside it) stands in the file. */
-function offsetOf(document: Document, path: readonly PropertyKey[], key?: string): number {
-  const node = document.getIn(path, true) as Node | undefined
-  if (key !== undefined && isMap(node)) {
-    const pair = node.items.find(item => String(item.key) === key)
-    if (isNode(pair?.key)) return pair.key.range?.[0] ?? 0
-  }
-  return node?.range?.[0] ?? (path.length ? offsetOf(document, path.slice(0, -1)) : 0)
-}
-
-function knownKeys(path: readonly PropertyKey[]): string[] {
-  let schema = z.toJSONSchema(Config, { io: 'input' }) as JsonSchema
-  for (const step of path) schema = (typeof step === 'number' ? schema.items : schema.properties?.[String(step)]) ?? {}
-  const object = schema.properties ? schema : schema.anyOf?.find(option => option.properties) ?? {}
-  return Object.keys(object.properties ?? {})
-}
-
-interface JsonSchema {
-  properties?: Record<string, JsonSchema>
-  items?: JsonSchema
-  anyOf?: JsonSchema[]
-  description?: string
-  default?: unknown
 }
 
 export function configSchema(): unknown {
@@ -252,6 +206,13 @@ export function exampleConfig(): string {
   return document.toString({ lineWidth: 0 })
 }
 
+/** The files of `mqtt`, or of `dashboard`, relative to the folder. */
+export function withSecretPaths<T extends { passwordFile: string; tls: Readonly<Record<string, string>> }>(section: T, folder: string): T {
+  const absolute = (path: string) => path && resolve(folder, path)
+  const tls = Object.fromEntries(Object.entries(section.tls).map(([name, path]) => [name, absolute(path)]))
+  return { ...section, passwordFile: absolute(section.passwordFile), tls }
+}
+
 function withPaths(config: Config, folder: string): Config {
   const { mqtt, dashboard } = config
   const absolute = (path: string) => path && resolve(folder, path)
@@ -261,16 +222,8 @@ function withPaths(config: Config, folder: string): Config {
     // A bare name is looked up on the PATH.
     ffmpeg: config.ffmpeg.includes('/') ? resolve(folder, config.ffmpeg) : config.ffmpeg,
     labels: labelFolders(config, folder),
-    mqtt: {
-      ...mqtt,
-      passwordFile: absolute(mqtt.passwordFile),
-      tls: { ca: absolute(mqtt.tls.ca), cert: absolute(mqtt.tls.cert), key: absolute(mqtt.tls.key) },
-    },
-    dashboard: {
-      ...dashboard,
-      passwordFile: absolute(dashboard.passwordFile),
-      tls: { cert: absolute(dashboard.tls.cert), key: absolute(dashboard.tls.key) },
-    },
+    mqtt: withSecretPaths(mqtt, folder),
+    dashboard: withSecretPaths(dashboard, folder),
     cameras: config.cameras.map(camera => ({
       ...camera,
       url: camera.source === 'folder' || camera.source === 'video' ? resolve(folder, camera.url) : camera.url,
@@ -296,25 +249,4 @@ export function bundled(part: 'labeled' | 'validation' | 'unlabeled' | 'test'): 
 
 function safeHostname(): string {
   return hostname().replaceAll(/[^a-zA-Z0-9_-]/g, '-').slice(0, 64) || 'box-1'
-}
-
-/** The known key that is at most a third of its letters away. */
-function nearest(key: string, known: readonly string[]): string | null {
-  const ranked = known.map(other => ({ other, distance: editDistance(key.toLowerCase(), other.toLowerCase()) }))
-    .sort((a, b) => a.distance - b.distance)
-  const [best] = ranked
-  return best && best.distance <= Math.max(1, key.length / 3) ? best.other : null
-}
-
-function editDistance(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, index) => index)
-  for (let i = 1; i <= a.length; i++) {
-    const next = [i]
-    for (let j = 1; j <= b.length; j++) {
-      const [above = 0, left = 0, corner = 0] = [row[j], next[j - 1], row[j - 1]]
-      next.push(Math.min(above + 1, left + 1, corner + (a[i - 1] === b[j - 1] ? 0 : 1)))
-    }
-    row = next
-  }
-  return row[b.length] ?? 0
 }

@@ -4,6 +4,7 @@ import completionOf from '@bomb.sh/tab/commander'
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander'
 import type { Change } from './commands/models.js'
 import { PawlError } from './errors.js'
+import { columnNames, filterNames } from './fleet/row.js'
 import { packageVersion } from './lib/package-root.js'
 import { methodAliases, methods, presetNames } from '../trainer/contract.js'
 
@@ -147,6 +148,30 @@ program.command('status').description('model, rounds, frames and labels of the d
   .addHelpText('after', example('pawl status --json'))
   .action(async (options: { config?: string; json?: boolean }) => { await (await import('./commands/status.js')).status(options) })
 
+program.command('fleet').description('all boxes of a broker: a page, a table in the terminal, or a look that ends')
+  .option('--broker <url>', 'broker that the boxes report to (default: mqtt://127.0.0.1:1883); user and password go into the file or the environment')
+  .option('--config <file>', 'file with the sections mqtt and dashboard, as in that of a box, and answerSeconds')
+  .option('--base <topic>', 'first level of their topics (default: pawl)')
+  .option('--port <n>', 'port of the page (default: 8471), or the next one that is free', atLeastOne)
+  .option('--address <address>', 'address of the page (default: 127.0.0.1); any but loopback needs a password')
+  .option('--terminal', 'a table in this terminal, drawn anew as it changes; no page')
+  .option('--once', 'prints the boxes as they are and ends')
+  .addOption(new Option('--filter <names...>', 'only boxes that are all of this').choices(filterNames).default([], 'all boxes'))
+  .option('--search <words>', 'only boxes that say these words: name, version, reason, what is wrong', '')
+  .addOption(new Option('--sort <column>', 'what they are in order of').choices(columnNames).default('device'))
+  .option('--descending', 'from the greatest to the least', false)
+  .option('--wait <seconds>', 'with --once: for the broker, and all that it retains', positive, 30)
+  .addOption(json)
+  .addHelpText('after', example(
+    'pawl fleet --broker mqtt://broker.local', 'pawl fleet --broker mqtt://broker.local --terminal --sort accuracy',
+    'pawl fleet --broker mqtt://broker.local --once --filter offline', 'pawl fleet --config fleet.yaml --once --json | jq .boxes[].device',
+    'PAWL_MQTT_PASSWORD=… pawl fleet --config fleet.yaml --address 0.0.0.0',
+  ))
+  .action(async (options: unknown) => {
+    const { fleet } = await import('./commands/fleet.js')
+    await fleet(options as Parameters<typeof fleet>[0], untilInterrupted())
+  })
+
 program.command('doctor').description('checks what the agent needs, and says what to do').addOption(config).addOption(json)
   .addOption(new Option('--verify-device [device]', 'check anew whether the engines of a device (default: of all) compute what they should, and how fast')
     .choices(['auto', 'cpu', 'webgpu', 'cuda']).preset('auto'))
@@ -181,6 +206,8 @@ completionOf(program, { completionCommandName: 'completion' })
 
 try {
   await program.parseAsync()
+  // A pipe takes what is long bit by bit.
+  await new Promise(resolve => { process.stdout.write('', resolve) })
   // Native threads must not keep a finished command alive.
   process.exit(process.exitCode ?? 0)
 } catch (cause) {

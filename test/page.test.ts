@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import type { Browser, Page } from 'playwright-core'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { bundled } from '../agent/config.js'
-import { hashOf } from '../agent/dashboard/access.js'
+import { hashOf } from '../agent/web/access.js'
 import { openBrowser, violationsOn } from './browser.js'
 import { freePort } from './free-port.js'
 import { Box } from './site/box.js'
@@ -215,8 +215,11 @@ describe('the page', () => {
 
   it('rolls back and promotes by a click, and says which model serves', async () => {
     await show('Models')
+    await page.getByRole('heading', { name: /^Model 2 / }).waitFor()
     const card = (version: number) => page.getByRole('region', { name: new RegExp(`^Model ${String(version)} `) })
     const serves = (version: number) => card(version).getByText('in service').waitFor()
+    // The gate may have refused it.
+    if (!await card(2).getByText('in service').isVisible()) await confirm('Promote', card(2))
     await serves(2)
     await confirm('Roll back')
     await serves(1)

@@ -1,5 +1,5 @@
 import { read } from 'read'
-import { hashOf } from '../dashboard/access.js'
+import { hashOf } from '../web/access.js'
 import { PawlError } from '../errors.js'
 import { writeSecret } from '../lib/secret.js'
 import { print, type OutputOptions } from './output.js'

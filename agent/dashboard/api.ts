@@ -3,7 +3,6 @@ import { readFile } from 'node:fs/promises'
 import { Hono, type Context } from 'hono'
 import { HTTPException } from 'hono/http-exception'
 import { streamSSE } from 'hono/streaming'
-import { validator } from 'hono/validator'
 import { z } from 'zod'
 import type { Verification } from '../../trainer/index.js'
 import { PawlError } from '../errors.js'
@@ -16,6 +15,7 @@ import type { PromotionRecord } from '../rounds/promotion.js'
 import type { RoundRecords } from '../rounds/records.js'
 import { archiveOf } from './archive.js'
 import type { Journal } from './journal.js'
+import { checkedBody, checkedQuery } from '../web/checked.js'
 import type { Live } from './live.js'
 import { reportOn } from './reports.js'
 
@@ -85,7 +85,7 @@ export function api(site: Site) {
       return picture(c, frame && await readFile(frame.path).catch(() => null), 'private, max-age=86400, immutable')
     })
     .get('/classes', async c => c.json(await labels.classes()))
-    .get('/queue', query(Queue), async c => c.json(await labeling.queue(c.req.valid('query'))))
+    .get('/queue', checkedQuery(Queue), async c => c.json(await labeling.queue(c.req.valid('query'))))
     .get('/labels.zip', async c => c.body(archiveOf(await labels.images()), 200, {
       'content-type': 'application/zip', 'content-disposition': `attachment; filename="labels-${fileName(site.device)}.zip"`, 'cache-control': 'no-store',
     }))
@@ -99,17 +99,17 @@ export function api(site: Site) {
       for (const { label, file } of files) outcomes.push(await imported(file, bytes => labels.add(label, file.name, bytes)))
       return c.json(outcomes)
     })
-    .post('/labels', body(Labels), async c => c.json(await Promise.all(c.req.valid('json').frames.map(({ id, label }) => outcome(id, () => labeling.label(id, label))))))
-    .post('/labels/undo', body(Labels), async c => c.json(await Promise.all(c.req.valid('json').frames.map(({ id, label }) => outcome(id, () => labeling.undo(id, label))))))
-    .post('/skipped', body(Ids), c => {
+    .post('/labels', checkedBody(Labels), async c => c.json(await Promise.all(c.req.valid('json').frames.map(({ id, label }) => outcome(id, () => labeling.label(id, label))))))
+    .post('/labels/undo', checkedBody(Labels), async c => c.json(await Promise.all(c.req.valid('json').frames.map(({ id, label }) => outcome(id, () => labeling.undo(id, label))))))
+    .post('/skipped', checkedBody(Ids), c => {
       for (const id of c.req.valid('json').ids) labeling.skip(id)
       return c.json({})
     })
-    .post('/skipped/undo', body(Ids), c => {
+    .post('/skipped/undo', checkedBody(Ids), c => {
       for (const id of c.req.valid('json').ids) labeling.unskip(id)
       return c.json({})
     })
-    .get('/log', query(After), c => c.json(site.journal.after(c.req.valid('query').after)))
+    .get('/log', checkedQuery(After), c => c.json(site.journal.after(c.req.valid('query').after)))
     .get('/models', c => c.json({ active: site.active(), models: site.models() }))
     .get('/decisions', c => c.json(site.decisions()))
     .get('/rounds/:round', async c => c.json({ record: await site.records.read(roundOf(c)) }))
@@ -164,18 +164,4 @@ function roundOf(c: Context): number {
 function picture(c: Context, image: Uint8Array | null, caching: string): Response {
   if (!image) throw new HTTPException(404, { message: 'there is no such picture, or none any more' })
   return c.body(new Uint8Array(image), 200, { 'content-type': image[0] === pngBegins ? 'image/png' : 'image/jpeg', 'cache-control': caching })
-}
-
-function body<S extends z.ZodType>(schema: S) {
-  return validator('json', (value): z.infer<S> => checked(schema, value))
-}
-
-function query<S extends z.ZodType>(schema: S) {
-  return validator('query', (value): z.infer<S> => checked(schema, value))
-}
-
-function checked<S extends z.ZodType>(schema: S, value: unknown): z.infer<S> {
-  const parsed = schema.safeParse(value)
-  if (parsed.success) return parsed.data
-  throw new HTTPException(400, { message: parsed.error.issues.map(({ path, message }) => `${path.join('.')}: ${message}`).join('; ') })
 }

@@ -50,6 +50,8 @@ export interface Subscription {
   filter: string
   /** Without it there is no use in the connection. */
   essential: boolean
+  /** 1 unless given. */
+  qos?: 0 | 1
 }
 
 export interface Message {
@@ -123,6 +125,18 @@ export class Link {
           resolve()
         }
       })
+    })
+  }
+
+  /**
+   * Beside the subscriptions of the connection, for as long as it lasts; resolves when what is retained there has come. At QoS 0: it is sent as fast
+   * as it is taken, where a broker holds a bounded number of messages of QoS 1. Errors: BROKER_UNAVAILABLE.
+   */
+  async follow(filters: readonly string[]): Promise<void> {
+    const { client } = this
+    if (!client?.connected) throw new PawlError('BROKER_UNAVAILABLE', 'nothing can be followed: not connected')
+    await client.subscribeAsync([...filters], { qos: 0 }).catch((cause: unknown) => {
+      throw new PawlError('BROKER_UNAVAILABLE', 'nothing can be followed', { cause })
     })
   }
 
@@ -235,9 +249,9 @@ export class Link {
 
   /** Errors: an essential subscription that is refused. */
   private async subscribeAll(client: MqttClient, subscriptions: readonly Subscription[]): Promise<void> {
-    await Promise.all(subscriptions.map(async ({ filter, essential }) => {
+    await Promise.all(subscriptions.map(async ({ filter, essential, qos = 1 }) => {
       try {
-        await client.subscribeAsync(filter, { qos: 1 })
+        await client.subscribeAsync(filter, { qos })
       } catch (cause) {
         const reason = cause instanceof Error ? cause.message : String(cause)
         if (essential) throw new Error(`the subscription to ${filter} was refused: ${reason}`, { cause })

@@ -87,7 +87,7 @@ export class Report {
 }
 
 /** How a broker is reached. */
-export function connectionTo(url: string, config: Config['mqtt']): Connection {
+export function connectionTo(url: string, config: Pick<Config['mqtt'], 'username' | 'passwordFile' | 'tls' | 'protocol' | 'longestWaitSeconds'>): Connection {
   return {
     url,
     username: config.username,

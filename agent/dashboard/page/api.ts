@@ -23,11 +23,11 @@ interface Answer<T> {
 
 /** What the box answers. Errors: Refused, or that it cannot be reached. */
 export async function answered<T>(asked: Promise<Answer<T>>): Promise<T> {
-  const answer = await asked.catch(() => { throw new Refused(0, 'the box does not answer') })
+  const answer = await asked.catch(() => { throw new Refused(0, 'there is no answer') })
   if (answer.ok) return await answer.json()
   const { error } = await (answer as Answer<unknown>).json().catch(() => ({})) as { error?: { message?: string } }
   if (answer.status === 401) window.dispatchEvent(new Event('pawl-session'))
-  throw new Refused(answer.status, error?.message ?? `the box answers with status ${String(answer.status)}`)
+  throw new Refused(answer.status, error?.message ?? `the answer has the status ${String(answer.status)}`)
 }
 
 /** Asks now, and again every so often. Before the first answer, and where there is none, what was answered last stays. */

@@ -1,8 +1,9 @@
 /** The page: a view for each thing that a person does with the box, chosen by the address. */
 import { render } from 'preact'
 import { useEffect, useRef, useState } from 'preact/hooks'
-import { answered, client, messageOf } from './api.js'
+import { answered, client } from './api.js'
 import { listen, useConnected } from './live.js'
+import { Session } from './session.js'
 import { Health } from './views/health.js'
 import { LabelView } from './views/label.js'
 import { Learning } from './views/learning.js'
@@ -55,49 +56,4 @@ function useHash(): keyof typeof views {
   return hash
 }
 
-function Login({ onOpen }: { onOpen: () => void }) {
-  const [problem, setProblem] = useState('')
-  const open = async (event: SubmitEvent) => {
-    event.preventDefault()
-    const password = new FormData(event.currentTarget as HTMLFormElement).get('password')
-    try {
-      await answered(fetch('api/session', { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify({ password }) }))
-      onOpen()
-    } catch (cause) {
-      setProblem(messageOf(cause))
-    }
-  }
-  return <main class="login">
-    <h1>pawl</h1>
-    <form onSubmit={event => { void open(event) }}>
-      <label for="password">Password of this box</label>
-      <input id="password" name="password" type="password" autocomplete="current-password" required autofocus />
-      <button class="main">Log in</button>
-      <p role="alert" class="problem">{problem}</p>
-    </form>
-  </main>
-}
-
-function Root() {
-  const [box, setBox] = useState<Box | 'closed' | null>(null)
-  const [problem, setProblem] = useState('')
-  const look = async () => {
-    try {
-      const { open } = await answered<{ open: boolean }>(fetch('api/session'))
-      setBox(open ? await answered(client.box.$get()) : 'closed')
-    } catch (cause) {
-      setProblem(messageOf(cause))
-      setTimeout(() => { void look() }, 2000)
-    }
-  }
-  useEffect(() => {
-    void look()
-    const ended = () => { void look() }
-    window.addEventListener('pawl-session', ended)
-    return () => { window.removeEventListener('pawl-session', ended) }
-  }, [])
-  if (box === null) return <main class="login"><p role="status">{problem}</p></main>
-  return box === 'closed' ? <Login onOpen={() => { void look() }} /> : <Page box={box} />
-}
-
-render(<Root />, document.body)
+render(<Session whose="this box" ask={() => answered(client.box.$get())}>{box => <Page box={box} />}</Session>, document.body)

@@ -1,0 +1,50 @@
+/** Who may see a page: asks for the password where one is needed, and again when the session has ended. */
+import type { ComponentChildren } from 'preact'
+import { useEffect, useState } from 'preact/hooks'
+import { answered, messageOf } from './api.js'
+
+/** `ask` is what the page begins with; `whose` names the password. */
+export function Session<T>({ whose, ask, children }: { whose: string; ask: () => Promise<T>; children: (first: T) => ComponentChildren }) {
+  const [first, setFirst] = useState<{ value: T } | 'closed' | null>(null)
+  const [problem, setProblem] = useState('')
+  const look = async () => {
+    try {
+      const { open } = await answered<{ open: boolean }>(fetch('api/session'))
+      setFirst(open ? { value: await ask() } : 'closed')
+    } catch (cause) {
+      setProblem(messageOf(cause))
+      setTimeout(() => { void look() }, 2000)
+    }
+  }
+  useEffect(() => {
+    void look()
+    const ended = () => { void look() }
+    window.addEventListener('pawl-session', ended)
+    return () => { window.removeEventListener('pawl-session', ended) }
+  }, [])
+  if (first === null) return <main class="login"><p role="status">{problem}</p></main>
+  return first === 'closed' ? <Login whose={whose} onOpen={() => { void look() }} /> : <>{children(first.value)}</>
+}
+
+function Login({ whose, onOpen }: { whose: string; onOpen: () => void }) {
+  const [problem, setProblem] = useState('')
+  const open = async (event: SubmitEvent) => {
+    event.preventDefault()
+    const password = new FormData(event.currentTarget as HTMLFormElement).get('password')
+    try {
+      await answered(fetch('api/session', { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify({ password }) }))
+      onOpen()
+    } catch (cause) {
+      setProblem(messageOf(cause))
+    }
+  }
+  return <main class="login">
+    <h1>pawl</h1>
+    <form onSubmit={event => { void open(event) }}>
+      <label for="password">Password of {whose}</label>
+      <input id="password" name="password" type="password" autocomplete="current-password" required autofocus />
+      <button class="main">Log in</button>
+      <p role="alert" class="problem">{problem}</p>
+    </form>
+  </main>
+}

@@ -1,0 +1,121 @@
+/** A command to the boxes that were chosen: asks first, then tells what each answers. */
+import { useEffect, useRef, useState } from 'preact/hooks'
+import { messageOf } from '../../dashboard/page/api.js'
+import { counted } from '../../dashboard/format.js'
+import type { Answer, AskReport } from '../asking.js'
+import { ask, reportOf, type CommandFacts, type FleetFacts } from './api.js'
+
+export interface Chosen {
+  device: string
+  online: boolean
+}
+
+/** Names and answers that are shown at most: the rest is counted. */
+const mostShown = 300
+const everyMs = 700
+
+export function AskDialog({ chosen, facts, onClose }: { chosen: readonly Chosen[]; facts: FleetFacts; onClose: () => void }) {
+  const dialog = useRef<HTMLDialogElement>(null)
+  const [report, setReport] = useState<AskReport | null>(null)
+  useEffect(() => { dialog.current?.showModal() }, [])
+  const close = () => { dialog.current?.close() }
+  return <dialog ref={dialog} class="wide" aria-label="Command" onClose={onClose}>
+    {report
+      ? <Report report={report} onReport={setReport} close={close} answerSeconds={facts.answerSeconds} />
+      : <Choice chosen={chosen} commands={facts.commands} onReport={setReport} close={close} />}
+  </dialog>
+}
+
+interface ChoiceProps {
+  chosen: readonly Chosen[]
+  commands: readonly CommandFacts[]
+  onReport: (report: AskReport) => void
+  close: () => void
+}
+
+function Choice({ chosen, commands, onReport, close }: ChoiceProps) {
+  const [verb, setVerb] = useState<CommandFacts['verb']>('status')
+  const [problem, setProblem] = useState('')
+  const [busy, setBusy] = useState(false)
+  const command = commands.find(({ verb: name }) => name === verb)
+  const offline = chosen.filter(({ online }) => !online).length
+  const boxes = counted(chosen.length, 'box', 'boxes')
+  const send = async (event: SubmitEvent) => {
+    event.preventDefault()
+    const version = new FormData(event.currentTarget as HTMLFormElement).get('version')
+    setBusy(true)
+    try {
+      onReport(await ask({ verb, devices: chosen.map(({ device }) => device), payload: typeof version === 'string' && version !== '' ? { version: Number(version) } : {} }))
+    } catch (cause) {
+      setProblem(messageOf(cause))
+      setBusy(false)
+    }
+  }
+  return <form class="asking" onSubmit={event => { void send(event) }}>
+    <h2>Command to {boxes}</h2>
+    <label for="verb">Command</label>
+    <select id="verb" value={verb} onChange={event => { setVerb(event.currentTarget.value as CommandFacts['verb']) }}>{commands.map(({ verb: name }) => <option key={name} value={name}>{name}</option>)}</select>
+    <p>{command?.description.replaceAll('`', '')}.</p>
+    {command && command.model !== 'none' && <>
+      <label for="version">Number of the model{command.model === 'optional' && ' (empty: the one that serves)'}</label>
+      <input id="version" name="version" type="number" min={1} step={1} required={command.model === 'needed'} />
+    </>}
+    <p><strong>{verb}</strong> goes to {boxes}{offline > 0 && `, of which ${counted(offline, 'is', 'are')} offline and will not be asked`}:</p>
+    <ul class="names" tabIndex={0} aria-label="Boxes that are asked">{chosen.slice(0, mostShown).map(({ device, online }) => <li key={device}>{device}{!online && <span class="faint"> offline</span>}</li>)}
+      {chosen.length > mostShown && <li>and {(chosen.length - mostShown).toLocaleString()} more</li>}</ul>
+    <p role="alert" class="problem">{problem}</p>
+    <div class="row">
+      <button class="main" disabled={busy}>Send to {boxes}</button>
+      <button type="button" disabled={busy} onClick={close}>Cancel</button>
+    </div>
+  </form>
+}
+
+/** Those that need a look first. */
+const order = ['error', 'silent', 'offline', 'waiting', 'ok'] as const satisfies readonly Answer['state'][]
+
+interface ReportProps {
+  report: AskReport
+  onReport: (report: AskReport) => void
+  close: () => void
+  answerSeconds: number
+}
+
+function Report({ report, onReport, close, answerSeconds }: ReportProps) {
+  const [problem, setProblem] = useState('')
+  useEffect(() => {
+    if (report.over) return
+    const timer = setTimeout(() => {
+      reportOf(report.id).then(onReport, (cause: unknown) => {
+        setProblem(messageOf(cause))
+        onReport({ ...report })
+      })
+    }, everyMs)
+    return () => { clearTimeout(timer) }
+  }, [report])
+  const titles = { error: 'errors', silent: `no answer within ${String(answerSeconds)} s`, offline: 'offline, not asked', waiting: 'waiting', ok: 'ok' }
+  const answers = Object.entries(report.answers).sort(([, a], [, b]) => order.indexOf(a.state) - order.indexOf(b.state))
+  const counts = order.map(state => ({ state, count: answers.filter(([, answer]) => answer.state === state).length }))
+    .filter(({ count }) => count > 0)
+  return <>
+    <h2>{report.verb}: {report.over ? 'all is known' : 'answers are coming in'}</h2>
+    <p role="status">{counts.map(({ state, count }) => `${count.toLocaleString()} ${titles[state]}`).join(' · ')}</p>
+    <p role="alert" class="problem">{problem}</p>
+    <div class="answers" tabIndex={0} role="region" aria-label="Answers">
+      <table>
+        <thead><tr><th scope="col">Box</th><th scope="col">Answer</th></tr></thead>
+        <tbody>{answers.slice(0, mostShown).map(([device, answer]) => <tr key={device}><th scope="row">{device}</th><td>{said(answer, titles[answer.state])}</td></tr>)}</tbody>
+      </table>
+      {answers.length > mostShown && <p>{(answers.length - mostShown).toLocaleString()} more; all of them are in the file.</p>}
+    </div>
+    <div class="row">
+      <button type="button" class="main" onClick={close}>Close</button>
+      <a href={`api/asks/${report.id}`} download={`${report.verb}.json`}>All answers, as JSON</a>
+    </div>
+  </>
+}
+
+function said(answer: Answer, title: string) {
+  if (answer.state === 'error') return <span class="problem">{answer.code}: {answer.message}</span>
+  return answer.state === 'ok' ? <>ok <span class="faint">{JSON.stringify(answer.data)}</span></> : title
+}

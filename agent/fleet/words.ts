@@ -1,0 +1,21 @@
+/** What a row says, in words: the same on the page and in the terminal. */
+import type { Row } from './row.js'
+
+export function stateOf({ online, health }: Row): { text: string; tone: 'good' | 'warning' | 'bad' } {
+  if (online !== true) return { text: online === null ? 'unknown' : 'offline', tone: 'bad' }
+  if (health === null) return { text: 'online', tone: 'good' }
+  return health === 'ok' ? { text: 'ok', tone: 'good' } : { text: health, tone: 'warning' }
+}
+
+export const camerasOf = ({ cameras, camerasDown }: Row) => (camerasDown.length === 0 ? String(cameras) : `${String(camerasDown.length)} of ${String(cameras)} down`)
+
+export function modelOf({ model, mode }: Row): string {
+  return `${model === null ? 'none' : String(model)}${mode === 'pin' ? ', pinned' : mode === 'pause' ? ', paused' : ''}`
+}
+
+export function roundOf({ round, running }: Row): string {
+  if (running) return `${running.round === null ? '' : `${String(running.round)}: `}runs, ${String(Math.round(100 * running.fraction))} %`
+  return round ? `${String(round.round)}: ${round.promoted ? 'promoted' : round.reason}` : 'none yet'
+}
+
+export const accuracyOf = ({ accuracy }: Row) => (accuracy === null ? '' : `${(100 * accuracy).toFixed(1)} %`)
