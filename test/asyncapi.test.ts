@@ -104,7 +104,7 @@ describe('the AsyncAPI document', () => {
   it.skipIf(!mosquitto)('describes every message of a real agent, from its start over a first model to its end', async () => {
     const { url, stop } = await startMosquitto({ folder, port: await freePort() })
     cleanups.push(stop)
-    const document = await documentOf(`{device: box-3, data: data, monitoring: {port: 0}, rounds: {firstMinutes: 0.25, minutes: 0.25, priority: low},
+    const document = await documentOf(`{device: box-3, data: data, monitoring: {port: 0}, rounds: {firstMinutes: 0.15, minutes: 0.15, priority: low},
       mqtt: {broker: '${url}', predictionEveryMs: 200, commands: [train, status], sparkplug: {group: plant}}}`)
     const verdict = judge(document)
     const client = await connectAsync(url, { reconnectPeriod: 0 })
