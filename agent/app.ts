@@ -349,9 +349,15 @@ export class Agent {
     const { port, address } = this.config.dashboard
     if (port === 0) return null
     this.began(() => this.page.stop())
-    const url = await this.page.start()
-    if (url === null) this.problem('DASHBOARD_UNAVAILABLE', `no port from dashboard.port (${String(port)}) on is free on ${address}; choose another`)
-    return url
+    try {
+      const url = await this.page.start()
+      if (url === null) this.problem('DASHBOARD_UNAVAILABLE', `no port from dashboard.port (${String(port)}) on is free on ${address}; choose another`)
+      return url
+    } catch (cause) {
+      // Cameras and models do not wait for it.
+      this.problem('DASHBOARD_UNAVAILABLE', cause instanceof Error ? cause.message : String(cause))
+      return null
+    }
   }
 
   private async startMonitoring(): Promise<string | null> {

@@ -59,6 +59,7 @@ export class Page {
       judge: jpeg => classifier.classify(jpeg),
       disagreement: new Disagreement({
         pair: () => this.modelPair(),
+        nowMs: clock.monotonicMs,
         onProblem: message => { if (!signal.aborted) logger.warn({ message }, 'where two models differ is not known') },
       }),
       onProblem: message => { logger.warn({ message }, 'frames that were passed over come again') },
@@ -114,10 +115,10 @@ export class Page {
     await this.labeling.stop()
   }
 
-  /** The model in service and the newest that served before it; null: there are not two. */
-  private modelPair(): ModelPair | null {
+  /** The model in service and the one that served before it; null: there are not two. */
+  private async modelPair(): Promise<ModelPair | null> {
     const { registry, serving } = this.options
-    const [model, former] = [registry.active(), registry.list().findLast(({ status }) => status === 'former')]
+    const [model, former] = [registry.active(), await registry.former().catch(() => null)]
     if (!model || !former) return null
     return { key: `${String(former.version)} ${String(model.version)}`, compare: paths => serving.bothAnswer({ former, model }, paths) }
   }

@@ -78,7 +78,7 @@ const GateLookSchema = z.looseObject({
 })
 
 export const LossPointSchema: z.ZodType<LossPoint> = z.strictObject({
-  step: Count, reconstruction: z.number(), labeled: z.number(), unlabeled: z.number(),
+  step: Count, reconstruction: z.number().nullable(), labeled: z.number().nullable(), unlabeled: z.number().nullable(),
 })
 
 const aliases = Object.keys(methodAliases) as (keyof typeof methodAliases)[]

@@ -61,7 +61,7 @@ async function serve(dashboard: Record<string, unknown> = {}): Promise<string> {
   await labels.start()
   const onProblem = (message: string) => { throw new Error(message) }
   const labeling = new Labeling({
-    frames, labels, file: join(data, 'skipped.json'), judge: () => Promise.resolve(null), disagreement: new Disagreement({ pair: () => null, onProblem }), onProblem,
+    frames, labels, file: join(data, 'skipped.json'), judge: () => Promise.resolve(null), disagreement: new Disagreement({ pair: () => Promise.resolve(null), nowMs: () => elapsedMs, onProblem }), onProblem,
   })
   const page = new Dashboard({
     config: config.dashboard,
@@ -181,7 +181,7 @@ describe('the page with a password', () => {
 
   it('takes no other, and after five wrong ones none for a minute', async () => {
     const address = await withPassword()
-    for (const wrong of ['', 'open sesamE', null, { $ne: 1 }, 'x'.repeat(100_000)]) expect((await login(address, wrong)).status).toBe(401)
+    for (const wrong of ['', 'open sesamE', null, { $ne: 1 }, 'x'.repeat(3000)]) expect((await login(address, wrong)).status).toBe(401)
     expect((await login(address, password)).status).toBe(429)
     elapsedMs = 61_000
     expect((await login(address, password)).status).toBe(200)
@@ -236,6 +236,10 @@ describe('what is asked of the page', () => {
     expect(JSON.parse((await label('bag')).text)).toEqual([{ id, label: 'bag', error: null }])
     expect(JSON.parse((await label('bag')).text)).toMatchObject([{ error: { code: 'FRAME_GONE', message: expect.stringContaining('"bag"') as string } }])
     expect(await queue()).toEqual({ waiting: 0, frames: [] })
+    // One that makes no sense keeps no other back.
+    const odd = await ask(`${address}/api/labels/undo`, json({ frames: [{ id: `${id}\0`, label: 'bag' }, { id, label: 'bag' }] }))
+    expect([odd.status, JSON.parse(odd.text)]).toMatchObject([200, [{ error: { code: 'FRAME_GONE' } }, { id, error: null }]])
+    await label('bag')
     expect(JSON.parse((await ask(`${address}/api/classes`)).text)).toEqual([{ label: 'bag', images: 1 }])
     await ask(`${address}/api/labels/undo`, json({ frames: [{ id, label: 'bag' }] }))
     expect((await queue()).waiting).toBe(1)
@@ -288,6 +292,44 @@ describe('labels that come and go as folders', () => {
     const entries = await unzipped(Buffer.from(await archive.arrayBuffer()))
     expect([...entries.keys()].sort()).toEqual(['labels/Käse 🧀/1.png', 'labels/__proto__/1.png', 'labels/bag/1.png'].sort())
     for (const bytes of entries.values()) expect(bytes.equals(image)).toBe(true)
+  })
+})
+
+describe('who may ask', () => {
+  it('is no other site, not even to look: pictures and queue make the box work', async () => {
+    const address = await serve()
+    const from = async (site: string, path: string) => (await ask(`${address}${path}`, { headers: { 'sec-fetch-site': site } })).status
+    for (const path of ['/api/queue', '/api/labels.zip', '/api/live', '/api/box']) expect(await from('cross-site', path), path).toBe(403)
+    expect([await from('same-origin', '/api/box'), await from('none', '/api/box'), await from('cross-site', '/')]).toEqual([200, 200, 200])
+  })
+
+  it('hears nothing more once the session is closed', async () => {
+    const address = await withPassword()
+    const headers = { cookie: cookieOf(await login(address, password)).split(';')[0] ?? '' }
+    live.tell({ topic: 'health', value: 1 })
+    const ended = new Promise<void>((resolve, reject) => {
+      const asking = request(`${address}/api/live`, { headers }, answer => {
+        answer.once('data', () => { void ask(`${address}/api/session`, { method: 'DELETE', headers }) })
+        answer.once('close', resolve)
+      })
+      asking.on('error', reject)
+      asking.end()
+    })
+    await ended
+  })
+
+  it('sends no more than a password before that is known', async () => {
+    const address = await withPassword()
+    expect((await ask(`${address}/api/session`, json({ password: 'x'.repeat(10_000) }))).status).toBe(413)
+    expect((await ask(`${address}/api/labels`, json({ frames: 'x'.repeat(1_000_000) }))).status).toBe(401)
+  })
+
+  it('is told which file is missing where a certificate is, and no address is mistaken for this machine\'s', async () => {
+    await expect(serve({ tls: { cert: join(data, 'gone.pem'), key: join(data, 'gone.pem') } })).rejects.toMatchObject({ code: 'CONFIG_INVALID', message: expect.stringContaining('gone.pem') as string })
+    const file = join(data, 'password')
+    await writeFile(file, await hashOf(password))
+    await expect(serve({ address: '10.99.99.99', passwordFile: file })).rejects.toMatchObject({ code: 'CONFIG_INVALID', message: expect.stringContaining('10.99.99.99') as string })
+    expect(new URL(await serve({ address: '::1' })).hostname).toBe('[::1]')
   })
 })
 

@@ -20,6 +20,8 @@ let frames: FrameStore
 let labels: LabelStore
 let opinion: (jpeg: Uint8Array) => Promise<Opinion | null>
 let pair: ModelPair | null
+let elapsedMs = 0
+const opened: Labeling[] = []
 const problem = (message: string) => { throw new Error(message) }
 
 beforeEach(async () => {
@@ -30,16 +32,19 @@ beforeEach(async () => {
   await labels.start()
   opinion = () => Promise.resolve(null)
   pair = null
+  elapsedMs = 0
 })
 
 afterEach(async () => {
+  for (const labeling of opened.splice(0)) await labeling.stop()
   frames.stop()
   await rm(data, { recursive: true, force: true })
 })
 
 async function open(): Promise<Labeling> {
-  const labeling = new Labeling({ frames, labels, file: join(data, 'skipped.json'), judge: jpeg => opinion(jpeg), disagreement: new Disagreement({ pair: () => pair, onProblem: problem }), onProblem: problem })
+  const labeling = new Labeling({ frames, labels, file: join(data, 'skipped.json'), judge: jpeg => opinion(jpeg), disagreement: new Disagreement({ pair: () => Promise.resolve(pair), nowMs: () => elapsedMs, onProblem: problem }), onProblem: problem })
   await labeling.start()
+  opened.push(labeling)
   return labeling
 }
 
@@ -94,18 +99,18 @@ describe('the order in which frames are labeled', () => {
 
 describe('a class', () => {
   it.each([
-    ['a/b', /slash/], ['..', /dot/], ['.hidden', /dot/], ['', /empty/], ['  ', /empty/], ['a\nb', /cannot be seen/], ['a\\b', /slash/], ['x'.repeat(300), /longer than 100 bytes/],
+    ['a/b', /slash/], ['..', /dot/], ['.hidden', /dot/], ['', /empty/], ['  ', /empty/], ['a\nb', /cannot be seen/], ['cat\u200b', /cannot be seen/], ['\u202ecat', /cannot be seen/], ['\ud800x', /cannot be seen/], ['a\\b', /slash/], ['x'.repeat(300), /longer than 100 bytes/],
   ])('cannot be called %j', (name, why) => {
-    expect(() => classNameOf(name)).toThrow(why)
+    expect(() => classNameOf(name, ['coat'])).toThrow(why)
   })
 
   it('may be called anything else, in any script, and is one folder however its accents are typed', () => {
-    expect(classNameOf(' Kiste 🧺 ')).toBe('Kiste 🧺')
-    expect(classNameOf('e\u0301clair')).toBe(classNameOf('\u00e9clair'))
+    expect([classNameOf(' Kiste 🧺 ', []), classNameOf('👩‍🔧', [])]).toEqual(['Kiste 🧺', '👩‍🔧'])
+    expect(classNameOf('e\u0301clair', [])).toBe(classNameOf('\u00e9clair', []))
     fc.assert(fc.property(fc.string({ unit: 'grapheme', minLength: 1, maxLength: 20 }), text => {
       let name: string
       try {
-        name = classNameOf(text)
+        name = classNameOf(text, [])
       } catch (cause) {
         expect(cause).toMatchObject({ code: 'COMMAND_INVALID' })
         return
@@ -116,6 +121,39 @@ describe('a class', () => {
 })
 
 describe('a frame', () => {
+  it('whose label is undone leaves no empty class behind, which would keep rounds from beginning', async () => {
+    const [labeling, id] = [await open(), await put(1)]
+    await labeling.label(id, 'caot')
+    await labeling.undo(id, 'caot')
+    await rm(join(data, 'frames', id))
+    await expect(labeling.label(id, 'caot')).rejects.toMatchObject({ code: 'FRAME_GONE' })
+    expect(await labels.classes()).toEqual([])
+  })
+
+  it('is there after its label is undone, however full the store is', async () => {
+    const small = new FrameStore({ folder: join(data, 'frames'), config: { ...defaultConfig().frames, minFreeBytes: 0, maxBytes: 3000 }, clock: systemClock })
+    await small.start()
+    frames = small
+    const keep = async (worth: number, ageMs: number) => (await small.add({ camera: 'belt', capturedAtMs: Date.now() - ageMs, jpeg: Buffer.alloc(1400, worth) }, { reason: 'novel', worth: worth / 100 })).stored
+    const old = await keep(1, 3_600_000)
+    await keep(90, 2000)
+    const id = small.idOf(old ?? { path: '' })
+    const labeling = await open()
+    await labeling.label(id, 'bag')
+    await keep(91, 1000)
+    await labeling.undo(id, 'bag')
+    expect([small.frame(id)?.path, existsSync(join(data, 'frames', id))]).toEqual([old?.path, true])
+  })
+
+  it('goes into the class that is there, however its name is written', async () => {
+    const [labeling, one, two] = [await open(), await put(1), await put(2)]
+    const decomposed = 'cafe\u0301'
+    await mkdir(join(data, 'labels', decomposed))
+    await mkdir(join(data, 'labels', ' outer '))
+    expect([await labeling.label(one, 'caf\u00e9'), await labeling.label(two, ' outer ')]).toEqual([decomposed, ' outer '])
+    expect((await labels.classes()).map(({ label, images }) => [label, images])).toEqual([[' outer ', 1], [decomposed, 1]])
+  })
+
   it('that gets a label lies in the folder of its class under its own name, and teaches no more as a frame', async () => {
     const [labeling, id] = [await open(), await put(1)]
     expect(await labeling.label(id, 'bag')).toBe('bag')
@@ -206,8 +244,12 @@ describe('the queue', () => {
 
   it('has a frame that cannot be read or judged all the same', async () => {
     await put(1)
+    const gone = await put(2)
     opinion = () => Promise.reject(new Error('not a picture'))
-    expect((await (await open()).queue({ count: 9 })).frames).toMatchObject([{ suggestion: null }])
+    const labeling = await open()
+    expect((await labeling.queue({ count: 9 })).frames).toMatchObject([{ suggestion: null }, { suggestion: null }])
+    await rm(join(data, 'frames', gone))
+    expect((await labeling.queue({ count: 9 })).frames).toMatchObject([{ suggestion: null }])
   })
 
   it('counts what a person moves in the folders by hand', async () => {
@@ -239,6 +281,17 @@ describe('the queue', () => {
     pair = compare('2 3', second)
     await vi.waitFor(async () => { expect(await reasons()).toEqual({ [first]: 'audit', [second]: 'disagreeing', [gone]: 'uncertain' }) })
     expect(asked).toHaveLength(2)
+    // What is new is looked at after a while; a filter forgets nothing of the others.
+    const fourth = await put(4)
+    await labeling.queue({ count: 9, camera: 'elsewhere' })
+    expect(asked).toHaveLength(2)
+    elapsedMs += 60_000
+    await vi.waitFor(async () => {
+      await labeling.queue({ count: 9, camera: 'elsewhere' })
+      expect(asked.slice(2)).toEqual([[basename(fourth)]])
+    })
+    expect(await reasons()).toMatchObject({ [first]: 'audit', [second]: 'disagreeing' })
+    await frames.remove(join(data, 'frames', fourth))
     pair = null
     await vi.waitFor(async () => { expect(await reasons()).toEqual({ [first]: 'audit', [second]: 'audit', [gone]: 'uncertain' }) })
   })
@@ -259,6 +312,12 @@ describe('an image that is imported', () => {
   ])('as %j of class %j is refused', async (name, label, why) => {
     await expect(labels.add(label, name, await picture())).rejects.toThrow(why)
     expect(await readdir(join(data, 'labels'))).toEqual([])
+  })
+
+  it('is none the fewer where five of one name come at once', async () => {
+    const shades = await Promise.all([1, 2, 3, 4, 5].map(shade => sharp({ create: { width: 4, height: 4, channels: 3, background: { r: 40 * shade, g: 0, b: 0 } } }).png().toBuffer()))
+    expect(await Promise.all(shades.map(image => labels.add('bag', 'IMG_0001.png', image)))).toEqual([true, true, true, true, true])
+    expect(await inClass('bag')).toHaveLength(5)
   })
 
   it('keeps of a path nothing but its name, and is refused where it is none or cut off', async () => {

@@ -191,12 +191,12 @@ export type RoundEvent =
   | { type: 'pause'; reason: string | null }
   | { type: 'quarantine'; path: string; reason: string }
 
-/** Mean losses over the steps up to this one, since the point before. */
+/** Mean losses over the steps up to this one, since the point before; null where a branch was not computed. */
 export interface LossPoint {
   step: number
-  reconstruction: number
-  labeled: number
-  unlabeled: number
+  reconstruction: number | null
+  labeled: number | null
+  unlabeled: number | null
 }
 
 export interface RoundResult {

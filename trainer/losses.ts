@@ -1,40 +1,48 @@
 /** The losses of a round as a curve of bounded length. */
 import type { LossPoint } from './contract.js'
 
-type Losses = Omit<LossPoint, 'step'>
+type Branch = Exclude<keyof LossPoint, 'step'>
+const branches: readonly Branch[] = ['reconstruction', 'labeled', 'unlabeled']
+
+/** What one step says: null where a branch was not computed. */
+export type Losses = Record<Branch, number | null>
 
 /** Plain data, so that it outlives an interruption. */
 export interface LossCurve {
-  /** Means over `stretch` steps each. */
   points: LossPoint[]
+  /** Steps from one point to the next. */
   stretch: number
-  /** Sums over the steps since the last point, and how many those are. */
-  since: Losses
-  steps: number
+  /** The steps since the last point. */
+  since: LossPoint[]
 }
 
 const mostPoints = 200
-const none: Losses = { reconstruction: 0, labeled: 0, unlabeled: 0 }
 
 export function emptyCurve(): LossCurve {
-  return { points: [], stretch: 1, since: none, steps: 0 }
+  return { points: [], stretch: 1, since: [] }
 }
 
 /** The curve with one step more; where it would have too many points, two become one. */
-export function withStep({ points, stretch, since, steps }: LossCurve, step: number, losses: Losses): LossCurve {
-  const sums = combined(since, losses, (sum, loss) => sum + loss)
-  if (steps + 1 < stretch) return { points, stretch, since: sums, steps: steps + 1 }
-  const longer = [...points, { step, ...combined(sums, none, sum => sum / stretch) }]
-  if (longer.length < mostPoints) return { points: longer, stretch, since: none, steps: 0 }
-  const halved = longer.flatMap((point, index) => {
-    const former = longer[index - 1]
-    return former && index % 2 === 1 ? [{ step: point.step, ...combined(former, point, (one, other) => (one + other) / 2) }] : []
-  })
-  return { points: halved, stretch: 2 * stretch, since: none, steps: 0 }
+export function withStep({ points, stretch, since }: LossCurve, step: number, losses: Losses): LossCurve {
+  const more = [...since, { step, ...losses }]
+  if (more.length < stretch) return { points, stretch, since: more }
+  const longer = [...points, meanOf(more)]
+  if (longer.length < mostPoints) return { points: longer, stretch, since: [] }
+  const halved = longer.flatMap((point, index) => (index % 2 === 1 ? [meanOf([longer[index - 1] ?? point, point])] : []))
+  return { points: halved, stretch: 2 * stretch, since: [] }
 }
 
-function combined(a: Losses, b: Losses, how: (one: number, other: number) => number): Losses {
-  return {
-    reconstruction: how(a.reconstruction, b.reconstruction), labeled: how(a.labeled, b.labeled), unlabeled: how(a.unlabeled, b.unlabeled),
+/** All of the round, its last steps too. */
+export function pointsOf({ points, since }: LossCurve): LossPoint[] {
+  return since.length > 0 ? [...points, meanOf(since)] : points
+}
+
+/** At the last step, each branch by the points that know it. */
+function meanOf(points: readonly LossPoint[]): LossPoint {
+  const mean = (branch: Branch) => {
+    const known = points.flatMap(point => point[branch] ?? [])
+    return known.length > 0 ? known.reduce((sum, loss) => sum + loss, 0) / known.length : null
   }
+  const [reconstruction, labeled, unlabeled] = branches.map(mean)
+  return { step: points.at(-1)?.step ?? 0, reconstruction: reconstruction ?? null, labeled: labeled ?? null, unlabeled: unlabeled ?? null }
 }

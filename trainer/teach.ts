@@ -5,7 +5,7 @@ import { RoundError, type RoundEvent, type RoundSpec } from './contract.js'
 import { labelsOf } from './evidence.js'
 import { closedGate, lookThroughGate } from './gate/pseudo-label-gate.js'
 import type { Learner } from './learner.js'
-import { emptyCurve, withStep } from './losses.js'
+import { emptyCurve, pointsOf, withStep } from './losses.js'
 import { presets } from './model/presets.js'
 import { Pace, rateAt, type Phase } from './pace.js'
 import { hasFrames, type Prepared } from './prepare.js'
@@ -100,16 +100,21 @@ export async function teach(teaching: Teaching) {
       }
       const { decision } = progress
       const threshold = decision?.look.threshold ?? null
+      const permission = phase.name === 'semi-supervised' && decision && threshold !== null ? { threshold, classWeights: decision.classWeights } : null
       const { pseudoLabels, ...losses } = await learner.step({
         branches: { reconstruct: recipe.reconstruction, labeled: labels },
-        permission: phase.name === 'semi-supervised' && decision && threshold !== null ? { threshold, classWeights: decision.classWeights } : null,
+        permission,
         unlabeledWeight: Math.min(1, within / ramp),
         learningRate: recipe.learningRate * rateAt((done - rateBegins) / (rateEnds - rateBegins)),
         layerDecay: labels ? recipe.layerDecay : 1,
       })
       progress.steps++
       progress.used += pseudoLabels.length
-      progress.curve = withStep(progress.curve, progress.steps, losses)
+      progress.curve = withStep(progress.curve, progress.steps, {
+        reconstruction: recipe.reconstruction && frames ? losses.reconstruction : null,
+        labeled: labels ? losses.labeled : null,
+        unlabeled: permission ? losses.unlabeled : null,
+      })
       onPseudoLabels?.(progress.steps, pseudoLabels.map(({ image, label }) => [data.unlabeled.items[image] ?? '', data.classes[label] ?? '']))
       onEvent({
         type: 'progress', phase: phase.name, step: progress.steps, steps: pace.expectedSteps(progress.steps), fraction: pace.fraction(progress.steps),
@@ -127,7 +132,7 @@ export async function teach(teaching: Teaching) {
     /** What the round had taken before it was interrupted. */
     spentBeforeMs,
     looks,
-    losses: progress.curve.points,
+    losses: pointsOf(progress.curve),
     pseudoLabels: {
       used,
       taught: prepared.taught,

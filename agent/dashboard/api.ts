@@ -13,6 +13,7 @@ import type { FrameStore } from '../frames/store.js'
 import type { Machine } from '../lib/machine.js'
 import type { PromotionRecord } from '../rounds/promotion.js'
 import type { RoundRecords } from '../rounds/records.js'
+import type { ApiEnv } from '../web/server.js'
 import { archiveOf } from './archive.js'
 import type { Journal } from './journal.js'
 import { checkedBody, checkedQuery } from '../web/checked.js'
@@ -65,7 +66,7 @@ const After = z.object({ after: z.coerce.number().int().min(0).default(0) })
 
 export function api(site: Site) {
   const { live, frames, labels, labeling } = site
-  return new Hono()
+  return new Hono<ApiEnv>()
     .get('/box', c => c.json({ device: site.device, version: site.version, cameras: site.cameras }))
     .get('/now', async c => c.json(await site.now()))
     .get('/live', c => streamSSE(c, async stream => {
@@ -73,7 +74,7 @@ export function api(site: Site) {
       stream.onAbort(() => { ending.abort() })
       const ping = setInterval(() => { void stream.writeSSE({ event: 'ping', data: '' }) }, pingMs)
       try {
-        for await (const message of live.follow(ending.signal)) await stream.writeSSE({ data: JSON.stringify(message) })
+        for await (const message of live.follow(AbortSignal.any([ending.signal, c.get('ending')]))) await stream.writeSSE({ data: JSON.stringify(message) })
       } finally {
         clearInterval(ping)
       }
@@ -99,8 +100,11 @@ export function api(site: Site) {
       for (const { label, file } of files) outcomes.push(await imported(file, bytes => labels.add(label, file.name, bytes)))
       return c.json(outcomes)
     })
-    .post('/labels', checkedBody(Labels), async c => c.json(await Promise.all(c.req.valid('json').frames.map(({ id, label }) => outcome(id, () => labeling.label(id, label))))))
-    .post('/labels/undo', checkedBody(Labels), async c => c.json(await Promise.all(c.req.valid('json').frames.map(({ id, label }) => outcome(id, () => labeling.undo(id, label))))))
+    .post('/labels', checkedBody(Labels), async c => c.json(await each(c.req.valid('json').frames, ({ id, label }) => labeling.label(id, label))))
+    .post('/labels/undo', checkedBody(Labels), async c => c.json(await each(c.req.valid('json').frames, async ({ id, label }) => {
+      await labeling.undo(id, label)
+      return null
+    })))
     .post('/skipped', checkedBody(Ids), c => {
       for (const id of c.req.valid('json').ids) labeling.skip(id)
       return c.json({})
@@ -136,8 +140,7 @@ async function imported(file: File, take: (bytes: Uint8Array) => Promise<boolean
   try {
     return { name: file.name, error: null, there: !await take(new Uint8Array(await file.arrayBuffer())) }
   } catch (cause) {
-    if (!(cause instanceof PawlError)) throw cause
-    return { name: file.name, error: { code: cause.code, message: cause.message } }
+    return { name: file.name, error: failureOf(cause) }
   }
 }
 
@@ -145,14 +148,23 @@ function fileName(text: string): string {
   return text.replaceAll(/[^\w.-]/g, '_')
 }
 
-async function outcome(id: string, work: () => Promise<unknown>): Promise<Outcome> {
-  try {
-    const label = await work()
-    return { id, label: typeof label === 'string' ? label : null, error: null }
-  } catch (cause) {
-    if (!(cause instanceof PawlError)) throw cause
-    return { id, label: null, error: { code: cause.code, message: cause.message } }
+/** One after the other: what fails of one is told of that one, and keeps no other back. */
+async function each<F extends { id: string }>(items: readonly F[], work: (item: F) => Promise<string | null>): Promise<Outcome[]> {
+  const outcomes: Outcome[] = []
+  for (const item of items) {
+    outcomes.push(await work(item).then(
+      label => ({ id: item.id, label, error: null }),
+      (cause: unknown) => ({ id: item.id, label: null, error: failureOf(cause) }),
+    ))
   }
+  return outcomes
+}
+
+/** Of the file system people are told its code alone: a message would name paths. */
+function failureOf(cause: unknown): { code: string; message: string } {
+  if (cause instanceof PawlError) return { code: cause.code, message: cause.message }
+  const code = cause instanceof Error && 'code' in cause ? String(cause.code) : 'INTERNAL'
+  return { code, message: `the box could not do it (${code}); its log may say more` }
 }
 
 function roundOf(c: Context): number {

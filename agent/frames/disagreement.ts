@@ -11,12 +11,16 @@ export interface ModelPair {
 
 export interface DisagreementOptions {
   /** Null: there is only one, or none. */
-  pair: () => ModelPair | null
+  pair: () => Promise<ModelPair | null>
+  /** Monotonic. */
+  nowMs: () => number
   onProblem: (message: string) => void
 }
 
 /** Frames looked at in one go; a nano model takes some milliseconds a frame, in a process of low priority. */
 const mostAtOnce = 200
+/** From one look to the next: each starts two processes. */
+const leastMs = 30_000
 
 export class Disagreement {
   private readonly options: DisagreementOptions
@@ -24,6 +28,7 @@ export class Disagreement {
   /** Paths of frames that both models were asked about, and whether they differ. */
   private differ = new Map<string, boolean>()
   private looking: Promise<void> | null = null
+  private lookedAtMs = -Infinity
 
   constructor(options: DisagreementOptions) {
     this.options = options
@@ -43,7 +48,9 @@ export class Disagreement {
   }
 
   private async lookNow(frames: readonly StoredFrame[]): Promise<void> {
-    const pair = this.options.pair()
+    const pair = await this.options.pair()
+    if (pair?.key === this.key && this.options.nowMs() - this.lookedAtMs < leastMs) return
+    this.lookedAtMs = this.options.nowMs()
     if (pair?.key !== this.key) {
       this.key = pair?.key ?? ''
       this.differ = new Map()

@@ -6,6 +6,7 @@ import type { Config } from '../config.js'
 import { PawlError } from '../errors.js'
 import { syncFolder } from '../lib/durable.js'
 import { groupBy } from '../lib/group.js'
+import { InTurn } from '../lib/in-turn.js'
 import { classNameOf } from './class-name.js'
 import { addLabel, importLabels, quarantine, readClassFolders, readLabels, type LabelSplit } from './labels.js'
 
@@ -17,6 +18,7 @@ export interface LabelStoreOptions {
 
 export class LabelStore {
   private readonly options: LabelStoreOptions
+  private readonly turns = new InTurn()
 
   constructor(options: LabelStoreOptions) {
     this.options = options
@@ -54,7 +56,13 @@ export class LabelStore {
     return [...counts, ...empty.map(label => ({ label, images: 0 }))].sort((a, b) => a.label.localeCompare(b.label))
   }
 
-  /** Where an image of a class lies, or would. */
+  /** The class by the name that its folder has, or would have. Errors: COMMAND_INVALID for a name that no class can have. */
+  async nameOf(label: string): Promise<string> {
+    const entries = await readdir(this.folder('labels'), { withFileTypes: true }).catch(() => [])
+    return classNameOf(label, entries.filter(entry => entry.isDirectory() && !entry.name.startsWith('.')).map(({ name }) => name))
+  }
+
+  /** Where an image of a class lies, or would, by the name that its folder has. */
   pathOf(label: string, name: string): string {
     return join(this.folder('labels'), label, name)
   }
@@ -69,7 +77,7 @@ export class LabelStore {
     const file = basename(name.replaceAll('\\', '/'))
     const refused = (why: string, cause?: unknown) => new PawlError('COMMAND_INVALID', `"${file.slice(0, 80)}" was not taken: ${why}`, { cause })
     if (!imageName.test(file) || /\p{Cc}/u.test(file)) throw refused('its name is not that of a JPEG, PNG or WebP image')
-    const path = this.pathOf(classNameOf(label), file)
+    const path = this.pathOf(await this.nameOf(label), file)
     try {
       await headOf(image)
       // Whole: what is cut off would only be found in the next round.
@@ -77,7 +85,8 @@ export class LabelStore {
     } catch (cause) {
       throw refused(`it cannot be decoded (${cause instanceof Error ? cause.message : String(cause)})`, cause)
     }
-    return await addLabel(image, path)
+    // Two of one name, sent at once, are two images.
+    return await this.turns.run(() => addLabel(image, path))
   }
 
   /** Puts an unreadable image aside, with the reason beside it. Says whether it did: only a label that is here is moved. */

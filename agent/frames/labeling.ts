@@ -9,11 +9,10 @@ import { basename } from 'node:path'
 import { PawlError } from '../errors.js'
 import { KeptFile } from '../lib/kept-file.js'
 import { z } from 'zod'
-import { classNameOf } from './class-name.js'
 import type { Disagreement } from './disagreement.js'
 import type { LabelStore } from './label-store.js'
 import { nextToLabel } from './queue.js'
-import type { FrameStore } from './store.js'
+import type { FrameStore, StoredFrame } from './store.js'
 
 /** What the model in service makes of a frame. */
 export interface Opinion {
@@ -78,23 +77,29 @@ export class Labeling {
   /** The frames to label next, at most `count`; of one camera, or kept for one reason, where that is asked for. */
   async queue({ count, camera, reason }: Wanted): Promise<{ waiting: number; frames: QueuedFrame[] }> {
     const { frames, disagreement } = this.options
-    const unlabeled = frames.list().filter(frame => (camera === undefined || frame.camera === camera) && !this.skipped.has(frames.idOf(frame)))
-    // What comes of it is for the next page: nobody waits for two models.
-    void disagreement.look(unlabeled)
-    const waiting = unlabeled.map(frame => (disagreement.on(frame) ? { ...frame, reason: 'disagreeing', worth: 1 } : frame))
+    // What comes of it is for a later page: nobody waits for two models.
+    void disagreement.look(frames.list())
+    const waiting = frames.list().filter(frame => (camera === undefined || frame.camera === camera) && !this.skipped.has(frames.idOf(frame))).map(frame => (disagreement.on(frame) ? { ...frame, reason: 'disagreeing', worth: 1 } : frame))
       .filter(frame => reason === undefined || frame.reason === reason)
     const chosen = nextToLabel(waiting, count)
+    const there: StoredFrame[] = []
     const opinions: (Opinion | null)[] = []
     // One after the other: what the cameras see comes first.
-    for (const { path } of chosen) opinions.push(await this.opinionOn(path))
+    for (const frame of chosen) {
+      const jpeg = await readFile(frame.path).catch(() => null)
+      // Somebody has labeled it meanwhile, or it made room.
+      if (!jpeg && !existsSync(frame.path)) continue
+      there.push(frame)
+      opinions.push(jpeg && await this.options.judge(jpeg).catch(() => null))
+    }
     const likeness = likenessOf(opinions.map(opinion => opinion?.embedding ?? null))
     const same = (one: number, other: number) => one !== other && opinions[one]?.label === opinions[other]?.label
     return {
       waiting: waiting.length,
-      frames: chosen.map((frame, at) => ({
+      frames: there.map((frame, at) => ({
         id: frames.idOf(frame), camera: frame.camera, capturedAtMs: frame.capturedAtMs, reason: frame.reason,
         suggestion: suggestionOf(opinions[at]),
-        alike: chosen.map((other, index) => ({ id: frames.idOf(other), cosine: same(at, index) ? likeness(at, index) : -1 }))
+        alike: there.map((other, index) => ({ id: frames.idOf(other), cosine: same(at, index) ? likeness(at, index) : -1 }))
           .filter(({ cosine }) => cosine >= alike).sort((a, b) => b.cosine - a.cosine).map(({ id }) => id),
       })),
     }
@@ -103,7 +108,7 @@ export class Labeling {
   /** Gives the class by its name in the folders. Errors: FRAME_GONE, COMMAND_INVALID for a name that no class can have. */
   async label(id: string, label: string): Promise<string> {
     const { frames, labels } = this.options
-    const name = classNameOf(label)
+    const name = await labels.nameOf(label)
     if (!await frames.moveOut(id, labels.pathOf(name, basename(id)))) throw await this.gone(id)
     return name
   }
@@ -111,7 +116,7 @@ export class Labeling {
   /** Makes it a frame that nobody labeled, as before. Errors: FRAME_GONE, COMMAND_INVALID. */
   async undo(id: string, label: string): Promise<void> {
     const { frames, labels } = this.options
-    if (!await frames.moveIn(id, labels.pathOf(classNameOf(label), basename(id)))) throw await this.gone(id)
+    if (!await frames.moveIn(id, labels.pathOf(await labels.nameOf(label), basename(id)))) throw await this.gone(id)
   }
 
   /** It comes no more, until many others were passed over too. */
@@ -130,10 +135,6 @@ export class Labeling {
     const classes = await labels.classes()
     const found = classes.find(({ label }) => existsSync(labels.pathOf(label, basename(id))))
     return new PawlError('FRAME_GONE', found ? `this frame has been labeled "${found.label}" meanwhile` : 'this frame is not there any more: it made room for others, or a person took it away')
-  }
-
-  private async opinionOn(path: string): Promise<Opinion | null> {
-    return this.options.judge(await readFile(path)).catch(() => null)
   }
 }
 

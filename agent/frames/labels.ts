@@ -5,7 +5,7 @@ import { mkdir, readdir, rename } from 'node:fs/promises'
 import { basename, dirname, join, parse } from 'node:path'
 import { imageName, readImageFile, type LabeledImage } from '../../trainer/index.js'
 import { PawlError } from '../errors.js'
-import { fitting, writeDurably } from '../lib/durable.js'
+import { fitting, removeWhereEmpty, writeDurably } from '../lib/durable.js'
 import { groupBy } from '../lib/group.js'
 import { readFrameName } from './frame-name.js'
 
@@ -122,8 +122,15 @@ export async function importLabels(from: string, to: string): Promise<{ imported
 /** Writes an image of a class, under a name of its own where another has this one. False: it is there already, to the byte. */
 export async function addLabel(image: Uint8Array, path: string): Promise<boolean> {
   const target = await placeFor(image, path)
-  if (target !== null) await writeDurably(target, image)
-  return target !== null
+  if (target === null) return false
+  try {
+    await writeDurably(target, image)
+  } catch (cause) {
+    // An empty class would keep every round from beginning.
+    await removeWhereEmpty(dirname(target))
+    throw cause
+  }
+  return true
 }
 
 /** The path, or the first like it that no other file has; null: one of them holds the same bytes. */

@@ -10,7 +10,7 @@ import { basename, dirname, join, relative, resolve, sep } from 'node:path'
 import type { Config } from '../config.js'
 import type { Frame } from '../events.js'
 import type { Clock } from '../lib/clock.js'
-import { isMissing, syncFolder, writeDurably } from '../lib/durable.js'
+import { isMissing, removeWhereEmpty, syncFolder, writeDurably } from '../lib/durable.js'
 import { Belief, earliestMs } from './belief.js'
 import { dayOf, nameAnew, nameFrame, readFrameName, type FrameName, type KeptFor } from './frame-name.js'
 import { FrameOrder } from './order.js'
@@ -157,24 +157,29 @@ export class FrameStore {
       await syncFolder(dirname(to))
       return true
     } catch (cause) {
+      await removeWhereEmpty(dirname(to))
       if (existsSync(frame.path)) this.admit(frame)
       else if (isMissing(cause)) return false
       throw cause
     }
   }
 
-  /** Moves a frame in again that was moved out. False: it is not there, or the id is that of no frame. Errors: what the file system says. */
+  /**
+   * Moves a frame in again that was moved out, for whatever it is worth beside others: none goes at once for it, nor does it. False: it is not
+   * there, or the id is that of no frame. Errors: what the file system says.
+   */
   async moveIn(id: string, from: string): Promise<boolean> {
     const [camera = '', day = '', name = '', ...more] = id.split('/')
     const known = readFrameName(name)
+    if (!known || more.length > 0 || day !== dayOf(known) || !/^[\w-]+$/.test(camera)) return false
     const file = statSync(from, { throwIfNoEntry: false })
-    if (!known || !file || more.length > 0 || day !== dayOf(known) || !/^[\w-]+$/.test(camera)) return false
+    if (!file) return false
     const path = join(this.options.folder, id)
     await mkdir(dirname(path), { recursive: true })
     await rename(from, path)
     await syncFolder(dirname(path))
+    await removeWhereEmpty(dirname(from))
     if (!this.frames.has(path)) this.admit({ path, camera, ...known, bytes: file.size })
-    await this.evict(1)
     return true
   }
 

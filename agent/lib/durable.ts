@@ -1,6 +1,6 @@
 /** Files that survive a power cut: bytes first, then the name. */
 import { randomBytes } from 'node:crypto'
-import { mkdir, open, readdir, rename, rm } from 'node:fs/promises'
+import { mkdir, open, readdir, rename, rm, rmdir } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 
 /** Of files that are being written. */
@@ -41,6 +41,11 @@ export function fitting(name: string, ending: string): string {
 export async function removeHalfWritten(folder: string, { recursive = false } = {}): Promise<void> {
   const entries = await readdir(folder, { recursive, withFileTypes: true }).catch(() => [])
   for (const { parentPath, name } of entries) if (temporaryName.test(name)) await rm(join(parentPath, name), { force: true })
+}
+
+/** Removes a folder that was made for a file which is not there: one that holds anything stays. */
+export async function removeWhereEmpty(folder: string): Promise<void> {
+  await rmdir(folder).catch(() => undefined)
 }
 
 /** Moves a damaged file out of the way, under a name that tells when. Gives that name; null: there is none. */

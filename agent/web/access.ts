@@ -35,8 +35,11 @@ export function isHash(text: string): boolean {
 export class Access {
   private readonly hash: string | null
   private readonly nowMs: () => number
-  /** By the hash of their token: when they end. */
-  private readonly sessions = new Map<string, number>()
+  /** By the hash of their token. */
+  private readonly sessions = new Map<string, Session>()
+  /** Hash of the password that was right last, with a salt of this run: who sends it with every request need not wait each time. */
+  private known: string | null = null
+  private readonly salt = randomBytes(saltBytes)
   private failures: { from: string; atMs: number }[] = []
 
   /** `hash`: of the password; null: none is needed. `nowMs`: monotonic. */
@@ -49,10 +52,12 @@ export class Access {
     return this.hash !== null
   }
 
-  /** The token of a new session; 'wrong', or 'later': there were too many wrong ones. */
-  async open(password: string, from: string): Promise<{ token: string } | 'wrong' | 'later'> {
+  /** Whether it is the password; 'later': there were too many wrong ones. */
+  async verify(password: string, from: string): Promise<'right' | 'wrong' | 'later'> {
     const { hash } = this
     if (hash === null) return 'wrong'
+    const known = createHash('sha256').update(this.salt).update(password).digest('hex')
+    if (known === this.known) return 'right'
     const nowMs = this.nowMs()
     this.failures = this.failures.filter(({ atMs }) => nowMs - atMs < tries.withinMs)
     if (this.failures.length >= tries.all || this.failures.filter(failure => failure.from === from).length >= tries.each) return 'later'
@@ -61,21 +66,52 @@ export class Access {
     this.failures.push(failure)
     if (!await matches(password, hash)) return 'wrong'
     this.failures = this.failures.filter(one => one !== failure)
-    const token = randomBytes(32).toString('base64url')
-    for (const [old, endsAtMs] of this.sessions) if (endsAtMs < nowMs) this.sessions.delete(old)
-    for (const [old] of [...this.sessions].slice(0, Math.max(0, this.sessions.size - mostSessions + 1))) this.sessions.delete(old)
-    this.sessions.set(digest(token), nowMs + sessionMs)
+    this.known = known
+    return 'right'
+  }
+
+  /** The token of a new session; else why there is none. */
+  async open(password: string, from: string): Promise<{ token: string } | 'wrong' | 'later'> {
+    const verdict = await this.verify(password, from)
+    if (verdict !== 'right') return verdict
+    const [token, nowMs] = [randomBytes(32).toString('base64url'), this.nowMs()]
+    const ended = [...this.sessions].filter(([, { endsAtMs }]) => endsAtMs < nowMs)
+    const tooMany = [...this.sessions].slice(0, Math.max(0, this.sessions.size - ended.length - mostSessions + 1))
+    for (const [old] of [...ended, ...tooMany]) this.end(old)
+    this.sessions.set(digest(token), { endsAtMs: nowMs + sessionMs, ending: new AbortController() })
     return { token }
   }
 
   admits(token: string | undefined): boolean {
     if (this.hash === null) return true
-    return token !== undefined && (this.sessions.get(digest(token)) ?? 0) > this.nowMs()
+    return token !== undefined && (this.sessions.get(digest(token))?.endsAtMs ?? 0) > this.nowMs()
+  }
+
+  /** Fires when a session is closed or has lasted its time: whoever still listens by it hears nothing more. */
+  ending(token: string | undefined): AbortSignal {
+    const session = token === undefined ? undefined : this.sessions.get(digest(token))
+    if (!session) return new AbortController().signal
+    return AbortSignal.any([session.ending.signal, AbortSignal.timeout(Math.max(0, session.endsAtMs - this.nowMs()))])
   }
 
   close(token: string | undefined): void {
-    if (token !== undefined) this.sessions.delete(digest(token))
+    if (token !== undefined) this.end(digest(token))
   }
+
+  private end(session: string): void {
+    this.sessions.get(session)?.ending.abort()
+    this.sessions.delete(session)
+  }
+}
+
+interface Session {
+  endsAtMs: number
+  ending: AbortController
+}
+
+/** Whether an address to listen on is this machine's own. */
+export function isOwnAddress(address: string): boolean {
+  return /^(localhost|127(\.\d{1,3}){3}|::1)$/i.test(address)
 }
 
 /** Whether a Host header names this machine by a loopback name. */

@@ -18,9 +18,11 @@ import { PawlError } from '../errors.js'
 import { listenOn } from '../lib/listen.js'
 import type { Logger } from '../lib/logger.js'
 import { secretOf } from '../lib/secret.js'
-import { Access, isHash, isLoopback } from './access.js'
+import { Access, isHash, isLoopback, isOwnAddress } from './access.js'
 
-interface Env { Bindings: HttpBindings }
+/** `ending`: fires when the session of a request ends. */
+export interface ApiEnv { Variables: { ending: AbortSignal } }
+interface Env extends ApiEnv { Bindings: HttpBindings }
 export type WebApp = Hono<Env>
 
 export interface WebServerOptions {
@@ -39,7 +41,8 @@ export interface WebServerOptions {
 }
 
 const [none, self] = [['\'none\''], '\'self\'']
-const mostBytes = 20 * 2 ** 20
+const mostBytes = { session: 4096, any: 20 * 2 ** 20 } as const
+const mostConnections = 200
 const triedPorts = 20
 /** Answers with no session. */
 const open = new Set(['/api/session'])
@@ -57,12 +60,18 @@ export class WebServer {
     const { config: { address, port, passwordFile, tls }, nowMs } = this.options
     const stored = (await secretOf({ key: 'dashboard.passwordFile', file: passwordFile, variable: 'PAWL_DASHBOARD_PASSWORD_HASH' })).trim()
     if (stored !== '' && !isHash(stored)) throw new PawlError('CONFIG_INVALID', 'dashboard.passwordFile holds no hash of a password; write one with `pawl password`')
-    if (stored === '' && !isLoopback(address)) throw new PawlError('CONFIG_INVALID', `dashboard.address is "${address}", which others reach, and there is no password; write one with \`pawl password\` and name its file in dashboard.passwordFile`)
-    const secure = tls.cert !== '' && { cert: await readFile(tls.cert), key: await readFile(tls.key) }
+    if (stored === '' && !isOwnAddress(address)) throw new PawlError('CONFIG_INVALID', `dashboard.address is "${address}", which others reach, and there is no password; write one with \`pawl password\` and name its file in dashboard.passwordFile`)
+    const secure = tls.cert !== '' && { cert: await pemOf('cert', tls.cert), key: await pemOf('key', tls.key) }
     const { fetch } = this.app(new Access({ hash: stored || null, nowMs }), secure !== false)
     const how = secure ? { createServer: createSecureServer, serverOptions: secure } : { createServer }
-    const makeServer = () => createAdaptorServer({ fetch, ...how }) as Server
-    const listening = await listenOn(makeServer, { address, port, tries: triedPorts })
+    const makeServer = () => {
+      const server = createAdaptorServer({ fetch, ...how }) as Server
+      server.maxConnections = mostConnections
+      return server
+    }
+    const listening = await listenOn(makeServer, { address, port, tries: triedPorts }).catch((cause: unknown) => {
+      throw new PawlError('CONFIG_INVALID', `the page cannot be served on ${address} (${cause instanceof Error ? cause.message : String(cause)}); see dashboard.address and dashboard.tls`, { cause })
+    })
     if (!listening) return null
     this.server = listening.server
     return `http${secure ? 's' : ''}://${address.includes(':') ? `[${address}]` : address}:${String(listening.port)}`
@@ -99,15 +108,17 @@ export class WebServer {
       await next()
     })
     app.use(async (c, next) => {
-      if (!['GET', 'HEAD'].includes(c.req.method) && isForeign(c.req.header())) throw new HTTPException(403, { message: 'another site has sent this' })
+      // To look, too, may make the box work.
+      const works = c.req.path.startsWith('/api/') || !['GET', 'HEAD'].includes(c.req.method)
+      if (works && isForeign(c.req.header())) throw new HTTPException(403, { message: 'another site has sent this' })
       await next()
     })
-    app.use(bodyLimit({ maxSize: mostBytes, onError: () => { throw new HTTPException(413, { message: `more than ${String(mostBytes / 2 ** 20)} MB at once` }) } }))
     app.use(async (c, next) => {
       await next()
       if (!c.res.headers.has('cache-control')) c.header('cache-control', 'no-cache')
     })
     this.sessions(app, access, secure)
+    app.use(limited(mostBytes.any))
     routes(app)
     for (const path of programs?.paths ?? []) this.forPrograms(app, access, path)
     programs?.routes(app)
@@ -118,7 +129,7 @@ export class WebServer {
   private sessions(app: WebApp, access: Access, secure: boolean): void {
     const { cookie } = this.options
     app.get('/api/session', c => c.json({ needsPassword: access.needsPassword, open: access.admits(getCookie(c, cookie)) }))
-    app.post('/api/session', async c => {
+    app.post('/api/session', limited(mostBytes.session), async c => {
       const { password } = await c.req.json<{ password?: unknown }>().catch(() => ({ password: null }))
       const opened = await access.open(typeof password === 'string' ? password : '', c.env.incoming.socket.remoteAddress ?? '')
       if (opened === 'later') throw new HTTPException(429, { message: 'too many wrong passwords; wait a minute' })
@@ -132,7 +143,9 @@ export class WebServer {
       return c.json({})
     })
     app.use('/api/*', async (c: Context<Env>, next) => {
-      if (!open.has(c.req.path) && !access.admits(getCookie(c, cookie))) throw new HTTPException(401, { message: 'log in first' })
+      const token = getCookie(c, cookie)
+      if (!open.has(c.req.path) && !access.admits(token)) throw new HTTPException(401, { message: 'log in first' })
+      c.set('ending', access.ending(token))
       await next()
     })
   }
@@ -141,17 +154,31 @@ export class WebServer {
     const { cookie } = this.options
     app.use(path, async (c: Context<Env>, next) => {
       if (!access.admits(getCookie(c, cookie))) {
-        const opened = await access.open(basicPassword(c.req.header('authorization') ?? ''), c.env.incoming.socket.remoteAddress ?? '')
-        if (opened === 'later') throw new HTTPException(429, { message: 'too many wrong passwords; wait a minute' })
-        if (opened === 'wrong') {
+        const given = c.req.header('authorization')
+        // Who gives none has not tried one.
+        const verdict = given === undefined ? 'wrong' : await access.verify(basicPassword(given), c.env.incoming.socket.remoteAddress ?? '')
+        if (verdict === 'later') throw new HTTPException(429, { message: 'too many wrong passwords; wait a minute' })
+        if (verdict === 'wrong') {
           c.header('www-authenticate', 'Basic realm="pawl"')
           return c.json({ error: { code: 'COMMAND_INVALID', message: 'the password of the page is needed, by HTTP Basic' } }, 401)
         }
-        access.close(opened.token)
       }
       return next()
     })
   }
+}
+
+/** A body of so many bytes at most. */
+function limited(maxSize: number) {
+  const most = maxSize >= 2 ** 20 ? `${String(maxSize / 2 ** 20)} MB` : `${String(maxSize)} bytes`
+  return bodyLimit({ maxSize, onError: () => { throw new HTTPException(413, { message: `more than ${most} at once` }) } })
+}
+
+/** Errors: CONFIG_INVALID. */
+async function pemOf(key: 'cert' | 'key', file: string): Promise<Buffer> {
+  return readFile(file).catch((cause: unknown) => {
+    throw new PawlError('CONFIG_INVALID', `dashboard.tls.${key} is "${file}", which cannot be read; name a file in PEM`, { cause })
+  })
 }
 
 /** Of RFC 7617; "": there is none. */
@@ -162,6 +189,7 @@ function basicPassword(header: string): string {
 
 /** Whether a browser says that another site's page sends this; programs that are no browsers say nothing of it. */
 function isForeign({ host, origin, 'sec-fetch-site': site }: Record<string, string>): boolean {
-  if (site !== undefined) return site !== 'same-origin'
+  // `none`: a person has typed the address.
+  if (site !== undefined) return site !== 'same-origin' && site !== 'none'
   return origin !== undefined && (!URL.canParse(origin) || new URL(origin).host !== host)
 }

@@ -10,7 +10,8 @@ export interface Series {
 
 interface Point {
   x: number
-  y: number
+  /** Null: not known there; the line has a gap. */
+  y: number | null
 }
 
 export interface ChartProps {
@@ -27,21 +28,22 @@ const margin = { left: 52, right: 12, top: 10, bottom: 30 } as const
 
 /** Lines over the steps of a round. Nothing is drawn where there are no points. */
 export function Chart({ title, series, marked = [], shares = false }: ChartProps) {
-  const points = series.flatMap(one => one.points)
+  const points = series.flatMap(one => one.points.filter(isKnown))
   if (points.length === 0) return null
   const [xs, ys] = [points.map(({ x }) => x), points.map(({ y }) => y)]
   const x = scaleLinear([Math.min(...xs), Math.max(...xs, Math.min(...xs) + 1)], [margin.left, width - margin.right])
   const y = scaleLinear([shares ? Math.min(...ys) : 0, shares ? 1 : Math.max(...ys)], [height - margin.bottom, margin.top]).nice(5)
   const told = (value: number) => (shares ? percent(value, 0) : value.toLocaleString())
-  const draw = line<Point>(point => x(point.x), point => y(point.y))
+  const draw = line<Point>(point => x(point.x), point => y(point.y ?? 0)).defined(isKnown)
   const said = series.flatMap(({ name, points: own }) => {
-    const last = own.at(-1)
-    return last ? [`${name}: from ${told(own[0]?.y ?? 0)} to ${shares ? percent(last.y) : last.y.toPrecision(3)}`] : []
+    const known = own.filter(isKnown)
+    const [first, last] = [known[0], known.at(-1)]
+    return first && last ? [`${name}: from ${told(first.y)} to ${shares ? percent(last.y) : last.y.toPrecision(3)}`] : []
   })
   return <figure class="chart">
     <figcaption>{title}</figcaption>
     <ul class="legend">
-      {series.map(({ name, points: own }, at) => own.length > 0 && <li key={name}><svg viewBox="0 0 24 8" aria-hidden="true"><line class={`series-${String(at)}`} x1="0" y1="4" x2="24" y2="4" /></svg>{name}</li>)}
+      {series.map(({ name, points: own }, at) => own.some(isKnown) && <li key={name}><svg viewBox="0 0 24 8" aria-hidden="true"><line class={`series-${String(at)}`} x1="0" y1="4" x2="24" y2="4" /></svg>{name}</li>)}
       {[...new Set(marked.map(({ name }) => name))].map(name => <li key={name}><svg viewBox="0 0 24 8" aria-hidden="true"><rect class="marked" width="24" height="8" /></svg>{name}</li>)}
     </ul>
     <svg viewBox={`0 0 ${String(width)} ${String(height)}`} role="img" aria-label={`${title}. ${said.join('; ')}`}>
@@ -54,6 +56,10 @@ export function Chart({ title, series, marked = [], shares = false }: ChartProps
       {series.map(({ name, points: own }, at) => <path key={name} class={`series-${String(at)}`} d={draw(own) ?? ''} />)}
     </svg>
   </figure>
+}
+
+function isKnown(point: Point): point is { x: number; y: number } {
+  return point.y !== null
 }
 
 /** An accuracy with its 95 % interval, on a line from 0 to 100 %. */

@@ -12,7 +12,7 @@ export interface RoundProps {
 
 export function Round({ record: { card, losses, classes, confusion, mistakes, reconstruction }, pictureUrl }: RoundProps) {
   const { data, pseudoLabels, validation } = card
-  const lossOf = (name: 'reconstruction' | 'labeled' | 'unlabeled') => losses.filter(point => point[name] > 0).map(point => ({ x: point.step, y: point[name] }))
+  const lossOf = (name: 'reconstruction' | 'labeled' | 'unlabeled') => losses.map(point => ({ x: point.step, y: point[name] }))
   const looks = card.gate.map(look => ({ ...look, x: look.step }))
   return <>
     <p>{card.method}, {card.preset}, {card.parent ? `from model ${String(card.parent.version)}` : 'from scratch'}: {counted(data.labeled, 'label')}, {counted(data.unlabeled, 'frame')}{data.quarantined > 0 && `, ${counted(data.quarantined, 'image')} put aside`}; {counted(card.steps, 'step')} in {duration(card.seconds)} on {card.device}. {pseudoLabels.used > 0 ? `${counted(pseudoLabels.used, 'pseudo-label')} counted.` : 'No pseudo-label counted.'} Calibration error {percent(validation.ece)}.</p>

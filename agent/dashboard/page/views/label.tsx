@@ -29,8 +29,10 @@ type Change =
   | { type: 'came'; frames: QueuedFrame[] }
   | { type: 'mark'; ids: readonly string[]; on: boolean }
   | { type: 'done'; done: Done }
-  /** They come back: undone, or refused. */
-  | { type: 'back'; done: Done }
+  /** They come back: undone, or not done. */
+  | { type: 'back'; done: Done; frames: QueuedFrame[] }
+  /** They are not there any more: somebody else was first, or they made room. */
+  | { type: 'gone'; done: Done; ids: ReadonlySet<string> }
   | { type: 'first'; id: string }
   /** Others are asked for. */
   | { type: 'anew' }
@@ -51,10 +53,18 @@ function changed(state: State, change: Change): State {
       }
     }
     case 'back': return {
-      frames: [...change.done.frames, ...frames],
-      marked: new Set(change.done.frames.slice(1).map(({ id }) => id)),
+      frames: [...change.frames, ...frames],
+      marked: new Set(change.frames.slice(1).map(({ id }) => id)),
       done: done.filter(one => one !== change.done),
       labeled: state.labeled - (change.done.label === null ? 0 : change.done.frames.length),
+    }
+    case 'gone': {
+      const left = { ...change.done, frames: change.done.frames.filter(({ id }) => !change.ids.has(id)) }
+      return {
+        ...state,
+        done: done.flatMap(one => (one !== change.done ? [one] : left.frames.length > 0 ? [left] : [])),
+        labeled: state.labeled - (change.done.label === null ? 0 : change.ids.size),
+      }
     }
     case 'anew': return { ...state, frames: [], marked: new Set() }
     case 'first': {
@@ -97,15 +107,22 @@ export function LabelView({ cameras }: { cameras: readonly string[] }) {
   useEffect(() => { count().catch((cause: unknown) => { setProblem(messageOf(cause)) }) }, [])
   useEffect(() => { if (state.frames.length < low) void ask() }, [state.frames.length, wanted])
 
-  const finish = async (done: Done, work: () => Promise<{ id: string; error: { message: string } | null }[]>) => {
+  const finish = async (done: Done, work: () => Promise<{ id: string; error: { code: string; message: string } | null }[]>) => {
     setProblem('')
     apply({ type: 'done', done })
     try {
       const refused = (await work()).filter(({ error }) => error !== null)
-      if (refused.length > 0) setProblem(`${counted(refused.length, 'frame')}: ${refused[0]?.error?.message ?? ''}`)
+      if (refused.length > 0) {
+        const ids = new Set(refused.map(({ id }) => id))
+        // What could be done with another name comes back; what is gone does not.
+        const again = refused.every(({ error }) => error?.code !== 'FRAME_GONE') && ids.size === done.frames.length
+        apply(again ? { type: 'back', done, frames: done.frames } : { type: 'gone', done, ids })
+        setSaid('')
+        setProblem(`${counted(refused.length, 'frame')}: ${refused[0]?.error?.message ?? ''}`)
+      }
       await count()
     } catch (cause) {
-      apply({ type: 'back', done })
+      apply({ type: 'back', done, frames: done.frames })
       setProblem(messageOf(cause))
     }
   }
@@ -131,9 +148,12 @@ export function LabelView({ cameras }: { cameras: readonly string[] }) {
     const { frames, label: name } = last
     try {
       if (name === null) await answered(client.skipped.undo.$post({ json: { ids: frames.map(({ id }) => id) } }))
-      else await answered(client.labels.undo.$post({ json: { frames: frames.map(({ id }) => ({ id, label: name })) } }))
-      apply({ type: 'back', done: last })
-      setSaid('undone')
+      const outcomes = name === null ? [] : await answered(client.labels.undo.$post({ json: { frames: frames.map(({ id }) => ({ id, label: name })) } }))
+      const lost = outcomes.filter(({ error }) => error !== null)
+      const ids = new Set(lost.map(({ id }) => id))
+      apply({ type: 'back', done: last, frames: frames.filter(({ id }) => !ids.has(id)) })
+      setSaid(lost.length < frames.length ? 'undone' : '')
+      setProblem(lost.length > 0 ? `${counted(lost.length, 'frame')}: ${lost[0]?.error?.message ?? ''}` : '')
       await count()
     } catch (cause) {
       setProblem(messageOf(cause))
