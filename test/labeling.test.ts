@@ -326,7 +326,7 @@ describe('an image that is imported', () => {
     await labels.add('bag', 'C:\\x\\c.png', image)
     expect(await inClass('bag')).toEqual(['b.png', 'c.png'])
     for (const bad of [Buffer.from('<svg/>'), Buffer.alloc(0), image.subarray(0, image.length - 20)]) {
-      await expect(labels.add('bag', 'd.png', bad)).rejects.toMatchObject({ code: 'COMMAND_INVALID', message: expect.stringMatching(/"d.png" was not taken: it cannot be decoded/) as string })
+      await expect(labels.add('bag', 'd.png', bad)).rejects.toMatchObject({ code: 'COMMAND_INVALID', message: expect.stringMatching(/"bag\/d.png" was not taken: it cannot be decoded/) as string })
     }
     expect(await inClass('bag')).toEqual(['b.png', 'c.png'])
   })

@@ -75,7 +75,7 @@ export class LabelStore {
   /** Takes in an image of a class. False: it is there already, to the byte. Errors: COMMAND_INVALID for a name or a picture that cannot be. */
   async add(label: string, name: string, image: Uint8Array): Promise<boolean> {
     const file = basename(name.replaceAll('\\', '/'))
-    const refused = (why: string, cause?: unknown) => new PawlError('COMMAND_INVALID', `"${file.slice(0, 80)}" was not taken: ${why}`, { cause })
+    const refused = (why: string, cause?: unknown) => new PawlError('COMMAND_INVALID', `"${label.slice(0, 40)}/${file.slice(0, 80)}" was not taken: ${why}`, { cause })
     if (!imageName.test(file) || /\p{Cc}/u.test(file)) throw refused('its name is not that of a JPEG, PNG or WebP image')
     const path = this.pathOf(await this.nameOf(label), file)
     try {

@@ -91,7 +91,7 @@ export class Access {
   ending(token: string | undefined): AbortSignal {
     const session = token === undefined ? undefined : this.sessions.get(digest(token))
     if (!session) return new AbortController().signal
-    return AbortSignal.any([session.ending.signal, AbortSignal.timeout(Math.max(0, session.endsAtMs - this.nowMs()))])
+    return AbortSignal.any([session.ending.signal, AbortSignal.timeout(Math.max(0, Math.ceil(session.endsAtMs - this.nowMs())))])
   }
 
   close(token: string | undefined): void {

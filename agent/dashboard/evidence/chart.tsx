@@ -46,7 +46,7 @@ export function Chart({ title, series, marked = [], shares = false }: ChartProps
       {series.map(({ name, points: own }, at) => own.some(isKnown) && <li key={name}><svg viewBox="0 0 24 8" aria-hidden="true"><line class={`series-${String(at)}`} x1="0" y1="4" x2="24" y2="4" /></svg>{name}</li>)}
       {[...new Set(marked.map(({ name }) => name))].map(name => <li key={name}><svg viewBox="0 0 24 8" aria-hidden="true"><rect class="marked" width="24" height="8" /></svg>{name}</li>)}
     </ul>
-    <svg viewBox={`0 0 ${String(width)} ${String(height)}`} role="img" aria-label={`${title}. ${said.join('; ')}`}>
+    <Wide label={title}><svg viewBox={`0 0 ${String(width)} ${String(height)}`} role="img" aria-label={`${title}. ${said.join('; ')}`}>
       {marked.map(({ from, to }) => <rect key={from} class="marked" x={x(from)} width={Math.max(1, x(to) - x(from))} y={margin.top} height={height - margin.top - margin.bottom} />)}
       {y.ticks(4).map(tick => <g key={tick}>
         <line class="axis" x1={margin.left} x2={width - margin.right} y1={y(tick)} y2={y(tick)} />
@@ -54,7 +54,7 @@ export function Chart({ title, series, marked = [], shares = false }: ChartProps
       </g>)}
       {x.ticks(6).filter(Number.isInteger).map(tick => <text key={tick} x={x(tick)} y={height - 10} text-anchor="middle">{tick.toLocaleString()}</text>)}
       {series.map(({ name, points: own }, at) => <path key={name} class={`series-${String(at)}`} d={draw(own) ?? ''} />)}
-    </svg>
+    </svg></Wide>
   </figure>
 }
 

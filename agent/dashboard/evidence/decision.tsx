@@ -9,13 +9,13 @@ export function Decision({ decision }: { decision: PromotionRecord }) {
   if (!comparison) return null
   const { images, scenes = images, wins, losses, p, alpha, attempt, gainLowerBound, intervalChallenger, intervalChampion, perClass } = comparison
   return <>
-    <p>{counted(images, 'image')} that neither model learned from{scenes === images ? '' : ` (${counted(scenes, 'scene')})`}{champion === null ? '.' : `: ${String(wins)} that only the challenger has right, ${String(losses)} that only model ${String(champion)} has. p = ${p.toPrecision(2)}, to be below ${alpha.toPrecision(2)} at the ${ordinal(attempt)} look; gained at least ${percent(gainLowerBound)} (95 %).`}</p>
+    <p>{counted(images, 'image')} that {champion === null ? 'it did not learn' : 'neither model learned'} from{scenes === images ? '' : ` (${counted(scenes, 'scene')})`}{champion === null ? '.' : `: ${String(wins)} that only the challenger has right, ${String(losses)} that only model ${String(champion)} has. The exact test decides: p = ${p.toPrecision(2)}, to be below ${alpha.toPrecision(2)} at the ${ordinal(attempt)} look. By an approximate bound (95 %) the gain is at least ${percent(gainLowerBound)}.`}</p>
     <Interval label="Challenger" value={decision.accuracyChallenger ?? 0} interval={intervalChallenger} />
     {decision.accuracyChampion !== null && <Interval label="Champion" value={decision.accuracyChampion} interval={intervalChampion} />}
     <Wide label="By class"><table>
       <caption>By class: images of the promotion split, and how many are right</caption>
-      <thead><tr><th scope="col">Class</th><th scope="col">Images</th><th scope="col">Challenger</th><th scope="col">Champion</th></tr></thead>
-      <tbody>{perClass.map(row => <tr key={row.class}><th scope="row">{row.class}</th><td>{row.images}</td><td>{row.challenger}</td><td>{row.champion ?? '–'}</td></tr>)}</tbody>
+      <thead><tr><th scope="col">Class</th><th scope="col">Images</th><th scope="col">{champion === null ? 'Right' : 'Challenger'}</th>{champion !== null && <th scope="col">Champion</th>}</tr></thead>
+      <tbody>{perClass.map(row => <tr key={row.class}><th scope="row">{row.class}</th><td>{row.images}</td><td>{row.challenger}</td>{champion !== null && <td>{row.champion ?? '–'}</td>}</tr>)}</tbody>
     </table></Wide>
   </>
 }

@@ -2,6 +2,7 @@
 import { hc } from 'hono/client'
 import { useEffect, useState } from 'preact/hooks'
 import type { Api } from '../api.js'
+import { useConnected } from './live.js'
 
 export const client = hc<Api>(new URL('api', location.href).href.replace(/#.*/, ''))
 
@@ -47,9 +48,10 @@ export function useRepeated<T>(ask: () => Promise<T>, everyMs: number): { value:
   return state
 }
 
-/** Asks now, and again when `again` changes. */
+/** Asks now, again when `again` changes, and when the box is back. */
 export function useAnswer<T>(ask: () => Promise<Answer<T>>, again: unknown): { value: T | null; problem: string | null } {
   const [state, setState] = useState<{ value: T | null; problem: string | null }>({ value: null, problem: null })
+  const connected = useConnected()
   useEffect(() => {
     let current = true
     answered(ask()).then(
@@ -57,7 +59,7 @@ export function useAnswer<T>(ask: () => Promise<Answer<T>>, again: unknown): { v
       (cause: unknown) => { if (current) setState(({ value }) => ({ value, problem: messageOf(cause) })) },
     )
     return () => { current = false }
-  }, [again])
+  }, [again, connected])
   return state
 }
 

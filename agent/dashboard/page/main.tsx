@@ -1,5 +1,5 @@
 /** The page: a view for each thing that a person does with the box, chosen by the address. */
-import { render } from 'preact'
+import { render, type ComponentChildren } from 'preact'
 import { useEffect, useRef, useState } from 'preact/hooks'
 import { answered, client } from './api.js'
 import { listen, useConnected } from './live.js'
@@ -20,7 +20,7 @@ const views = {
 
 type Box = { device: string; version: string; cameras: readonly string[] }
 
-function Page({ box }: { box: Box }) {
+function Page({ box, leave }: { box: Box; leave: ComponentChildren }) {
   const chosen = useHash()
   const { name, View } = views[chosen]
   const connected = useConnected()
@@ -40,6 +40,7 @@ function Page({ box }: { box: Box }) {
         {Object.entries(views).map(([key, view]) => <a href={`#${key}`} aria-current={key === chosen ? 'page' : undefined}>{view.name}</a>)}
       </nav>
       <span class={connected ? 'link up' : 'link'} role="status">{connected ? 'live' : 'no connection'}</span>
+      {leave}
     </header>
     <main ref={main} tabIndex={-1}><h1 class="unseen">{name}</h1><View cameras={box.cameras} /></main>
   </>
@@ -56,4 +57,4 @@ function useHash(): keyof typeof views {
   return hash
 }
 
-render(<Session whose="this box" ask={() => answered(client.box.$get())}>{box => <Page box={box} />}</Session>, document.body)
+render(<Session whose="this box" ask={() => answered(client.box.$get())}>{(box, leave) => <Page box={box} leave={leave} />}</Session>, document.body)

@@ -4,13 +4,13 @@ import { useEffect, useState } from 'preact/hooks'
 import { answered, messageOf } from './api.js'
 
 /** `ask` is what the page begins with; `whose` names the password. */
-export function Session<T>({ whose, ask, children }: { whose: string; ask: () => Promise<T>; children: (first: T) => ComponentChildren }) {
-  const [first, setFirst] = useState<{ value: T } | 'closed' | null>(null)
+export function Session<T>({ whose, ask, children }: { whose: string; ask: () => Promise<T>; children: (first: T, leave: ComponentChildren) => ComponentChildren }) {
+  const [first, setFirst] = useState<{ value: T; needsPassword: boolean } | 'closed' | null>(null)
   const [problem, setProblem] = useState('')
   const look = async () => {
     try {
-      const { open } = await answered<{ open: boolean }>(fetch('api/session'))
-      setFirst(open ? { value: await ask() } : 'closed')
+      const { open, needsPassword } = await answered<{ open: boolean; needsPassword: boolean }>(fetch('api/session'))
+      setFirst(open ? { value: await ask(), needsPassword } : 'closed')
     } catch (cause) {
       setProblem(messageOf(cause))
       setTimeout(() => { void look() }, 2000)
@@ -23,7 +23,9 @@ export function Session<T>({ whose, ask, children }: { whose: string; ask: () =>
     return () => { window.removeEventListener('pawl-session', ended) }
   }, [])
   if (first === null) return <main class="login"><p role="status">{problem}</p></main>
-  return first === 'closed' ? <Login whose={whose} onOpen={() => { void look() }} /> : <>{children(first.value)}</>
+  if (first === 'closed') return <Login whose={whose} onOpen={() => { void look() }} />
+  const leave = () => { void fetch('api/session', { method: 'DELETE' }).then(look) }
+  return <>{children(first.value, first.needsPassword && <button type="button" onClick={leave}>Log out</button>)}</>
 }
 
 function Login({ whose, onOpen }: { whose: string; onOpen: () => void }) {

@@ -81,7 +81,7 @@ function CameraRow({ camera }: { camera: string }) {
   const newest = Math.max(status?.lastPictureAtMs ?? 0, prediction?.capturedAtMs ?? 0)
   return <tr>
     <th scope="row">{camera}</th><td>{status?.state ?? 'unknown'}</td><td>{status?.picturesPerSecond.toFixed(1)}</td>
-    <td>{newest > 0 ? ago(newest) : '–'}</td><td>{status?.restarts}</td><td>{status?.reason ?? ''}</td>
+    <td>{status?.state === 'online' ? 'now' : newest > 0 ? ago(newest) : '–'}</td><td>{status?.restarts}</td><td>{status?.reason ?? ''}</td>
   </tr>
 }
 

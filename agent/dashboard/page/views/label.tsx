@@ -9,7 +9,10 @@ import { reasons } from './live.js'
 const page = 48
 /** Frames left at which the next ones are asked for. */
 const low = 12
-const keys = ['1', '2', '3', '4', '5', '6', '7', '8', '9', '0']
+/** Of the classes, in their order; the letters that do something else are not among them. */
+const keys = [...'1234567890qwertyiopdfghjklzxcvbm']
+/** From one look for more frames to the next, where there are few. */
+const lookEveryMs = 5000
 
 interface Done {
   frames: QueuedFrame[]
@@ -103,13 +106,28 @@ export function LabelView({ cameras }: { cameras: readonly string[] }) {
       if (asking.current === wanted) asking.current = null
     }
   }
-  const count = async () => { setClasses(await answered(client.classes.$get())) }
+  const count = async () => {
+    const now = await answered(client.classes.$get())
+    // In the order in which they were first seen here: a key stays that of its class.
+    setClasses(before => {
+      const known = new Set(before?.map(({ label: name }) => name))
+      const kept = (before ?? []).flatMap(({ label: name }) => now.find(one => one.label === name) ?? [])
+      return [...kept, ...now.filter(({ label: name }) => !known.has(name))]
+    })
+  }
   useEffect(() => { count().catch((cause: unknown) => { setProblem(messageOf(cause)) }) }, [])
-  useEffect(() => { if (state.frames.length < low) void ask() }, [state.frames.length, wanted])
+  useEffect(() => {
+    if (state.frames.length >= low) return
+    void ask()
+    const timer = setInterval(() => { void ask() }, lookEveryMs)
+    return () => { clearInterval(timer) }
+  }, [state.frames.length < low, wanted])
 
   const finish = async (done: Done, work: () => Promise<{ id: string; error: { code: string; message: string } | null }[]>) => {
     setProblem('')
+    setSaid('')
     apply({ type: 'done', done })
+    setWaiting(before => before - done.frames.length)
     try {
       const refused = (await work()).filter(({ error }) => error !== null)
       if (refused.length > 0) {
@@ -117,26 +135,26 @@ export function LabelView({ cameras }: { cameras: readonly string[] }) {
         // What could be done with another name comes back; what is gone does not.
         const again = refused.every(({ error }) => error?.code !== 'FRAME_GONE') && ids.size === done.frames.length
         apply(again ? { type: 'back', done, frames: done.frames } : { type: 'gone', done, ids })
-        setSaid('')
+        if (again) setWaiting(before => before + done.frames.length)
         setProblem(`${counted(refused.length, 'frame')}: ${refused[0]?.error?.message ?? ''}`)
       }
+      if (refused.length < done.frames.length) setSaid(`${counted(done.frames.length - refused.length, 'frame')} ${done.label === null ? 'passed over' : `labeled ${done.label}`}`)
       await count()
     } catch (cause) {
       apply({ type: 'back', done, frames: done.frames })
-      setProblem(messageOf(cause))
+      setWaiting(before => before + done.frames.length)
+      setProblem(`${messageOf(cause)}; what you labeled last is back in the queue`)
     }
   }
   const taken = () => (current ? [current, ...state.frames.filter(({ id }) => id !== current.id && state.marked.has(id))] : [])
   const label = (name: string) => {
     const frames = taken()
     if (frames.length === 0) return
-    setSaid(`${counted(frames.length, 'frame')} labeled ${name}`)
     void finish({ frames, label: name }, () => answered(client.labels.$post({ json: { frames: frames.map(({ id }) => ({ id, label: name })) } })))
   }
   const skip = () => {
     const frames = taken()
     if (frames.length === 0) return
-    setSaid(`${counted(frames.length, 'frame')} passed over`)
     void finish({ frames, label: null }, async () => {
       await answered(client.skipped.$post({ json: { ids: frames.map(({ id }) => id) } }))
       return []
@@ -152,6 +170,7 @@ export function LabelView({ cameras }: { cameras: readonly string[] }) {
       const lost = outcomes.filter(({ error }) => error !== null)
       const ids = new Set(lost.map(({ id }) => id))
       apply({ type: 'back', done: last, frames: frames.filter(({ id }) => !ids.has(id)) })
+      setWaiting(before => before + frames.length - lost.length)
       setSaid(lost.length < frames.length ? 'undone' : '')
       setProblem(lost.length > 0 ? `${counted(lost.length, 'frame')}: ${lost[0]?.error?.message ?? ''}` : '')
       await count()
@@ -164,7 +183,7 @@ export function LabelView({ cameras }: { cameras: readonly string[] }) {
   useEffect(() => {
     const pressed = (event: KeyboardEvent) => {
       const { key, target, ctrlKey, metaKey, altKey } = event
-      if ((target as HTMLElement).matches('input, select, textarea, dialog *') || altKey) return
+      if ((target as HTMLElement).matches('input:not([type=checkbox]), select, textarea, dialog *') || altKey || event.repeat) return
       const chosen = classes?.[keys.indexOf(key)]
       const act = (ctrlKey || metaKey) ? (key === 'z' ? () => { void undo() } : null)
         : chosen ? () => { label(chosen.label) }
@@ -214,6 +233,7 @@ export function LabelView({ cameras }: { cameras: readonly string[] }) {
     </section>
     <section class="card" aria-labelledby="classes">
       <h2 id="classes">Class</h2>
+      {classes?.length === 0 && <p>No class yet: type the name of the first one, and it is the label of this frame. A round needs two classes, with five labels each or more.</p>}
       <div class="classes">{(classes ?? []).map(({ label: name, images }, at) => <button type="button" key={name} disabled={!current} aria-keyshortcuts={keys[at]} onClick={() => { label(name) }}>
         {keys[at] !== undefined && <kbd>{keys[at]}</kbd>}<span>{name}</span><span class="faint">{images}</span>
       </button>)}</div>
@@ -247,7 +267,11 @@ interface ChoiceProps {
 }
 
 function Choice({ label, every, value, options, onChoose }: ChoiceProps) {
-  return <label>{label} <select value={value} onChange={event => { onChoose(event.currentTarget.value) }}>
+  return <label>{label} <select value={value} onChange={event => {
+    onChoose(event.currentTarget.value)
+    // Keys are for labels again.
+    event.currentTarget.blur()
+  }}>
     <option value="">{every}</option>{options.map(([key, name]) => <option key={key} value={key}>{name}</option>)}
   </select></label>
 }

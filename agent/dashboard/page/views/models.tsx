@@ -1,6 +1,7 @@
 /** The versions, why each was promoted or refused, and which one serves. */
 import { useState } from 'preact/hooks'
 import type { ModelVersion } from '../../../events.js'
+import type { TrainState } from '../../../report/topics.js'
 import type { Mode } from '../../../registry/state.js'
 import type { ProbationRecord } from '../../../rounds/probation.js'
 import { client, command, useAnswer } from '../api.js'
@@ -15,6 +16,7 @@ export function Models() {
   const serving = useTopic<{ version: number }>('model/active')
   const candidate = useTopic<{ round: number }>('model/candidate')
   const mode = useTopic<Mode>('model/mode')
+  const train = useTopic<TrainState>('train/state')
   const probation = useTopic<ProbationRecord>('model/probation')
   const { value, problem } = useAnswer(() => client.models.$get(), `${String(serving?.version)} ${String(candidate?.round)} ${String(changes)}`)
   const [compared, setCompared] = useState<number[]>([])
@@ -30,12 +32,12 @@ export function Models() {
       <p>{mode === undefined ? '' : mode.kind === 'follow' ? 'A challenger that passes the gate serves.' : mode.kind === 'pin' ? `Model ${String(mode.version)} is pinned: it serves whatever passes.` : 'Paused: no round begins, and nothing that passes serves.'}</p>
       {mode?.kind !== 'follow' && <Ask label="Follow" question="From now on a challenger that passes the gate serves." doIt={() => act('follow')} />}
       {mode?.kind !== 'pause' && <Ask label="Pause" question="No round will begin until you say so." doIt={() => act('pause')} />}
-      <Ask label="Roll back" danger question="The model that served before the one of now serves again." doIt={() => act('rollback')} />
+      <Ask label="Roll back" danger disabled={!models.some(({ status }) => status === 'former')} question="The model that served before the one of now serves again." doIt={() => act('rollback')} />
       <Ask label="Train now" question="A round begins now, with the labels and frames that there are." doIt={() => act('train')} />
     </section>
     {probation?.state === 'running' && <p class="card" role="status">Model {probation.model} is on probation beside model {probation.former}: {probation.frames} of {counted(probation.of, 'frame')}. {probation.explanation}</p>}
     {pair.length === 2 && <Side models={pair} />}
-    {models.length === 0 && <p class="card">There is no model yet. The first round begins once there are labels.</p>}
+    {models.length === 0 && <p class="card">{train?.state === 'running' ? `There is no model yet. The first round runs: ${percent(train.fraction, 0)}.` : 'There is no model yet. The first round begins once there are labels.'}</p>}
     {models.toReversed().map(model => <Model key={model.version} model={model} active={model.version === value.active} pinned={mode?.kind === 'pin' && mode.version === model.version} compared={compared.includes(model.version)}
       onCompare={on => { setCompared(before => (on ? [...before, model.version].slice(-2) : before.filter(version => version !== model.version))) }}
       promote={() => act('promote', { version: model.version })} pin={() => act('pin', { version: model.version })} />)}
@@ -57,7 +59,7 @@ function Model({ model: { version, createdAtMs, status, card, decision }, active
     <h2 id={`model-${String(version)}`}>Model {version} <span class={`badge ${active ? 'good' : status === 'refused' ? 'bad' : ''}`}>{active ? 'in service' : status}</span>{pinned && <span class="badge">pinned</span>}</h2>
     <p class="faint">{time(createdAtMs)} · {card.method}, {card.preset} · {card.parent ? `from model ${String(card.parent.version)}` : 'from scratch'} · {counted(card.data.labeled, 'label')}, {counted(card.data.unlabeled, 'frame')} · trained {duration(card.seconds)}</p>
     {decision.accuracyChallenger !== null && <Interval label="Right of the promotion images" value={decision.accuracyChallenger} interval={decision.comparison?.intervalChallenger ?? null} />}
-    <p>{decision.promoted ? 'Promoted' : 'Refused'}: {decision.explanation}</p>
+    <p>{decision.promoted ? 'Promoted' : 'Refused by the gate'}: {decision.explanation}{!decision.promoted && status !== 'refused' && '. A person has put it in service all the same.'}</p>
     <details><summary>Evidence</summary><Decision decision={decision} /><GateLooks card={card} /></details>
     <div class="row">
       {!active && <Ask label="Promote" question={`Model ${String(version)} serves, whatever was proved of it.${decision.promoted ? '' : ' The gate has refused it.'}`} doIt={promote} danger={!decision.promoted} />}
