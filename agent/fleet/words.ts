@@ -7,7 +7,10 @@ export function stateOf({ online, health }: Row): { text: string; tone: 'good' |
   return health === 'ok' ? { text: 'ok', tone: 'good' } : { text: health, tone: 'warning' }
 }
 
-export const camerasOf = ({ cameras, camerasDown }: Row) => (camerasDown.length === 0 ? String(cameras) : `${String(camerasDown.length)} of ${String(cameras)} down`)
+export function camerasOf({ online, cameras, camerasDown }: Row): string {
+  if (online !== true) return cameras === 0 ? '0' : `${String(cameras)} unknown`
+  return camerasDown.length === 0 ? String(cameras) : `${String(camerasDown.length)} of ${String(cameras)} down`
+}
 
 export function modelOf({ model, mode }: Row): string {
   return `${model === null ? 'none' : String(model)}${mode === 'pin' ? ', pinned' : mode === 'pause' ? ', paused' : ''}`
