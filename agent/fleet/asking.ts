@@ -8,7 +8,8 @@ import { z } from 'zod'
 import { PawlError } from '../errors.js'
 import { commands, verbs, type Verb } from '../report/commands.js'
 import { Response } from '../report/topics.js'
-import { answerStates, type Answer, type AnswerState, type AskProgress } from './answers.js'
+import type { Answer, AnswerState, AskProgress } from './answers.js'
+import { answerStates } from './words.js'
 
 export const Ask = z.strictObject({
   verb: z.enum(verbs),

@@ -1,4 +1,5 @@
-/** What a row says, in words: the same on the page and in the terminal. */
+/** What a row says, in words: the same on the page and in the terminal; and in which order answers are told. */
+import type { AnswerState } from './answers.js'
 import type { Row } from './row.js'
 
 export function stateOf({ online, health }: Row): { text: string; tone: 'good' | 'warning' | 'bad' } {
@@ -22,3 +23,6 @@ export function roundOf({ round, running }: Row): string {
 }
 
 export const accuracyOf = ({ accuracy }: Row) => (accuracy === null ? '' : `${(100 * accuracy).toFixed(1)} %`)
+
+/** Those that need a look first. */
+export const answerStates = ['error', 'silent', 'offline', 'waiting', 'ok'] as const satisfies readonly AnswerState[]

@@ -2,7 +2,8 @@
 import { useEffect, useRef, useState } from 'preact/hooks'
 import { messageOf } from '../../dashboard/page/api.js'
 import { counted } from '../../dashboard/format.js'
-import { answerStates, type Answer, type AskProgress } from '../answers.js'
+import type { Answer, AskProgress } from '../answers.js'
+import { answerStates } from '../words.js'
 import { answersAddress, answersOf, ask, progressOf, type CommandFacts, type FleetFacts } from './api.js'
 
 export interface Chosen {
