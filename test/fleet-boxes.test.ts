@@ -1,9 +1,12 @@
 /** What is made of the messages of a broker. */
 import fc from 'fast-check'
+import stringWidth from 'string-width'
 import { beforeEach, describe, expect, it } from 'vitest'
 import { Boxes, retainedBy, rowOf, toldBy } from '../agent/fleet/boxes.js'
+import { FleetMetrics } from '../agent/fleet/metrics.js'
 import { columnNames, filterNames, filters, viewed, wholeView, byDevice, type Row } from '../agent/fleet/row.js'
 import { fleetTable, summary } from '../agent/fleet/terminal.js'
+import { camerasOf, roundOf } from '../agent/fleet/words.js'
 import { systemClock } from '../agent/lib/clock.js'
 import { ofCamera, topics, type Topic } from '../agent/report/topics.js'
 import { Random } from '../trainer/index.js'
@@ -75,6 +78,27 @@ describe('the boxes of a broker', () => {
       running: { round: 9, phase: 'finetune', fraction: 0.25 },
     })
     expect(filterNames.filter(name => filters[name].keeps(row('box-1')))).toEqual(expect.arrayContaining(['degraded', 'drift', 'cameras', 'running']))
+  })
+
+  it('that are offline run no round that is known, and how their cameras are is unknown', async () => {
+    simulated('box-1').begin()
+    hear('box-1/camera/cam-1/status', { state: 'offline' })
+    hear('box-1/camera/cam-2/status', { state: 'online' })
+    hear('box-1/train/state', { state: 'running', round: 9, phase: 'finetune', fraction: 0.25 })
+    hear('box-1/health', health)
+    const metrics = new FleetMetrics({ boxes, isConnected: () => true })
+    const shown = async () => {
+      const now = row('box-1')
+      const kept = filterNames.filter(name => filters[name].keeps(now) && ['offline', 'cameras', 'running'].includes(name))
+      return [camerasOf(now), roundOf(now).includes('runs'), kept, (await metrics.text()).match(/^pawl_fleet_(round_running|cameras_online|cameras|online)\{.*/gm)?.map(line => line.slice(11))]
+    }
+    for (const said of ['offline', '']) {
+      hear('box-1/availability', 'online')
+      expect(await shown()).toEqual(['1 of 2 down', true, ['cameras', 'running'],
+        ['online{device="box-1"} 1', 'cameras{device="box-1"} 2', 'cameras_online{device="box-1"} 1', 'round_running{device="box-1"} 1']])
+      hear('box-1/availability', said)
+      expect(await shown()).toEqual(['2 unknown', false, ['offline'], [...said ? ['online{device="box-1"} 0'] : [], 'cameras{device="box-1"} 2']])
+    }
   })
 
   it('of another version may say more than this one knows', () => {
@@ -174,12 +198,26 @@ describe('rows', () => {
     for (const width of [30, 60, 80, 120, 200]) {
       const lines = fleetTable(all, wholeView, { width, colours: false })
       expect(lines).toHaveLength(all.length + 1)
-      expect(Math.max(...lines.map(line => line.length)), String(width)).toBeLessThanOrEqual(width)
+      expect(Math.max(...lines.map(line => stringWidth(line))), String(width)).toBeLessThanOrEqual(width)
       expect(lines.join('')).not.toContain('\u001b')
     }
     const whole = fleetTable(all, wholeView, { width: Infinity, colours: false })
     expect(whole[1]).toContain('\\u001b[2J cleared   and another line')
     expect(fleetTable(all, wholeView, { width: 120, colours: true })[1]).toContain('\u001b[33mdegraded')
     expect(summary(all, 3)).toMatch(/^40 boxes, 3 shown · .*degraded/)
+  })
+
+  it('stay in their columns with wide signs and emoji, none of which is cut in two', () => {
+    const signs = fc.array(fc.constantFrom('門', '👩‍🔧', '💥', 'e\u0301', '🇩🇪', 'a', ' '), { minLength: 1, maxLength: 12 }).map(all => all.join(''))
+    fc.assert(fc.property(signs, signs, fc.integer({ min: 30, max: 130 }), (wrong, reason, width) => {
+      for (const [device, said] of [['box-1', reason], ['box-2', 'plain']] as const) {
+        hear(`${device}/availability`, 'online')
+        hear(`${device}/health`, { ...health, wrong: [`|${wrong}`] })
+        hear(`${device}/model/candidate`, { round: 3, promoted: false, reason: said, decidedAtMs: 1 })
+      }
+      const lines = fleetTable([row('box-1'), row('box-2')], wholeView, { width, colours: false })
+      const begins = lines.slice(1).filter(line => line.includes('|')).map(line => stringWidth(line.slice(0, line.indexOf('|'))))
+      return lines.every(line => stringWidth(line) <= width && !/\p{Cs}/u.test(line)) && new Set(begins).size <= 1
+    }), { numRuns: 200 })
   })
 })

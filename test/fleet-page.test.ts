@@ -166,6 +166,7 @@ describe.skipIf(!mosquitto || !present)('the page of a fleet', { timeout: 60_000
     await dialog.getByRole('button', { name: 'Send to 9 boxes' }).click()
     await dialog.getByText('pause: all is known').waitFor()
     await dialog.getByText('1 no answer within 2 s · 1 offline, not asked · 7 ok').waitFor()
+    await dialog.getByRole('row', { name: 'box-00110' }).waitFor()
     const told = await dialog.getByRole('row').allTextContents()
     expect(told).toEqual(expect.arrayContaining(['box-00111no answer within 2 s', 'box-00112offline, not asked', 'box-00110ok {"mode":{"kind":"pause"}}']))
     expect(await violationsOn(page)).toEqual([])

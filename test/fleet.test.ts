@@ -6,8 +6,15 @@ import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { connectAsync } from 'mqtt'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
-import type { AskReport } from '../agent/fleet/asking.js'
+import type { AskReport } from '../agent/fleet/answers.js'
+import { Boxes, rowOf } from '../agent/fleet/boxes.js'
 import type { ChangesMessage } from '../agent/fleet/changes.js'
+import { fleetConfig } from '../agent/fleet/config.js'
+import { Watch, type BrokerState } from '../agent/fleet/watch.js'
+import { PawlError } from '../agent/errors.js'
+import { systemClock } from '../agent/lib/clock.js'
+import { createLogger } from '../agent/lib/logger.js'
+import { Link } from '../agent/report/link.js'
 import { hashOf } from '../agent/web/access.js'
 import { Metrics } from '../agent/metrics/metrics.js'
 import { freePort } from './free-port.js'
@@ -136,6 +143,41 @@ describe.skipIf(!mosquitto)('the server of a fleet', { timeout: 60_000 }, () => 
     cleanups.splice(cleanups.length - 2, 1)
   })
 
+  it('asks again for boxes that could not be followed, and takes nothing for gone until they are', async () => {
+    await simulate(200)
+    const config = await fleetConfig({ broker: broker.url })
+    const [boxes, states] = [new Boxes(), [] as BrokerState[]]
+    let [link, failures, lost] = [null as Flaky | null, 1, false]
+    class Flaky extends Link {
+      override async follow(filters: readonly string[]): Promise<void> {
+        if (failures-- > 0) throw new PawlError('BROKER_UNAVAILABLE', 'nothing can be followed', { cause: new Error('the broker is busy') })
+        await super.follow(filters)
+      }
+    }
+    const watch = new Watch({
+      config: config.mqtt, boxes, clock: systemClock, random: () => 0, logger: createLogger({ level: 'silent' }), onResponse: () => undefined,
+      onChange: device => {
+        const box = boxes.box(device)
+        lost ||= settledOnce() && (!box || rowOf(box).version === null)
+      },
+      onBroker: state => { states.push(state) },
+      linkOf: options => link = new Flaky(options),
+    })
+    const settledOnce = () => states.some(state => state.up && state.settled)
+    const told = (from = 0) => states.slice(from).map(state => (!state.up ? 'away' : state.problem || (state.settled ? 'settled' : 'connected')))
+    const problem = 'some boxes could not be followed: the broker is busy'
+    watch.start()
+    cleanups.push(() => watch.stop())
+    await vi.waitFor(() => { expect(told()).toEqual(['connected', problem, 'settled']) }, waiting)
+    expect([...boxes.all()].map(rowOf).filter(({ version, cameras }) => version !== null && cameras === 2)).toHaveLength(200)
+    // In a connection after that, what is not heard again would be swept.
+    const before = states.length
+    failures = 2
+    await link!.leave(null)
+    await vi.waitFor(() => { expect(told(before).slice(-3)).toEqual(['connected', problem, 'settled']) }, waiting)
+    expect([lost, boxes.size]).toEqual([false, 200])
+  })
+
   it('passes over what is no box, and what no box would say', async () => {
     await simulate(3)
     const url = await serve()
@@ -158,8 +200,8 @@ describe.skipIf(!mosquitto)('the server of a fleet', { timeout: 60_000 }, () => 
     await vi.waitFor(async () => { expect((await all(url)).rows.filter(({ online }) => online === false)).toHaveLength(1) }, waiting)
     const devices = [...simulation.boxes.map(({ device }) => device), 'box-99999']
     const { id } = await (await post(`${url}/api/asks`, { verb: 'pause', devices })).json() as AskReport
-    await vi.waitFor(async () => { expect(await get(`${url}/api/asks/${id}`)).toMatchObject({ verb: 'pause', over: true }) }, waiting)
-    const { answers } = await get<AskReport>(`${url}/api/asks/${id}`)
+    await vi.waitFor(async () => { expect(await get(`${url}/api/asks/${id}`)).toMatchObject({ verb: 'pause', over: true, counts: { ok: 28, silent: 1, offline: 2, error: 0, waiting: 0 } }) }, waiting)
+    const { answers } = await get<AskReport>(`${url}/api/asks/${id}/answers`)
     expect(answers).toMatchObject({ 'box-00001': { state: 'ok', data: { mode: { kind: 'pause' } } }, 'box-00007': { state: 'silent' }, 'box-00009': { state: 'offline' }, 'box-99999': { state: 'offline' } })
     expect(Object.values(answers).filter(({ state }) => state === 'ok')).toHaveLength(28)
     await vi.waitFor(async () => { expect((await all(url)).rows.filter(({ mode }) => mode === 'pause')).toHaveLength(28) }, waiting)

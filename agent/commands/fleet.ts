@@ -7,7 +7,7 @@ import { Screen } from '../fleet/screen.js'
 import { fleetTable, summary } from '../fleet/terminal.js'
 import type { BrokerState } from '../fleet/watch.js'
 import { systemClock } from '../lib/clock.js'
-import { createLogger } from '../lib/logger.js'
+import { createLogger, visible } from '../lib/logger.js'
 import { print, type OutputOptions } from './output.js'
 
 export interface FleetCommandOptions extends FleetGiven, OutputOptions {
@@ -28,11 +28,11 @@ export async function fleet(options: FleetCommandOptions, signal: AbortSignal): 
   const view: View = { search: options.search, filters: options.filter, sort: options.sort, descending: options.descending }
   const colours = stdout.isTTY && !process.env.NO_COLOR
   if (options.once) {
-    await following(config, async (all, heard) => { await once({ all, heard, view, options, colours, signal }) })
+    await following(config, 'error', async (all, heard) => { await once({ all, heard, view, options, colours, signal }) })
   } else if (options.terminal) {
-    await following(config, async all => { await new Screen({ fleet: all, view, input: stdin, output: stdout, colours }).run(signal) })
+    await following(config, 'error', async all => { await new Screen({ fleet: all, view, input: stdin, output: stdout, colours }).run(signal) })
   } else {
-    await following(config, async (all, heard) => {
+    await following(config, 'warn', async (all, heard) => {
       await serve(all, config, options)
       heard.onNext(tell)
       await aborted(signal)
@@ -57,9 +57,11 @@ class Heard {
   }
 }
 
-async function following(config: FleetConfig, work: (all: Fleet, heard: Heard) => Promise<void>): Promise<void> {
+/** `level`: a terminal that is drawn on takes no lines beside, and a look needs no answers. */
+async function following(config: FleetConfig, level: 'warn' | 'error', work: (all: Fleet, heard: Heard) => Promise<void>): Promise<void> {
   const heard = new Heard()
-  const all = new Fleet({ config, clock: systemClock, random: Math.random, logger: createLogger({ level: 'error' }), onBroker: state => { heard.accept(state) } })
+  const logger = createLogger({ level })
+  const all = new Fleet({ config, clock: systemClock, random: Math.random, logger, onBroker: state => { heard.accept(state) } })
   all.start()
   try {
     await work(all, heard)
@@ -84,7 +86,7 @@ async function once({ all, heard, view, options, colours, signal }: Once): Promi
   const late = AbortSignal.any([AbortSignal.timeout(options.wait * 1000), signal])
   if (!await Promise.race([settled, aborted(late).then(() => false)])) {
     const { newest } = heard
-    const why = newest?.up === false ? newest.reason : 'what is retained has not come whole'
+    const why = (newest?.up === false ? newest.reason : newest?.problem ?? '') || 'what is retained has not come whole'
     throw new PawlError('BROKER_UNAVAILABLE', `${newest?.url ?? 'the broker'}: ${why}, within ${String(options.wait)} s; check --broker or the key mqtt.broker, or give it more with --wait`)
   }
   const rows = viewed(all.changes.rows(), view)
@@ -100,8 +102,8 @@ async function serve(all: Fleet, { dashboard: { port, address } }: FleetConfig, 
 }
 
 function tell(state: BrokerState): void {
-  const how = state.up ? (state.settled ? 'all boxes are known' : 'connected') : `away, and tried again (${state.reason})`
-  process.stderr.write(`broker ${state.url}: ${how}\n`)
+  const how = !state.up ? `away, and tried again (${state.reason})` : state.problem !== '' ? `${state.problem}; tried again` : state.settled ? 'all boxes are known' : 'connected'
+  process.stderr.write(`${visible(`broker ${state.url}: ${how}`)}\n`)
 }
 
 async function aborted(signal: AbortSignal): Promise<void> {

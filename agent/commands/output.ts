@@ -1,6 +1,6 @@
 /** What every command prints: words and tables for people, or one JSON object as the last line for machines. */
-import stringWidth from 'string-width'
 import { visible } from '../lib/logger.js'
+import { cut, padded, widthOf } from '../lib/text-width.js'
 
 export interface OutputOptions {
   json?: boolean | undefined
@@ -16,7 +16,7 @@ export function table(
   header: readonly string[], rows: readonly (readonly (string | number)[])[], room = process.stdout.isTTY ? process.stdout.columns : Infinity,
 ): string[] {
   const cells = [header, ...rows.map(row => row.map(String))].map(row => row.map(cell => visible(cell).replaceAll('\n', ' ')))
-  const widths = header.map((_, column) => Math.max(...cells.map(row => stringWidth(row[column] ?? ''))))
+  const widths = header.map((_, column) => Math.max(...cells.map(row => widthOf(row[column] ?? ''))))
   const gaps = gap * (header.length - 1)
   for (let over = sum(widths) + gaps - room; over > 0; over--) {
     const widest = Math.max(...widths)
@@ -26,23 +26,11 @@ export function table(
   return cells.map((row, index) => row.map((text, column) => {
     const width = widths[column] ?? 0
     const cell = cut(text, width)
-    const blank = ' '.repeat(width - stringWidth(cell))
-    return typeof rows[0]?.[column] === 'number' && index > 0 ? blank + cell : cell + blank
+    return typeof rows[0]?.[column] === 'number' && index > 0 ? ' '.repeat(width - widthOf(cell)) + cell : padded(cell, width)
   }).join(' '.repeat(gap)).trimEnd())
 }
 
 const [gap, leastWidth] = [2, 6]
-
-/** The text, or as much of it as fits with a sign that there is more. */
-function cut(text: string, width: number): string {
-  if (stringWidth(text) <= width) return text
-  let kept = ''
-  for (const { segment } of new Intl.Segmenter().segment(text)) {
-    if (stringWidth(kept + segment) >= width) break
-    kept += segment
-  }
-  return `${kept}…`
-}
 
 function sum(values: readonly number[]): number {
   return values.reduce((total, value) => total + value, 0)

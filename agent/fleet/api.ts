@@ -5,7 +5,7 @@ import { HTTPException } from 'hono/http-exception'
 import { streamSSE } from 'hono/streaming'
 import { z } from 'zod'
 import { commands, verbs, type Verb } from '../report/commands.js'
-import { checkedBody } from '../web/checked.js'
+import { checkedBody, checkedQuery } from '../web/checked.js'
 import { Ask, type Asking } from './asking.js'
 import { camerasOf, retainedBy, toldBy, type Boxes } from './boxes.js'
 import type { Changes } from './changes.js'
@@ -19,10 +19,13 @@ export interface FleetSite {
   asking: Asking
 }
 
+/** `ending`: aborts when the session of who asks ends. */
+interface FleetEnv { Variables: { ending?: AbortSignal } }
+
 const pingMs = 15_000
 
 export function fleetApi({ version, base, answerSeconds, boxes, changes, asking }: FleetSite) {
-  return new Hono()
+  return new Hono<FleetEnv>()
     .get('/fleet', c => c.json({ version, base, answerSeconds, commands: verbs.map(verb => ({ verb, description: commands[verb].description, model: modelOf(verb) })) }))
     // All rows, and where the changes that follow begin.
     .get('/boxes', compress(), c => {
@@ -30,12 +33,13 @@ export function fleetApi({ version, base, answerSeconds, boxes, changes, asking 
       return c.body(`{"at":${JSON.stringify(at)},"message":${json}}`, 200, { 'content-type': 'application/json' })
     })
     .get('/changes', c => streamSSE(c, async stream => {
-      const ending = new AbortController()
-      stream.onAbort(() => { ending.abort() })
+      const left = new AbortController()
+      stream.onAbort(() => { left.abort() })
+      const ends = AbortSignal.any([left.signal, c.get('ending') ?? []].flat())
       const ping = setInterval(() => { void stream.writeSSE({ event: 'ping', data: '' }) }, pingMs)
       try {
         const at = c.req.header('last-event-id') ?? c.req.query('since') ?? ''
-        for await (const told of changes.follow(at, ending.signal)) await stream.writeSSE({ id: told.at, data: told.json })
+        for await (const told of changes.follow(at, ends)) await stream.writeSSE({ id: told.at, data: told.json })
       } finally {
         clearInterval(ping)
       }
@@ -45,12 +49,18 @@ export function fleetApi({ version, base, answerSeconds, boxes, changes, asking 
       if (!box) throw new HTTPException(404, { message: 'there is no such box, or none any more' })
       return c.json({ told: toldBy(box), cameras: camerasOf(box), retained: retainedBy(box) })
     })
-    .post('/asks', checkedBody(Ask), c => c.json(asking.ask(c.req.valid('json')) as object))
-    .get('/asks/:id', compress(), c => {
-      const report = asking.report(c.req.param('id'))
-      if (!report) throw new HTTPException(404, { message: 'there is no such command, or none any more' })
-      return c.json(report as object)
+    .post('/asks', checkedBody(Ask), c => c.json(asking.ask(c.req.valid('json'))))
+    // How far it is; what each has answered is a lot.
+    .get('/asks/:id', c => c.json(known(asking.progress(c.req.param('id')))))
+    .get('/asks/:id/answers', compress(), checkedQuery(z.object({ most: z.coerce.number().int().min(1).optional() })), c => {
+      const json = known(asking.answers(c.req.param('id'), c.req.valid('query').most))
+      return c.body(json, 200, { 'content-type': 'application/json' })
     })
+}
+
+function known<T>(value: T | undefined): T {
+  if (value === undefined) throw new HTTPException(404, { message: 'there is no such command, or none any more' })
+  return value
 }
 
 export type FleetApi = ReturnType<typeof fleetApi>

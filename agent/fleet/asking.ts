@@ -1,8 +1,15 @@
-/** Commands to many boxes, and what each answers. */
+/**
+ * Commands to many boxes, and what each answers.
+ *
+ * INVARIANTS
+ * - All answers together are bounded by bytes: each by its share of them, and of all commands the oldest are forgotten first, never the newest.
+ */
 import { z } from 'zod'
 import { PawlError } from '../errors.js'
 import { commands, verbs, type Verb } from '../report/commands.js'
 import { Response } from '../report/topics.js'
+import type { Answer, AnswerState, AskProgress } from './answers.js'
+import { answerStates } from './words.js'
 
 export const Ask = z.strictObject({
   verb: z.enum(verbs),
@@ -12,25 +19,23 @@ export const Ask = z.strictObject({
 })
 export type Ask = z.infer<typeof Ask>
 
-/** offline: it was not asked, as the broker would keep nothing for it; silent: there was no answer in time. */
-export type Answer =
-  | { state: 'waiting' | 'offline' | 'silent' }
-  | { state: 'ok'; data: unknown }
-  | { state: 'error'; code: string; message: string }
-
-export interface AskReport {
-  id: string
-  verb: Verb
-  atMs: number
-  /** Nothing more is waited for. */
-  over: boolean
-  answers: Record<string, Answer>
+/** An answer as it is sent to a page: text has a size that can be counted. */
+interface Kept {
+  state: AnswerState
+  json: string
 }
 
 interface Asked {
-  report: AskReport
+  id: string
+  verb: Verb
+  atMs: number
+  over: boolean
+  answers: Map<string, Kept>
+  counts: Record<AnswerState, number>
   /** Boxes that have not answered. */
   waiting: Set<string>
+  /** Of what the boxes said. */
+  bytes: number
 }
 
 export interface AskingOptions {
@@ -39,13 +44,17 @@ export interface AskingOptions {
   answerMs: number
   newId: () => string
   nowMs: () => number
+  /** Of all answers together; 32 MiB unless given. */
+  mostBytes?: number
 }
 
 /** Requests that the broker has not acknowledged, at once. */
 const atOnce = 50
 const keptReports = 20
 const longestText = 1000
-const mostDataBytes = 4000
+const defaultMostBytes = 32 * 2 ** 20
+/** Of one answer, however few were asked. A `status` with five decisions of ten classes is 5.5 kB. */
+const mostAnswerBytes = 256 * 1024
 
 export class Asking {
   private readonly options: AskingOptions
@@ -56,34 +65,46 @@ export class Asking {
     this.options = options
   }
 
-  report(id: string): AskReport | undefined {
-    return this.asked.get(id)?.report
+  progress(id: string): AskProgress | undefined {
+    const asked = this.asked.get(id)
+    return asked && progressOf(asked)
   }
 
-  /** Gives the report at once, which fills as they answer. Errors: COMMAND_INVALID. */
-  ask({ verb, devices, payload }: Ask): AskReport {
+  /** AskReport as JSON, of `most` boxes. */
+  answers(id: string, most = Infinity): string | undefined {
+    const asked = this.asked.get(id)
+    if (!asked) return undefined
+    const inOrder = answerStates.flatMap(state => [...asked.answers].filter(([, answer]) => answer.state === state)).slice(0, most)
+    const answers = inOrder.map(([device, { json }]) => `${JSON.stringify(device)}:${json}`)
+    return `${JSON.stringify(progressOf(asked)).slice(0, -1)},"answers":{${answers.join(',')}}}`
+  }
+
+  /** Returns at once; answers are counted as they come. Errors: COMMAND_INVALID. */
+  ask({ verb, devices, payload }: Ask): AskProgress {
     const { newId, nowMs, isOnline } = this.options
     const id = newId()
     const request = { ...payload, transaction: id }
     const parsed = commands[verb].payload.safeParse(request)
     if (!parsed.success) throw new PawlError('COMMAND_INVALID', `${verb}: ${parsed.error.issues.map(({ path, message }) => `${path.join('.')}: ${message}`).join('; ')}`)
-    const answers = Object.fromEntries(devices.map((device): [string, Answer] => [device, { state: isOnline(device) ? 'waiting' : 'offline' }]))
-    const report: AskReport = { id, verb, atMs: nowMs(), over: false, answers }
-    const asked = { report, waiting: new Set(devices.filter(isOnline)) }
+    const answers = new Map(devices.map(device => [device, plain[isOnline(device) ? 'waiting' : 'offline']]))
+    const waiting = new Set([...answers].filter(([, { state }]) => state === 'waiting').map(([device]) => device))
+    const counts = { error: 0, silent: 0, offline: answers.size - waiting.size, waiting: waiting.size, ok: 0 }
+    const asked: Asked = { id, verb, atMs: nowMs(), over: false, answers, counts, waiting, bytes: 0 }
     this.asked.set(id, asked)
-    for (const old of [...this.asked.keys()].slice(0, -keptReports)) this.asked.delete(old)
+    this.forget()
     void this.send(asked, JSON.stringify(request))
-    return report
+    return progressOf(asked)
   }
 
   heard(device: string, payload: Buffer): void {
     const parsed = Response.safeParse(parse(payload))
     const { data: response } = parsed
     const asked = response?.transaction === undefined ? undefined : this.asked.get(response.transaction)
-    const former = asked && Object.hasOwn(asked.report.answers, device) ? asked.report.answers[device] : undefined
+    const former = asked?.answers.get(device)
     if (!response || !asked || !former || former.state === 'ok' || former.state === 'error') return
-    this.answer(asked, device, response.status === 'ok' ? { state: 'ok', data: short(response.data) }
-      : { state: 'error', code: response.error.code.slice(0, 64), message: response.error.message.slice(0, longestText) })
+    if (response.status === 'error') return this.fail(asked, device, response.error)
+    const json = JSON.stringify({ state: 'ok', data: response.data ?? null } satisfies Answer)
+    this.answer(asked, device, Buffer.byteLength(json) > this.roomFor(asked) ? plain.tooLong : { state: 'ok', json })
   }
 
   stop(): void {
@@ -95,28 +116,63 @@ export class Asking {
     const next = asked.waiting.values()
     const sendNext = async () => {
       for (const device of next) {
-        await publish(device, asked.report.verb, payload).catch((cause: unknown) => {
-          const { code, message } = cause instanceof PawlError ? cause : new PawlError('BROKER_UNAVAILABLE', String(cause))
-          this.answer(asked, device, { state: 'error', code, message })
+        await publish(device, asked.verb, payload).catch((cause: unknown) => {
+          this.fail(asked, device, cause instanceof PawlError ? cause : new PawlError('BROKER_UNAVAILABLE', String(cause)))
         })
       }
     }
     await Promise.all(Array.from({ length: atOnce }, sendNext))
-    asked.report.over = asked.waiting.size === 0
-    if (asked.report.over) return
+    asked.over = asked.waiting.size === 0
+    if (asked.over) return
     const timer = setTimeout(() => {
       this.timers.delete(timer)
-      for (const device of asked.waiting) this.answer(asked, device, { state: 'silent' })
+      for (const device of asked.waiting) this.answer(asked, device, plain.silent)
     }, answerMs)
     this.timers.add(timer)
   }
 
-  private answer({ report, waiting }: Asked, device: string, answer: Answer): void {
-    report.answers[device] = answer
+  private fail(asked: Asked, device: string, { code, message }: { code: string; message: string }): void {
+    const longest = Math.min(longestText, Math.floor(this.roomFor(asked) / 4))
+    this.answer(asked, device, { state: 'error', json: JSON.stringify({ state: 'error', code: code.slice(0, 64), message: message.slice(0, longest) } satisfies Answer) })
+  }
+
+  private answer(asked: Asked, device: string, answer: Kept): void {
+    const { answers, counts, waiting } = asked
+    counts[answers.get(device)?.state ?? answer.state]--
+    counts[answer.state]++
+    answers.set(device, answer)
     waiting.delete(device)
-    report.over = waiting.size === 0
+    asked.over = waiting.size === 0
+    asked.bytes += Buffer.byteLength(answer.json)
+    this.forget()
+  }
+
+  /** Bytes that an answer may have, so that those of all that were asked fit. */
+  private roomFor({ answers }: Asked): number {
+    const { mostBytes = defaultMostBytes } = this.options
+    return Math.min(mostAnswerBytes, mostBytes / answers.size)
+  }
+
+  private forget(): void {
+    const { mostBytes = defaultMostBytes } = this.options
+    let bytes = [...this.asked.values()].reduce((sum, asked) => sum + asked.bytes, 0)
+    for (const [id, asked] of this.asked) {
+      if (this.asked.size === 1 || (this.asked.size <= keptReports && bytes <= mostBytes)) break
+      this.asked.delete(id)
+      bytes -= asked.bytes
+    }
   }
 }
+
+/** Answers without words of the box, shared by all that give them. */
+const plain = {
+  waiting: { state: 'waiting', json: '{"state":"waiting"}' },
+  offline: { state: 'offline', json: '{"state":"offline"}' },
+  silent: { state: 'silent', json: '{"state":"silent"}' },
+  tooLong: { state: 'ok', json: '{"state":"ok","tooLong":true}' },
+} as const satisfies Record<string, Kept>
+
+const progressOf = ({ id, verb, atMs, over, counts }: Asked): AskProgress => ({ id, verb, atMs, over, counts: { ...counts } })
 
 function parse(payload: Buffer): unknown {
   try {
@@ -124,9 +180,4 @@ function parse(payload: Buffer): unknown {
   } catch {
     return undefined
   }
-}
-
-/** What is too long to be kept for thousands of boxes is left out. */
-function short(data: unknown): unknown {
-  return JSON.stringify(data ?? null).length > mostDataBytes ? null : data
 }

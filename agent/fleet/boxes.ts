@@ -143,6 +143,7 @@ export class Boxes {
 
 export function rowOf({ device, values, cameras }: Box): Row {
   const { availability, info, health, drift } = values
+  const here = availability === 'online'
   const [active, decision, mode, train] = [values['model/active'], values['model/candidate'], values['model/mode'], values['train/state']]
   return {
     device,
@@ -151,12 +152,12 @@ export function rowOf({ device, values, cameras }: Box): Row {
     health: health?.state ?? null,
     wrong: health?.wrong ?? [],
     cameras: Math.max(cameras.size, health?.cameras ?? 0),
-    camerasDown: [...cameras].filter(([, { state }]) => state !== 'online').map(([camera]) => camera).sort(),
+    camerasDown: here ? [...cameras].filter(([, { state }]) => state !== 'online').map(([camera]) => camera).sort() : [],
     model: active?.version ?? null,
     accuracy: active?.accuracy ?? null,
     mode: mode?.kind ?? null,
     round: decision ? { round: decision.round, promoted: decision.promoted, reason: decision.reason, decidedAtMs: decision.decidedAtMs } : null,
-    running: train?.state === 'running' ? { round: train.round, phase: train.phase, fraction: train.fraction } : null,
+    running: here && train?.state === 'running' ? { round: train.round, phase: train.phase, fraction: train.fraction } : null,
     drift: drift?.state ?? null,
     frames: health?.frames ?? null,
     frameBytes: health?.frameBytes ?? null,

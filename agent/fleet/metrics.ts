@@ -1,9 +1,14 @@
-/** All boxes as numbers for Prometheus: one series a box, with the label `device`. What a box has not said has no series. */
+/**
+ * All boxes as numbers for Prometheus: one series a box, with the label `device`. What a box has not said has no series, nor what is unknown while
+ * it is offline.
+ */
 import { Gauge, Registry } from 'prom-client'
 import type { Box, Boxes } from './boxes.js'
 
 const is = <T>(value: T | undefined, wanted: T) => (value === undefined ? undefined : Number(value === wanted))
 const seconds = (ms: number | undefined) => (ms === undefined ? undefined : ms / 1000)
+
+const isHere = ({ values: { availability } }: Box) => availability === 'online'
 
 /** In base units. */
 const gauges: Record<string, { help: string; of: (box: Box) => number | null | undefined }> = {
@@ -14,12 +19,12 @@ const gauges: Record<string, { help: string; of: (box: Box) => number | null | u
   model_accuracy_ratio: { help: 'Of the model in service, on the promotion images', of: ({ values }) => values['model/active']?.accuracy },
   drift_alarm: { help: 'Whether the pictures are no longer what the model in service began with', of: ({ values: { drift } }) => is(drift?.state, 'alarm') },
   cameras: { help: 'Cameras of the box', of: ({ values: { health } }) => health?.cameras },
-  cameras_online: { help: 'Cameras that send pictures', of: ({ values: { health } }) => health?.camerasOnline },
+  cameras_online: { help: 'Cameras that send pictures, of a box that is online', of: box => (isHere(box) ? box.values.health?.camerasOnline : null) },
   frames: { help: 'Unlabeled frames on disk', of: ({ values: { health } }) => health?.frames },
   frame_bytes: { help: 'Bytes of unlabeled frames on disk', of: ({ values: { health } }) => health?.frameBytes },
   resident_memory_bytes: { help: 'Memory of the agent', of: ({ values: { health } }) => health?.rssBytes },
   outbox_waiting: { help: 'Events that wait for the broker', of: ({ values: { health } }) => health?.outbox.waiting },
-  round_running: { help: 'Whether a round runs', of: ({ values }) => is(values['train/state']?.state, 'running') },
+  round_running: { help: 'Whether a round runs, at a box that is online', of: box => (isHere(box) ? is(box.values['train/state']?.state, 'running') : null) },
   round_promoted: { help: 'Whether the last round put its model in service', of: ({ values }) => is(values['model/candidate']?.promoted, true) },
   round_timestamp_seconds: { help: 'When the last round was decided', of: ({ values }) => seconds(values['model/candidate']?.decidedAtMs) },
 }

@@ -11,7 +11,7 @@ export interface Row {
   /** Now, in words. */
   wrong: readonly string[]
   cameras: number
-  /** Those that are not online, by name. */
+  /** Those that are not online, by name; none of a box that is not online itself: how its cameras are is unknown. */
   camerasDown: readonly string[]
   model: number | null
   /** On the promotion images, 0 to 1. */
@@ -19,7 +19,7 @@ export interface Row {
   mode: 'follow' | 'pin' | 'pause' | null
   /** The newest that was decided. */
   round: { round: number; promoted: boolean; reason: string; decidedAtMs: number } | null
-  /** While a round runs: 0 to 1. */
+  /** While a round runs at a box that is online: 0 to 1. */
   running: { round: number | null; phase: string | null; fraction: number } | null
   drift: 'off' | 'gathering' | 'watching' | 'alarm' | null
   frames: number | null
@@ -42,7 +42,7 @@ export const filterNames = Object.keys(filters) as FilterName[]
 export const columns = {
   device: { title: 'Box', key: ({ device }: Row) => device },
   state: { title: 'State', key: ({ online, health }: Row) => (online === true ? (health === 'ok' ? 2 : 1) : 0) },
-  cameras: { title: 'Cameras', key: ({ camerasDown }: Row) => camerasDown.length },
+  cameras: { title: 'Cameras', key: ({ online, camerasDown }: Row) => (online === true ? camerasDown.length : null) },
   model: { title: 'Model', key: ({ model }: Row) => model },
   accuracy: { title: 'Accuracy', key: ({ accuracy }: Row) => accuracy },
   round: { title: 'Last round', key: ({ round }: Row) => round?.decidedAtMs ?? null },

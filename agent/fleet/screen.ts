@@ -1,8 +1,11 @@
 /** The fleet in a terminal, drawn anew as it changes. */
 import { emitKeypressEvents, type Key } from 'node:readline'
+import { visible } from '../lib/logger.js'
+import { cut } from '../lib/text-width.js'
 import type { Fleet } from './fleet.js'
 import { columnNames, filterNames, filters, viewed, type FilterName, type View } from './row.js'
 import { fleetTable, summary } from './terminal.js'
+import type { BrokerState } from './watch.js'
 
 export interface ScreenOptions {
   fleet: Fleet
@@ -75,16 +78,20 @@ export class Screen {
     const rows = viewed(all, this.view)
     const room = Math.max(1, height - 4)
     this.first = Math.min(Math.max(0, rows.length - room), Math.max(0, this.first))
-    const { brokerState: broker } = changes
-    const where = broker === null ? 'connecting' : broker.up ? `${broker.url}${broker.settled ? '' : ', being read'}` : `${broker.url}: away (${broker.reason}); this is how it was`
     const lines = [
-      `${where} · ${summary(all, rows.length)}`.slice(0, width),
+      cut(`${visible(whereOf(changes.brokerState))} · ${summary(all, rows.length)}`, width),
       ...fleetTable(rows.slice(this.first, this.first + room), this.view, { width, colours }),
     ]
     const keys = filterNames.map((name, index) => `${String(index + 1)} ${filters[name].title}${this.view.filters.includes(name) ? ' ✓' : ''}`).join('  ')
-    const foot = `q quit  ↑ ↓ page  s sort  r reverse  ${keys}`.slice(0, width)
+    const foot = cut(`q quit  ↑ ↓ page  s sort  r reverse  ${keys}`, width)
     output.write(`${home}${lines.map(line => `${line}${restOfLine}\n`).join('')}${restOfScreen}\u001b[${String(height)};1H${foot}${restOfLine}`)
   }
+}
+
+function whereOf(broker: BrokerState | null): string {
+  if (broker === null) return 'connecting'
+  if (!broker.up) return `${broker.url}: away (${broker.reason}); this is how it was`
+  return `${broker.url}${broker.problem === '' ? broker.settled ? '' : ', being read' : `: ${broker.problem}`}`
 }
 
 function toggled(names: readonly FilterName[], name: FilterName): FilterName[] {

@@ -1,6 +1,7 @@
 /** Rows as a table that fits a terminal: columns that there is no room for are left out, the last one is cut off. */
 import { styleText } from 'node:util'
 import { visible } from '../lib/logger.js'
+import { cut, padded, widthOf } from '../lib/text-width.js'
 import { columnNames, columns, filterNames, filters, type ColumnName, type Row, type View } from './row.js'
 import { accuracyOf, camerasOf, modelOf, roundOf, stateOf } from './words.js'
 
@@ -32,18 +33,18 @@ export interface Shape {
 export function fleetTable(rows: readonly Row[], view: View, { width, colours }: Shape): string[] {
   const text = (name: ColumnName, row: Row) => visible(cells[name](row)).replaceAll('\n', ' ')
   const header = (name: ColumnName) => `${columns[name].title}${name === view.sort ? (view.descending ? ' ↓' : ' ↑') : ''}`
-  const widest = (name: ColumnName) => rows.reduce((most, row) => Math.max(most, text(name, row).length), header(name).length)
+  const widest = (name: ColumnName) => rows.reduce((most, row) => Math.max(most, widthOf(text(name, row))), widthOf(header(name)))
   const widths = new Map(columnNames.map(name => [name, widest(name)]))
   const chosen = () => [...widths.keys()].filter(name => name !== 'wrong')
   const taken = () => chosen().reduce((sum, name) => sum + (widths.get(name) ?? 0) + 2, 0)
   for (const name of leastNeeded) if (taken() + leastWrong > width) widths.delete(name)
-  const line = (of: (name: ColumnName) => string, paint = (_: ColumnName, padded: string) => padded) => {
-    const fixed = chosen().map(name => paint(name, of(name).slice(0, width).padEnd(widths.get(name) ?? 0))).join('  ')
+  const line = (of: (name: ColumnName) => string, paint = (_: ColumnName, cell: string) => cell) => {
+    const fixed = chosen().map(name => paint(name, padded(cut(of(name), width), widths.get(name) ?? 0))).join('  ')
     const left = width - taken()
-    return `${fixed}  ${left > 0 ? of('wrong').slice(0, left) : ''}`.trimEnd()
+    return `${fixed}  ${cut(of('wrong'), left)}`.trimEnd()
   }
-  const styled = (style: Style, padded: string) => (colours ? styleText(style, padded, { validateStream: false }) : padded)
-  const painted = (row: Row) => (name: ColumnName, padded: string) => (name === 'state' ? styled(tones[stateOf(row).tone], padded) : padded)
+  const styled = (style: Style, cell: string) => (colours ? styleText(style, cell, { validateStream: false }) : cell)
+  const painted = (row: Row) => (name: ColumnName, cell: string) => (name === 'state' ? styled(tones[stateOf(row).tone], cell) : cell)
   return [styled('bold', line(header)), ...rows.map(row => line(name => text(name, row), painted(row)))]
 }
 

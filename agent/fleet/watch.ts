@@ -5,10 +5,11 @@
  */
 import { randomUUID } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { Backoff } from '../lib/backoff.js'
 import type { Clock } from '../lib/clock.js'
 import type { Logger } from '../lib/logger.js'
 import { withoutPasswords } from '../lib/logger.js'
-import { Link, type Message } from '../report/link.js'
+import { Link, type LinkOptions, type Message } from '../report/link.js'
 import { connectionTo } from '../report/report.js'
 import { followed, type Boxes } from './boxes.js'
 import type { FleetConfig } from './config.js'
@@ -22,10 +23,12 @@ export interface WatchOptions {
   clock: Clock
   random: () => number
   logger: Logger
+  /** Link unless given. */
+  linkOf?: (options: LinkOptions) => Link
 }
 
-/** `settled`: all that the broker retains has come. */
-export type BrokerState = { url: string } & ({ up: true; settled: boolean } | { up: false; reason: string })
+/** `settled`: all that the broker retains has come; `problem`: why some of it has not, and is asked for again; "": none. */
+export type BrokerState = { url: string } & ({ up: true; settled: boolean; problem: string } | { up: false; reason: string })
 
 /** What boxes are found by. */
 const found = ['availability', 'health']
@@ -33,6 +36,8 @@ const found = ['availability', 'health']
 const quietMs = 500
 /** Boxes that are begun with at once: what they retain is fewer messages than a broker drops. */
 const atOnce = 80
+/** Boxes that could not be followed are tried again. */
+const again = { firstMs: 1000, longestMs: 15_000 }
 
 export class Watch {
   private readonly options: WatchOptions
@@ -45,10 +50,10 @@ export class Watch {
   private wake = () => { /* nobody waits yet */ }
 
   constructor(options: WatchOptions) {
-    const { config, logger, clock, random } = options
+    const { config, logger, clock, random, linkOf = (of: LinkOptions) => new Link(of) } = options
     this.options = options
     this.url = withoutPasswords(config.broker)
-    this.link = new Link({
+    this.link = linkOf({
       ...connectionTo(config.broker, config),
       clientId: `pawl-fleet-${randomUUID().slice(0, 8)}`,
       will: () => null,
@@ -98,39 +103,55 @@ export class Watch {
   }
 
   private async up(): Promise<void> {
-    const { boxes, onBroker, onChange, logger } = this.options
+    const { boxes, onBroker, onChange, random } = this.options
     const { signal } = this.connection = new AbortController()
     this.known.clear()
     this.waiting.length = 0
     boxes.begin()
     for (const { device } of boxes.all()) this.find(device)
-    onBroker({ url: this.url, up: true, settled: false })
-    let settled = false
+    let [settled, problem] = [false, '']
+    const tell = () => { onBroker({ url: this.url, up: true, settled, problem }) }
+    tell()
+    const backoff = new Backoff({ ...again, random })
     while (!signal.aborted) {
-      try {
-        if (await this.followNext(signal) || settled) continue
+      const next = this.waiting.splice(0, atOnce)
+      const failure = await this.follow(next)
+      const quiet = next.length === 0 && await this.isQuiet(signal)
+      if (signal.aborted) return
+      if (failure !== '') {
+        this.waiting.push(...next)
+        if (failure !== problem) {
+          problem = failure
+          tell()
+        }
+        await backoff.wait(signal)
+      } else if (next.length > 0) backoff.reset()
+      else if (quiet && (!settled || problem !== '')) {
+        if (!settled) for (const device of boxes.sweep()) onChange(device)
         settled = true
-        for (const device of boxes.sweep()) onChange(device)
-        onBroker({ url: this.url, up: true, settled })
-      } catch (cause) {
-        if (!signal.aborted) logger.warn(cause, 'boxes could not be followed')
+        problem = ''
+        tell()
       }
     }
   }
 
-  /** False: none was new for a while. */
-  private async followNext(signal: AbortSignal): Promise<boolean> {
+  /** Why not; "": they are followed. */
+  private async follow(devices: readonly string[]): Promise<string> {
     const { base } = this.options.config
-    const next = this.waiting.splice(0, atOnce)
-    if (next.length > 0) await this.link.follow(next.flatMap(device => followed.map(topic => `${base}/${device}/${topic}`)))
-    else {
-      const woken = new Promise<void>(resolve => { this.wake = resolve })
-      const quiet = new AbortController()
-      await Promise.race([woken, sleep(quietMs, undefined, { signal: AbortSignal.any([signal, quiet.signal]) })])
-      quiet.abort()
-      return this.waiting.length > 0
-    }
-    return true
+    if (devices.length === 0) return ''
+    return this.link.follow(devices.flatMap(device => followed.map(topic => `${base}/${device}/${topic}`))).then(() => '', (error: unknown) => {
+      const { message, cause } = error instanceof Error ? error : new Error(String(error))
+      return `some boxes could not be followed: ${cause instanceof Error ? cause.message : message}`
+    })
+  }
+
+  /** Whether none is new for a while. */
+  private async isQuiet(signal: AbortSignal): Promise<boolean> {
+    if (this.waiting.length > 0) return false
+    const woken = new AbortController()
+    this.wake = () => { woken.abort() }
+    await sleep(quietMs, undefined, { signal: AbortSignal.any([signal, woken.signal]) }).catch(() => undefined)
+    return this.waiting.length === 0
   }
 
   private down(reason: string): void {

@@ -1,4 +1,5 @@
-/** What a row says, in words: the same on the page and in the terminal. */
+/** What a row says, in words: the same on the page and in the terminal; and in which order answers are told. */
+import type { AnswerState } from './answers.js'
 import type { Row } from './row.js'
 
 export function stateOf({ online, health }: Row): { text: string; tone: 'good' | 'warning' | 'bad' } {
@@ -7,7 +8,10 @@ export function stateOf({ online, health }: Row): { text: string; tone: 'good' |
   return health === 'ok' ? { text: 'ok', tone: 'good' } : { text: health, tone: 'warning' }
 }
 
-export const camerasOf = ({ cameras, camerasDown }: Row) => (camerasDown.length === 0 ? String(cameras) : `${String(camerasDown.length)} of ${String(cameras)} down`)
+export function camerasOf({ online, cameras, camerasDown }: Row): string {
+  if (online !== true) return cameras === 0 ? '0' : `${String(cameras)} unknown`
+  return camerasDown.length === 0 ? String(cameras) : `${String(camerasDown.length)} of ${String(cameras)} down`
+}
 
 export function modelOf({ model, mode }: Row): string {
   return `${model === null ? 'none' : String(model)}${mode === 'pin' ? ', pinned' : mode === 'pause' ? ', paused' : ''}`
@@ -19,3 +23,6 @@ export function roundOf({ round, running }: Row): string {
 }
 
 export const accuracyOf = ({ accuracy }: Row) => (accuracy === null ? '' : `${(100 * accuracy).toFixed(1)} %`)
+
+/** Those that need a look first. */
+export const answerStates = ['error', 'silent', 'offline', 'waiting', 'ok'] as const satisfies readonly AnswerState[]

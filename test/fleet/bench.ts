@@ -11,6 +11,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
 import { connectAsync } from 'mqtt'
 import type { Browser } from 'playwright-core'
+import type { AskProgress } from '../../agent/fleet/answers.js'
 import { ended } from '../../agent/lib/child.js'
 import { openBrowser } from '../browser.js'
 import { freePort } from '../free-port.js'
@@ -110,8 +111,8 @@ try {
   const { id } = await (await fetch(`${url}/api/asks`, { method: 'POST', headers: { 'content-type': 'application/json' }, body })).json() as { id: string }
   for (let answered = 0; answered < 0.9 * boxes;) {
     await sleep(200)
-    const { answers } = await (await fetch(`${url}/api/asks/${id}`)).json() as { answers: Record<string, { state: string }> }
-    answered = Object.values(answers).filter(({ state }) => state === 'ok').length
+    const { counts } = await (await fetch(`${url}/api/asks/${id}`)).json() as AskProgress
+    answered = counts.ok
   }
   print('a command to all boxes: nine of ten have answered', seconds(performance.now() - beganMs))
   const scrapedMs = performance.now()

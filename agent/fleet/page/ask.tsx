@@ -2,8 +2,9 @@
 import { useEffect, useRef, useState } from 'preact/hooks'
 import { messageOf } from '../../dashboard/page/api.js'
 import { counted } from '../../dashboard/format.js'
-import type { Answer, AskReport } from '../asking.js'
-import { ask, reportOf, type CommandFacts, type FleetFacts } from './api.js'
+import type { Answer, AskProgress } from '../answers.js'
+import { answerStates } from '../words.js'
+import { answersAddress, answersOf, ask, progressOf, type CommandFacts, type FleetFacts } from './api.js'
 
 export interface Chosen {
   device: string
@@ -16,7 +17,7 @@ const everyMs = 700
 
 export function AskDialog({ chosen, facts, onClose }: { chosen: readonly Chosen[]; facts: FleetFacts; onClose: () => void }) {
   const dialog = useRef<HTMLDialogElement>(null)
-  const [report, setReport] = useState<AskReport | null>(null)
+  const [report, setReport] = useState<AskProgress | null>(null)
   useEffect(() => { dialog.current?.showModal() }, [])
   const close = () => { dialog.current?.close() }
   return <dialog ref={dialog} class="wide" aria-label="Command" onClose={onClose}>
@@ -29,7 +30,7 @@ export function AskDialog({ chosen, facts, onClose }: { chosen: readonly Chosen[
 interface ChoiceProps {
   chosen: readonly Chosen[]
   commands: readonly CommandFacts[]
-  onReport: (report: AskReport) => void
+  onReport: (report: AskProgress) => void
   close: () => void
 }
 
@@ -71,22 +72,23 @@ function Choice({ chosen, commands, onReport, close }: ChoiceProps) {
   </form>
 }
 
-/** Those that need a look first. */
-const order = ['error', 'silent', 'offline', 'waiting', 'ok'] as const satisfies readonly Answer['state'][]
-
 interface ReportProps {
-  report: AskReport
-  onReport: (report: AskReport) => void
+  report: AskProgress
+  onReport: (report: AskProgress) => void
   close: () => void
   answerSeconds: number
 }
 
 function Report({ report, onReport, close, answerSeconds }: ReportProps) {
   const [problem, setProblem] = useState('')
+  const [open, setOpen] = useState(false)
   useEffect(() => {
     if (report.over) return
     const timer = setTimeout(() => {
-      reportOf(report.id).then(onReport, (cause: unknown) => {
+      progressOf(report.id).then(next => {
+        setProblem('')
+        onReport(next)
+      }, (cause: unknown) => {
         setProblem(messageOf(cause))
         onReport({ ...report })
       })
@@ -94,28 +96,44 @@ function Report({ report, onReport, close, answerSeconds }: ReportProps) {
     return () => { clearTimeout(timer) }
   }, [report])
   const titles = { error: 'errors', silent: `no answer within ${String(answerSeconds)} s`, offline: 'offline, not asked', waiting: 'waiting', ok: 'ok' }
-  const answers = Object.entries(report.answers).sort(([, a], [, b]) => order.indexOf(a.state) - order.indexOf(b.state))
-  const counts = order.map(state => ({ state, count: answers.filter(([, answer]) => answer.state === state).length }))
-    .filter(({ count }) => count > 0)
+  const counts = answerStates.map(state => ({ state, count: report.counts[state] })).filter(({ count }) => count > 0)
   return <>
     <h2>{report.verb}: {report.over ? 'all is known' : 'answers are coming in'}</h2>
     <p role="status">{counts.map(({ state, count }) => `${count.toLocaleString()} ${titles[state]}`).join(' · ')}</p>
     <p role="alert" class="problem">{problem}</p>
-    <div class="answers" tabIndex={0} role="region" aria-label="Answers">
-      <table>
-        <thead><tr><th scope="col">Box</th><th scope="col">Answer</th></tr></thead>
-        <tbody>{answers.slice(0, mostShown).map(([device, answer]) => <tr key={device}><th scope="row">{device}</th><td>{said(answer, titles[answer.state])}</td></tr>)}</tbody>
-      </table>
-      {answers.length > mostShown && <p>{(answers.length - mostShown).toLocaleString()} more; all of them are in the file.</p>}
-    </div>
+    {report.over || open ? <Answers report={report} titles={titles} /> : <button type="button" onClick={() => { setOpen(true) }}>Show answers so far</button>}
     <div class="row">
       <button type="button" class="main" onClick={close}>Close</button>
-      <a href={`api/asks/${report.id}`} download={`${report.verb}.json`}>All answers, as JSON</a>
+      <a href={answersAddress(report.id)} download={`${report.verb}.json`}>All answers, as JSON</a>
     </div>
   </>
 }
 
+/** Those that need a look first, asked for as there are more. */
+function Answers({ report: { id, counts }, titles }: { report: AskProgress; titles: Record<Answer['state'], string> }) {
+  const [answers, setAnswers] = useState<[string, Answer][]>([])
+  const [problem, setProblem] = useState('')
+  useEffect(() => {
+    let stale = false
+    const accept = (all: Record<string, Answer>) => {
+      if (!stale) setAnswers(Object.entries(all).sort(([, a], [, b]) => answerStates.indexOf(a.state) - answerStates.indexOf(b.state)))
+    }
+    answersOf(id, mostShown).then(accept, (cause: unknown) => { setProblem(messageOf(cause)) })
+    return () => { stale = true }
+  }, [id, JSON.stringify(counts)])
+  const more = Object.values(counts).reduce((sum, count) => sum + count, 0) - mostShown
+  return <div class="answers" tabIndex={0} role="region" aria-label="Answers">
+    <p role="alert" class="problem">{problem}</p>
+    <table>
+      <thead><tr><th scope="col">Box</th><th scope="col">Answer</th></tr></thead>
+      <tbody>{answers.map(([device, answer]) => <tr key={device}><th scope="row">{device}</th><td>{said(answer, titles[answer.state])}</td></tr>)}</tbody>
+    </table>
+    {more > 0 && <p>{more.toLocaleString()} more; all of them are in the file.</p>}
+  </div>
+}
+
 function said(answer: Answer, title: string) {
   if (answer.state === 'error') return <span class="problem">{answer.code}: {answer.message}</span>
-  return answer.state === 'ok' ? <>ok <span class="faint">{JSON.stringify(answer.data)}</span></> : title
+  if (answer.state !== 'ok') return title
+  return <>ok <span class="faint">{'tooLong' in answer ? 'the answer was too long to keep' : JSON.stringify(answer.data)}</span></>
 }

@@ -28,6 +28,7 @@ function Details({ device, row }: { device: string; row: Row }) {
   useNow(5000)
   const { value, problem } = useAnswer(() => boxOf(device), row)
   if (!value) return <p role="status" class="problem">{problem}</p>
+  const here = row.online === true
   const { told: { info, health, modelActive, modelCandidate, drift, trainState }, cameras, retained } = value
   return <>
     {health && health.wrong.length > 0 && <ul class="problem">{health.wrong.map(what => <li key={what}>{what}</li>)}</ul>}
@@ -36,19 +37,19 @@ function Details({ device, row }: { device: string; row: Row }) {
       {health && <>
         <dt>Last heard</dt><dd>{ago(health.atMs)}, up for {duration(health.uptimeSeconds)}</dd>
         <dt>Memory of the agent</dt><dd>{bytes(health.rssBytes)}</dd>
-        <dt>Frames</dt><dd>{counted(health.frames, 'frame')}, {bytes(health.frameBytes)}; {health.collection.state === 'running' ? 'being collected' : `collection stopped: ${health.collection.reason}`}</dd>
+        <dt>Frames</dt><dd>{counted(health.frames, 'frame')}, {bytes(health.frameBytes)}{here && (health.collection.state === 'running' ? '; being collected' : `; collection stopped: ${health.collection.reason}`)}</dd>
         <dt>Events that wait for the broker</dt><dd>{health.outbox.waiting}{health.outbox.dropped > 0 && `; ${counted(health.outbox.dropped, 'event')} lost`}</dd>
       </>}
       <dt>Model</dt><dd>{modelOf(row)}{modelActive && `, ${modelActive.method}, ${modelActive.preset}, of ${time(modelActive.createdAtMs)}; calibration error ${percent(modelActive.ece)}`}</dd>
       {modelActive && <><dt>Accuracy</dt><dd>{modelActive.accuracy === null ? 'not measured' : `${percent(modelActive.accuracy)} of the promotion images`}</dd><dt>Classes</dt><dd>{modelActive.classes.join(', ')}</dd></>}
-      <dt>Round</dt><dd>{roundOf(row)}{trainState?.phase != null && `, ${trainState.phase}`}{trainState?.secondsLeft != null && `, ${duration(trainState.secondsLeft)} left`}{trainState?.paused != null && `; stands still: ${trainState.paused}`}{trainState?.refused != null && `; the last was not started: ${trainState.refused}`}</dd>
+      <dt>Round</dt><dd>{roundOf(row)}{row.running?.phase != null && `, ${row.running.phase}`}{row.running && trainState?.secondsLeft != null && `, ${duration(trainState.secondsLeft)} left`}{row.running && trainState?.paused != null && `; stands still: ${trainState.paused}`}{trainState?.refused != null && `; the last was not started: ${trainState.refused}`}</dd>
       {drift && <><dt>Drift</dt><dd>{drift.alarm ? <span class="problem">{drift.alarm.message}</span> : drift.state}</dd></>}
     </dl>
     {cameras.length > 0 && <table>
       <caption>Cameras</caption>
       <thead><tr><th scope="col">Camera</th><th scope="col">State</th><th scope="col">Pictures a second</th><th scope="col">Newest</th><th scope="col">Restarts</th><th scope="col">Why</th></tr></thead>
       <tbody>{cameras.map(({ camera, state, picturesPerSecond, lastPictureAtMs, restarts, reason }) => <tr key={camera}>
-        <th scope="row">{camera}</th><td>{state === 'online' ? state : <span class="problem">{state}</span>}</td><td>{picturesPerSecond.toFixed(1)}</td>
+        <th scope="row">{camera}</th><td>{!here ? `unknown, last ${state}` : state === 'online' ? state : <span class="problem">{state}</span>}</td><td>{here ? picturesPerSecond.toFixed(1) : '–'}</td>
         <td>{lastPictureAtMs === null ? '–' : ago(lastPictureAtMs)}</td><td>{restarts}</td><td>{reason ?? ''}</td>
       </tr>)}</tbody>
     </table>}

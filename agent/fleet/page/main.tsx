@@ -71,8 +71,8 @@ function SortChoice({ view: { sort, descending }, onSort }: { view: View; onSort
 }
 
 function Connection({ known: { live, broker, problem } }: { known: Known }) {
-  const text = problem || (!live ? 'no connection to the server' : broker === null ? 'connecting to the broker' : !broker.up ? `broker away: ${broker.reason}; this is how it was` : broker.settled ? 'live' : 'reading what the boxes say')
-  return <span class={live && broker?.up ? 'link up' : 'link'} role="status">{text}</span>
+  const text = problem || (!live ? 'no connection to the server' : broker === null ? 'connecting to the broker' : !broker.up ? `broker away: ${broker.reason}; this is how it was` : broker.problem || (broker.settled ? 'live' : 'reading what the boxes say'))
+  return <span class={live && broker?.up && broker.problem === '' ? 'link up' : 'link'} role="status">{text}</span>
 }
 
 function counts({ rows, broker }: Known, shown: number, selected: number): string {
