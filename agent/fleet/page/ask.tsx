@@ -95,7 +95,7 @@ function Report({ report, onReport, close, answerSeconds }: ReportProps) {
     }, everyMs)
     return () => { clearTimeout(timer) }
   }, [report])
-  const titles = { error: 'errors', silent: `no answer within ${String(answerSeconds)} s`, offline: 'offline, not asked', waiting: 'waiting', ok: 'ok' }
+  const titles = { error: 'answered with an error', silent: `no answer within ${String(answerSeconds)} s`, offline: 'offline, not asked', waiting: 'waiting', ok: 'ok' }
   const counts = answerStates.map(state => ({ state, count: report.counts[state] })).filter(({ count }) => count > 0)
   return <>
     <h2>{report.verb}: {report.over ? 'all is known' : 'answers are coming in'}</h2>
