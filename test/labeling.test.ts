@@ -315,7 +315,8 @@ describe('an image that is imported', () => {
   })
 
   it('is none the fewer where five of one name come at once', async () => {
-    const shades = await Promise.all([1, 2, 3, 4, 5].map(shade => sharp({ create: { width: 4, height: 4, channels: 3, background: { r: 40 * shade, g: 0, b: 0 } } }).png().toBuffer()))
+    const shades = await Promise.all([1, 2, 3, 4, 5].map(shade =>
+      sharp({ create: { width: 4, height: 4, channels: 3, background: { r: 40 * shade, g: 0, b: 0 } } }).png().toBuffer()))
     expect(await Promise.all(shades.map(image => labels.add('bag', 'IMG_0001.png', image)))).toEqual([true, true, true, true, true])
     expect(await inClass('bag')).toHaveLength(5)
   })

@@ -132,7 +132,8 @@ export async function runRound(spec: RoundSpec, options: RoundOptions): Promise<
       if (recipe.reconstruction && data.unlabeled.items.length > 0) {
         await turns.next()
         // For people to look at: without it the round is whole, and the engine has done its part.
-        await pictureReconstruction({ folder: spec.out, preset: presets[spec.preset], recipe, table, weights, ...data.gate, seed: spec.seed }).catch(() => undefined)
+        await pictureReconstruction({ folder: spec.out, preset: presets[spec.preset], recipe, table, weights, ...data.gate, seed: spec.seed })
+          .catch(() => undefined)
       }
       const { evidence, paths, unreadable } = await compare(spec, data.classes, turns)
       for (const { path, reason } of unreadable) onEvent({ type: 'quarantine', path, reason })

@@ -148,6 +148,7 @@ export function rowOf({ device, values, cameras }: Box): Row {
   return {
     device,
     online: availability === undefined ? null : availability === 'online',
+    heardAtMs: availability === 'online' ? null : health?.atMs ?? null,
     version: info?.version ?? null,
     health: health?.state ?? null,
     wrong: health?.wrong ?? [],

@@ -5,6 +5,8 @@
 export interface Row {
   device: string
   online: boolean | null
+  /** When a box that is not online was heard last, by its own clock. */
+  heardAtMs: number | null
   /** Of pawl. */
   version: string | null
   health: 'ok' | 'degraded' | null
@@ -80,7 +82,7 @@ export function viewed(rows: readonly Row[], { search, filters: names, sort, des
   keyed.sort((a, b) => {
     if (a.by === b.by) return a.index - b.index
     if (a.by === null || b.by === null) return a.by === null ? 1 : -1
-    return way * (a.by < b.by ? -1 : 1)
+    return way * (typeof a.by === 'string' && typeof b.by === 'string' ? collator.compare(a.by, b.by) : a.by < b.by ? -1 : 1)
   })
   return keyed.map(({ row }) => row)
 }

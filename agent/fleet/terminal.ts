@@ -3,7 +3,7 @@ import { styleText } from 'node:util'
 import { visible } from '../lib/logger.js'
 import { cut, padded, widthOf } from '../lib/text-width.js'
 import { columnNames, columns, filterNames, filters, type ColumnName, type Row, type View } from './row.js'
-import { accuracyOf, camerasOf, modelOf, roundOf, stateOf } from './words.js'
+import { accuracyOf, camerasOf, modelOf, roundOf, stateOf, wrongOf } from './words.js'
 
 type Cell = (row: Row) => string
 const cells: Record<ColumnName, Cell> = {
@@ -16,7 +16,7 @@ const cells: Record<ColumnName, Cell> = {
   drift: ({ drift }) => drift ?? '',
   frames: ({ frames, frameBytes }) => (frames === null ? '' : `${String(frames)}, ${((frameBytes ?? 0) / 1e6).toFixed(0)} MB`),
   version: ({ version }) => version ?? '',
-  wrong: ({ wrong }) => wrong.join('; '),
+  wrong: wrongOf,
 }
 /** What goes first where there is no room. */
 const leastNeeded: readonly ColumnName[] = ['version', 'frames', 'drift', 'accuracy', 'round', 'cameras', 'model']

@@ -1,4 +1,5 @@
 /** What a row says, in words: the same on the page and in the terminal; and in which order answers are told. */
+import { time } from '../dashboard/format.js'
 import type { AnswerState } from './answers.js'
 import type { Row } from './row.js'
 
@@ -20,6 +21,11 @@ export function modelOf({ model, mode }: Row): string {
 export function roundOf({ round, running }: Row): string {
   if (running) return `${running.round === null ? '' : `${String(running.round)}: `}runs, ${String(Math.round(100 * running.fraction))} %`
   return round ? `${String(round.round)}: ${round.promoted ? 'promoted' : round.reason}` : 'none yet'
+}
+
+export function wrongOf({ online, wrong, heardAtMs }: Row): string {
+  if (online === true || heardAtMs === null) return wrong.join('; ')
+  return [`last heard ${time(heardAtMs)}`, ...wrong].join('; ')
 }
 
 export const accuracyOf = ({ accuracy }: Row) => (accuracy === null ? '' : `${(100 * accuracy).toFixed(1)} %`)

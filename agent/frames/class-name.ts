@@ -6,7 +6,7 @@ const mostBytes = 100
 /** All that steers a terminal or turns text around, but for what joins the parts of an emoji. */
 const unseen = /(?!\u200d)[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/u
 
-/** The name as its folder has it: one that is there already, however it is written, else a new one. Errors: COMMAND_INVALID, saying what is wrong with it. */
+/** The name as its folder has it: one that is there already, however it is written, else a new one. Errors: COMMAND_INVALID, saying why. */
 export function classNameOf(text: string, there: readonly string[]): string {
   if (there.includes(text)) return text
   const name = text.normalize('NFC').trim()

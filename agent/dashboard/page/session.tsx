@@ -3,8 +3,16 @@ import type { ComponentChildren } from 'preact'
 import { useEffect, useState } from 'preact/hooks'
 import { answered, messageOf } from './api.js'
 
-/** `ask` is what the page begins with; `whose` names the password. */
-export function Session<T>({ whose, ask, children }: { whose: string; ask: () => Promise<T>; children: (first: T, leave: ComponentChildren) => ComponentChildren }) {
+export interface SessionProps<T> {
+  /** Names the password. */
+  whose: string
+  /** What the page begins with. */
+  ask: () => Promise<T>
+  /** `leave`: a button, where there is a password. */
+  children: (first: T, leave: ComponentChildren) => ComponentChildren
+}
+
+export function Session<T>({ whose, ask, children }: SessionProps<T>) {
   const [first, setFirst] = useState<{ value: T; needsPassword: boolean } | 'closed' | null>(null)
   const [problem, setProblem] = useState('')
   const look = async () => {

@@ -3,7 +3,7 @@ import type { ComponentChildren } from 'preact'
 import { useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks'
 import { ago, bytes } from '../../dashboard/format.js'
 import { columnNames, columns, type ColumnName, type Row, type View } from '../row.js'
-import { accuracyOf, camerasOf, modelOf, roundOf, stateOf } from '../words.js'
+import { accuracyOf, camerasOf, modelOf, roundOf, stateOf, wrongOf } from '../words.js'
 
 export interface TableProps {
   rows: readonly Row[]
@@ -57,7 +57,7 @@ interface BoxRowProps {
 }
 
 function BoxRow({ row, index, selected, onSelect, address }: BoxRowProps) {
-  const { device, round, running, drift, frames, frameBytes, version, wrong, camerasDown } = row
+  const { device, round, running, drift, frames, frameBytes, version, camerasDown } = row
   const state = stateOf(row)
   return <div class={selected ? 'box selected' : 'box'} role="row" aria-rowindex={index + 2} data-device={device}>
     <div role="cell"><input type="checkbox" aria-label={`Select ${device}`} checked={selected} onChange={event => { onSelect([device], event.currentTarget.checked) }} /></div>
@@ -70,7 +70,7 @@ function BoxRow({ row, index, selected, onSelect, address }: BoxRowProps) {
     <Cell name="drift">{drift === 'alarm' ? <span class="problem">alarm</span> : drift ?? ''}</Cell>
     <Cell name="frames">{frames === null ? '' : `${frames.toLocaleString()} · ${bytes(frameBytes ?? 0)}`}</Cell>
     <Cell name="version">{version ?? ''}</Cell>
-    <Cell name="wrong" title={wrong.join('\n')}>{wrong.join('; ')}</Cell>
+    <Cell name="wrong" title={wrongOf(row)}>{wrongOf(row)}</Cell>
   </div>
 }
 

@@ -10,7 +10,7 @@ const page = 48
 /** Frames left at which the next ones are asked for. */
 const low = 12
 /** Of the classes, in their order; the letters that do something else are not among them. */
-const keys = [...'1234567890qwertyiopdfghjklzxcvbm']
+const keys = '1 2 3 4 5 6 7 8 9 0 q w e r t y i o p d f g h j k l z x c v b m'.split(' ')
 /** From one look for more frames to the next, where there are few. */
 const lookEveryMs = 5000
 
@@ -138,7 +138,8 @@ export function LabelView({ cameras }: { cameras: readonly string[] }) {
         if (again) setWaiting(before => before + done.frames.length)
         setProblem(`${counted(refused.length, 'frame')}: ${refused[0]?.error?.message ?? ''}`)
       }
-      if (refused.length < done.frames.length) setSaid(`${counted(done.frames.length - refused.length, 'frame')} ${done.label === null ? 'passed over' : `labeled ${done.label}`}`)
+      const finished = counted(done.frames.length - refused.length, 'frame')
+      if (refused.length < done.frames.length) setSaid(`${finished} ${done.label === null ? 'passed over' : `labeled ${done.label}`}`)
       await count()
     } catch (cause) {
       apply({ type: 'back', done, frames: done.frames })
@@ -166,7 +167,9 @@ export function LabelView({ cameras }: { cameras: readonly string[] }) {
     const { frames, label: name } = last
     try {
       if (name === null) await answered(client.skipped.undo.$post({ json: { ids: frames.map(({ id }) => id) } }))
-      const outcomes = name === null ? [] : await answered(client.labels.undo.$post({ json: { frames: frames.map(({ id }) => ({ id, label: name })) } }))
+      const outcomes = name === null
+        ? []
+        : await answered(client.labels.undo.$post({ json: { frames: frames.map(({ id }) => ({ id, label: name })) } }))
       const lost = outcomes.filter(({ error }) => error !== null)
       const ids = new Set(lost.map(({ id }) => id))
       apply({ type: 'back', done: last, frames: frames.filter(({ id }) => !ids.has(id)) })
@@ -233,7 +236,9 @@ export function LabelView({ cameras }: { cameras: readonly string[] }) {
     </section>
     <section class="card" aria-labelledby="classes">
       <h2 id="classes">Class</h2>
-      {classes?.length === 0 && <p>No class yet: type the name of the first one, and it is the label of this frame. A round needs two classes, with five labels each or more.</p>}
+      {classes?.length === 0 && <p>
+        No class yet: type the name of the first one, and it is the label of this frame. A round needs two classes, with five labels each or more.
+      </p>}
       <div class="classes">{(classes ?? []).map(({ label: name, images }, at) => <button type="button" key={name} disabled={!current} aria-keyshortcuts={keys[at]} onClick={() => { label(name) }}>
         {keys[at] !== undefined && <kbd>{keys[at]}</kbd>}<span>{name}</span><span class="faint">{images}</span>
       </button>)}</div>
