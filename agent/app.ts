@@ -290,7 +290,7 @@ export class Agent {
     const { config, registry, frames } = this
     await mkdir(config.data, { recursive: true })
     this.began(await holdFolder(config.data))
-    for (const folder of ['.', 'quarantine', 'report']) await removeHalfWritten(join(config.data, folder), { recursive: folder !== '.' })
+    for (const folder of ['.', 'quarantine', 'records', 'report']) await removeHalfWritten(join(config.data, folder), { recursive: folder !== '.' })
     await registry.start()
     this.began(() => registry.stop())
     await frames.start()

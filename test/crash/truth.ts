@@ -16,12 +16,13 @@ const main = join(import.meta.dirname, '..', '..', 'dist', 'agent', 'main.js')
 /** What there may be in a data folder while nothing is being written; everything else is left over. */
 const known: readonly RegExp[] = [
   /^\.(holder|control)$/, /^state\.json(\.\d+)?$/, /^lineage\.jsonl(\.\d+)?$/, /^identity\/(private|[0-9a-f]{16}\.public)\.pem(\.\d+)?$/,
-  /^(engines|probation)\.json$/, /^report\/[a-z-]+\.json$/,
+  /^(engines|probation|skipped)\.json$/, /^report\/[a-z-]+\.json$/,
   /^frames\/belt\/\d{4}-\d\d-\d\d\/\d+-[0-9a-f]{12}-[a-z]+-\d+\.jpg$/,
   /^(labels|validation)\/[^/]+\/[^/]+\.png$/,
   /^quarantine\/[^/]+\/[^/]+\.png(\.reason\.txt)?$/,
-  /^models\/\d+-[0-9a-f]{8}\/(model\.onnx|weights\.safetensors|card\.json)$/,
-  /^rounds\/\d+\/(round\.json|checkpoint\.safetensors(\.new)?|model\.onnx|weights\.safetensors|card\.json)$/,
+  /^models\/\d+-[0-9a-f]{8}\/(model\.onnx|weights\.safetensors|card\.json|reconstruction\.png)$/,
+  /^rounds\/\d+\/(round\.json|checkpoint\.safetensors(\.new)?|model\.onnx|weights\.safetensors|card\.json|reconstruction\.png)$/,
+  /^records\/\d+\/(record\.json|reconstruction\.png|mistake-\d+\.jpg)$/,
   /^outbox\/\d{12}\.json$/,
   /^drift\/(reference|alarm)\.json$/,
 ]
