@@ -207,15 +207,15 @@ export class Agent {
       clock,
       random: () => this.random.float(),
     })
-    const handlers = handlersOf({ training: this.training, serving: this.serving, status: () => this.status(), reload })
-    this.control = new Control({ data: config.data, handlers })
+    const handled = { training: this.training, serving: this.serving, status: () => this.status(), reload }
+    this.control = new Control({ data: config.data, handlers: handlersOf(handled, 'at the box') })
     this.report = new Report({
       config: config.mqtt,
       device: config.device,
       cameras: config.cameras.map(({ id }) => id),
       data: config.data,
       version: packageVersion(),
-      handlers,
+      handlers: handlersOf(handled, 'over MQTT'),
       away: () => this.serving.away,
       emit: event => { this.publish(event) },
       onState: change => { this.page.state(change) },
@@ -233,7 +233,7 @@ export class Agent {
       registry: this.registry,
       records,
       serving: this.serving,
-      handlers,
+      handlers: handlersOf(handled, 'on the page'),
       clock,
       logger,
       signal: this.ending.signal,

@@ -1,4 +1,4 @@
-/** What is done when somebody asks, over MQTT or at the box: a row of report/commands.ts each. */
+/** What is done when somebody asks: a row of report/commands.ts each. */
 import { PawlError } from './errors.js'
 import type { ModelVersion } from './events.js'
 import type { CommandHandlers, Reply } from './report/commands.js'
@@ -13,9 +13,9 @@ export interface HandlersOptions {
   reload: (() => Promise<void>) | undefined
 }
 
-const why = 'a person asked for it'
-
-export function handlersOf({ training, serving, status, reload }: HandlersOptions): CommandHandlers {
+/** `way`: how people ask, as the history of the models tells it. */
+export function handlersOf({ training, serving, status, reload }: HandlersOptions, way: 'at the box' | 'on the page' | 'over MQTT'): CommandHandlers {
+  const why = `a person asked for it ${way}`
   return {
     train: async () => {
       const refusal = await training.begin()
@@ -26,8 +26,8 @@ export function handlersOf({ training, serving, status, reload }: HandlersOption
     promote: async ({ version }) => served(await serving.put(version, why)),
     rollback: async () => served(await serving.rollback(why)),
     pin: async ({ version }) => ({ mode: await serving.pin(version ?? null, why) }),
-    follow: async () => ({ mode: await serving.setMode({ kind: 'follow' }) }),
-    pause: async () => ({ mode: await serving.setMode({ kind: 'pause' }) }),
+    follow: async () => ({ mode: await serving.setMode({ kind: 'follow' }, why) }),
+    pause: async () => ({ mode: await serving.setMode({ kind: 'pause' }, why) }),
     reload: async () => {
       if (!reload) throw new PawlError('COMMAND_INVALID', 'this agent has no configuration to read anew')
       await reload()

@@ -78,6 +78,7 @@ export class Page {
         newestOf: camera => intake.newestOf(camera)?.jpeg ?? null,
         models: () => registry.list(),
         active: () => registry.active()?.version ?? null,
+        history: () => registry.history(),
         decisions: () => registry.decisions(),
         records,
         command: (verb, payload) => carryOut(handlers, verb, payload),

@@ -106,12 +106,12 @@ export class Serving {
       if (wanted === null) throw new PawlError('MODEL_INVALID', 'no model serves yet that could be pinned')
       if (wanted !== active) await this.putNow(wanted, why)
       await this.options.registry.endProbation()
-      return this.setModeNow({ kind: 'pin', version: wanted })
+      return this.setModeNow({ kind: 'pin', version: wanted }, why)
     })
   }
 
-  setMode(mode: Exclude<Mode, { kind: 'pin' }>): Promise<Mode> {
-    return this.inTurn(() => this.setModeNow(mode))
+  setMode(mode: Exclude<Mode, { kind: 'pin' }>, why: string): Promise<Mode> {
+    return this.inTurn(() => this.setModeNow(mode, why))
   }
 
   /** A registered model as a classifier takes it. */
@@ -140,8 +140,8 @@ export class Serving {
     return model
   }
 
-  private async setModeNow(mode: Mode): Promise<Mode> {
-    await this.options.registry.setMode(mode)
+  private async setModeNow(mode: Mode, why: string): Promise<Mode> {
+    await this.options.registry.setMode(mode, { why })
     this.options.onMode(mode)
     return mode
   }

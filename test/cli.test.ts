@@ -293,6 +293,9 @@ describe('data folder', { timeout: 120_000 }, () => {
     expect(await daemon.end()).toEqual({ code: 0, signal: null })
     expect(await json('models', 'verify', ...own)).toMatchObject({ lineage: { ok: true, entries: 12 } })
 
+    const { history } = await json('models', 'history', ...own) as { history: unknown[] }
+    expect(history).toContainEqual({ at: expect.any(String) as string, change: 'rolled-back', version: 1, why: 'a person asked for it at the box' })
+
     const [damaged = ''] = (await readdir(at('data', 'models'))).filter(name => name.startsWith('2-'))
     await writeFile(at('data', 'models', damaged, 'model.onnx'), 'rotten')
     const verify = await pawl('models', 'verify', ...own, '--json')
@@ -316,6 +319,16 @@ describe('a password for the page', () => {
     const short = await pawlWith('1234567', 'password', '--out', 'other')
     expect([short.code, short.stderr]).toEqual([1, text('8 letters or more')])
     await expect(stat(at('other'))).rejects.toThrow()
+  })
+
+  it('is missed by doctor where others reach the page', async () => {
+    const found = async (dashboard: string) => {
+      await writeFile(at('open.yaml'), `{data: data, dashboard: {address: 0.0.0.0, ${dashboard}}}`)
+      const { stdout } = await pawl('doctor', '--config', 'open.yaml', '--json')
+      return (JSON.parse(stdout) as { findings: { what: string; state: string; detail: string }[] }).findings.find(({ what }) => what === 'page')
+    }
+    expect(await found('port: 8470')).toMatchObject({ state: 'problem', detail: text('write one with `pawl password`') })
+    expect(await found('passwordFile: secret')).toMatchObject({ state: 'ok', detail: text('with a password') })
   })
 })
 

@@ -19,9 +19,9 @@ describe.skipIf(lacks !== '')(`a box whose power is cut${lacks}`, () => {
 
   it('has lost no label, no model and no event afterwards, whatever it was doing', async () => {
     const said: string[] = []
-    const { problems, kills, decisions } = await crash({ kills: 6, seed: 20, folder, say: line => said.push(line) })
+    const { problems, kills, decisions } = await crash({ kills: 4, seed: 20, folder, say: line => said.push(line) })
     expect(problems, said.join('\n')).toEqual([])
-    expect(Object.values(kills).reduce((sum, count) => sum + count, 0)).toBe(6)
+    expect(Object.values(kills).reduce((sum, count) => sum + count, 0)).toBe(4)
     expect(decisions).toBeGreaterThan(0)
   }, 300_000)
 })

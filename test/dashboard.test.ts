@@ -66,7 +66,7 @@ async function serve(dashboard: Record<string, unknown> = {}): Promise<string> {
   const page = new Dashboard({
     config: config.dashboard,
     site: {
-      device: 'box-7', version: '1.2.3', cameras: ['belt'], live, frames, labels, labeling, newestOf: () => null, models: () => [], active: () => null, decisions: () => decisions,
+      device: 'box-7', version: '1.2.3', cameras: ['belt'], live, frames, labels, labeling, newestOf: () => null, models: () => [], active: () => null, history: () => Promise.resolve([]), decisions: () => decisions,
       journal, records: new RoundRecords({ folder: join(data, 'records'), onProblem }),
       now: async () => ({ machine: await machineOf(data), frames: 0, frameBytes: 0, engines: [] }),
       command: (verb, payload) => {

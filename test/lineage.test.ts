@@ -39,7 +39,7 @@ async function lived(): Promise<Registry> {
   for (const name of ['one', 'two']) await registry.promote((await registry.register(await challenger(data, name))).version, { why })
   await registry.rollback({ why })
   await registry.revise({ ...record(1, 2), promoted: false, reason: 'held' })
-  await registry.setMode({ kind: 'pin', version: 1 })
+  await registry.setMode({ kind: 'pin', version: 1 }, { why: 'test' })
   return registry
 }
 
@@ -55,7 +55,7 @@ describe('the history', () => {
     expect((await stat(join(data, 'identity', 'private.pem'))).mode & 0o077).toBe(0)
     // Over a restart it goes on.
     const again = await open()
-    await again.setMode({ kind: 'follow' })
+    await again.setMode({ kind: 'follow' }, { why: 'test' })
     expect(await again.verifyLineage()).toEqual({ ok: true, entries: 8, problem: null })
     expect(problems).toEqual([])
   })
@@ -105,7 +105,7 @@ describe('the history', () => {
     await lived()
     await writeFile(path(), `${await readFile(path(), 'utf8')}{"entry":{"seq`)
     const again = await open()
-    await again.setMode({ kind: 'follow' })
+    await again.setMode({ kind: 'follow' }, { why: 'test' })
     expect(await again.verifyLineage()).toEqual({ ok: true, entries: 8, problem: null })
     expect(problems).toEqual([])
   })
@@ -118,7 +118,7 @@ describe('the history', () => {
     const again = await open()
     expect(again.active()?.version).toBe(1)
     expect(await again.verifyLineage()).toMatchObject({ ok: true })
-    await again.setMode({ kind: 'pause' })
+    await again.setMode({ kind: 'pause' }, { why: 'test' })
     expect((await entries()).slice(-3).map(({ change, holds }) => [change, holds])).toEqual([['promoted', null], ['undone', 7], ['mode', null]])
     expect(await again.verifyLineage()).toEqual({ ok: true, entries: 10, problem: null })
   })
@@ -145,7 +145,7 @@ describe('the history', () => {
       const again = await open()
       expect(problems).toEqual([expect.stringMatching(/the history goes on in a new file/)])
       expect(again.active()?.version).toBe(registry.active()?.version)
-      await again.setMode({ kind: 'follow' })
+      await again.setMode({ kind: 'follow' }, { why: 'test' })
       expect((await entries()).map(({ change }) => change)).toEqual(['continued', 'mode'])
       expect((await again.verifyLineage()).problem).toMatch(/it begins with entry \d+; what was before is missing/)
       await rm(data, { recursive: true })
@@ -158,7 +158,7 @@ describe('the history', () => {
     await mkdir(path())
     const again = await open()
     expect(problems).toEqual([expect.stringMatching(/lineage\.jsonl: it cannot be read .*the history goes on in a new file/)])
-    await again.setMode({ kind: 'follow' })
+    await again.setMode({ kind: 'follow' }, { why: 'test' })
     expect((await entries()).map(({ change }) => change)).toEqual(['continued', 'mode'])
     expect((await readdir(data)).filter(name => /^lineage\.jsonl\.\d+$/.test(name))).toHaveLength(1)
   })
@@ -177,7 +177,7 @@ describe('the history', () => {
       const [aside = ''] = (await readdir(join(data, 'identity'))).filter(name => /^private\.pem\.\d+$/.test(name))
       const path = join(data, 'identity', aside)
       expect((await stat(path)).isDirectory() ? null : await readFile(path, 'utf8')).toBe(left)
-      await again.setMode({ kind: 'follow' })
+      await again.setMode({ kind: 'follow' }, { why: 'test' })
       expect(await again.verifyLineage()).toMatchObject({ ok: true })
       await rm(data, { recursive: true })
     }
@@ -187,17 +187,19 @@ describe('the history', () => {
     const long = 300
     beforeEach(async () => {
       const registry = await open()
-      for (let change = 0; change < long; change++) await registry.setMode({ kind: change % 2 ? 'follow' : 'pause' })
+      for (let change = 0; change < long; change++) await registry.setMode({ kind: change % 2 ? 'follow' : 'pause' }, { why: 'test' })
     })
 
     it('goes on from its end, whatever became of its beginning, which shows when the whole is read', async () => {
       const whole = await readFile(path(), 'utf8')
       expect(whole.length).toBeGreaterThan(100_000)
-      await writeFile(path(), whole.replace('"why":"pause"', '"why":"pausf"'))
+      await writeFile(path(), whole.replace('"why":"pause: test"', '"why":"pausf: test"'))
       const again = await open()
       expect([problems, again.lineage()?.entry.sequence]).toEqual([[], long])
-      await again.setMode({ kind: 'pause' })
+      await again.setMode({ kind: 'pause' }, { why: 'test' })
       expect((await entries()).at(-1)).toMatchObject({ sequence: long + 1, change: 'mode' })
+      const recent = await again.history()
+      expect([recent.length > 50, recent.length < long, recent.at(-1)]).toEqual([true, true, expect.objectContaining({ sequence: long + 1, change: 'mode' })])
       expect(await again.verifyLineage()).toMatchObject({ ok: false, problem: 'lineage.jsonl: line 1 has a signature that is not of its key' })
     })
 
@@ -213,7 +215,7 @@ describe('the history', () => {
         const again = await open()
         const lost = cut > 0
         expect(problems).toEqual(lost ? [expect.stringContaining('goes on in a new file')] : [])
-        await again.setMode({ kind: 'pause' })
+        await again.setMode({ kind: 'pause' }, { why: 'test' })
         expect((await entries()).at(-1)).toMatchObject({ sequence: long + (lost ? 2 : 1) })
         const { ok } = await again.verifyLineage()
         expect(ok).toBe(!lost)
@@ -223,11 +225,11 @@ describe('the history', () => {
     it('is found however much was written after the entry that the registry points to', async () => {
       const registry = await open()
       await copyFile(join(data, 'state.json'), join(data, 'state'))
-      for (let change = 0; change < long; change++) await registry.setMode({ kind: 'pause' })
+      for (let change = 0; change < long; change++) await registry.setMode({ kind: 'pause' }, { why: 'test' })
       await copyFile(join(data, 'state'), join(data, 'state.json'))
       const again = await open()
       expect(problems).toEqual([])
-      await again.setMode({ kind: 'pause' })
+      await again.setMode({ kind: 'pause' }, { why: 'test' })
       expect((await entries()).slice(-2)).toMatchObject([{ change: 'undone', holds: long }, { change: 'mode' }])
       expect(await again.verifyLineage()).toEqual({ ok: true, entries: 2 * long + 2, problem: null })
     })

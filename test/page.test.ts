@@ -26,7 +26,7 @@ const errors: string[] = []
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'pawl-page-'))
   port = await freePort()
-  box = await Box.in(folder, { dashboard: { port }, rounds: { schedule: seldom }, frames: { maxBytes: 20_000_000 } })
+  box = await Box.in(folder, { dashboard: { port }, rounds: { schedule: seldom, minutes: 0.25 }, frames: { maxBytes: 20_000_000 } })
   daemon = box.start()
   browser = await openBrowser()
   await daemon.said(/^model 1 is in service/)
@@ -231,6 +231,9 @@ describe('the page', () => {
     await confirm('Promote', card(2))
     await serves(2)
     await daemon.said(/^model 2 is in service/, { from: daemon.lines.findLastIndex(line => line.startsWith('model 1 is in service')) })
+    const history = page.locator('details', { hasText: 'History: what was done' })
+    await history.locator('summary').click()
+    await history.getByRole('row').filter({ hasText: 'rolled back to model 1' }).getByText('a person asked for it on the page').waitFor()
     for (const version of [1, 2]) await card(version).getByRole('checkbox', { name: 'Compare' }).check()
     await page.getByRole('region', { name: 'Two models compared' }).getByText('right of the gate images').waitFor()
   })

@@ -104,7 +104,7 @@ describe('registry', () => {
     await former.register(await challenger(data, 'one'))
     await former.stop()
     const next = await open()
-    await next.setMode({ kind: 'pause' })
+    await next.setMode({ kind: 'pause' }, { why: 'test' })
     await expect(former.promote(1, { why: 'late' })).rejects.toMatchObject({ code: 'DATA_LOCKED' })
     expect(await next.verifyLineage()).toMatchObject({ ok: true, entries: 2 })
     expect((await open()).active()).toBeNull()

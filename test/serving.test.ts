@@ -135,7 +135,7 @@ describe('what a person asks for', () => {
     expect(registry.probation()).not.toBeNull()
     await Promise.all([serving.put(2, 'test'), serving.pin(null, 'test')])
     expect([registry.mode, modes]).toEqual([{ kind: 'pin', version: 2 }, [{ kind: 'pin', version: 2 }]])
-    await serving.setMode({ kind: 'follow' })
+    await serving.setMode({ kind: 'follow' }, 'test')
     await registry.promote(3, { why: 'test', onProbation: true })
     await serving.pin(null, 'test')
     expect(registry.probation()).toBeNull()
@@ -166,7 +166,7 @@ describe('the end of the agent', () => {
     await hang(registry, two)
     const { serving, stop } = servingOf(registry)
     await serving.start()
-    const [put, queued] = [serving.put(two, 'test'), serving.setMode({ kind: 'pause' })]
+    const [put, queued] = [serving.put(two, 'test'), serving.setMode({ kind: 'pause' }, 'test')]
     const refused = Promise.all([
       expect(put).rejects.toMatchObject({ code: 'MODEL_INVALID' }), expect(queued).rejects.toMatchObject({ code: 'COMMAND_INTERRUPTED' }),
     ])

@@ -17,6 +17,7 @@ import { runProgram } from '../lib/program.js'
 import { Link } from '../report/link.js'
 import { connectionTo } from '../report/report.js'
 import { clientIdOf } from '../report/topics.js'
+import { keysOf } from '../web/server.js'
 import { configOf, readRegistry } from './data.js'
 import { print, type OutputOptions } from './output.js'
 
@@ -67,6 +68,11 @@ const checks: Record<string, Check> = {
   broker: async ({ mqtt, device }) => {
     if (mqtt.broker === 'embedded') return ok(`embedded, port ${String(mqtt.port)} or the next free one`)
     return brokerCheck(mqtt, device)
+  },
+  page: async ({ dashboard }) => {
+    if (dashboard.port === 0) return note('none: dashboard.port is 0')
+    const { hash, secure } = await keysOf(dashboard)
+    return ok(`${dashboard.address}, port ${String(dashboard.port)} or the next free one, ${hash === null ? 'without a password' : 'with a password'}${secure ? ' and TLS' : ''}`)
   },
   clock: async config => {
     const [now, registry] = [Date.now(), await readRegistry(config)]

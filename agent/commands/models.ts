@@ -24,6 +24,12 @@ export async function show(version: number, options: Options): Promise<void> {
   print(options, model, JSON.stringify(model, null, 2).split('\n'))
 }
 
+export async function history(options: Options): Promise<void> {
+  const entries = await (await readRegistry(await configOf(options))).history()
+  const told = entries.map(({ atMs, change, version, why: reason }) => ({ at: new Date(atMs).toISOString(), change, version, why: reason }))
+  print(options, { history: told }, told.length ? table(['when', 'what', 'model', 'why'], told.map(entry => [entry.at, entry.change, String(entry.version ?? ''), entry.why])) : ['nothing has happened yet'])
+}
+
 export async function verify(options: Options): Promise<void> {
   const registry = await readRegistry(await configOf(options))
   const results = await registry.verify()
@@ -35,8 +41,8 @@ export async function verify(options: Options): Promise<void> {
   if ([...results, lineage].some(({ ok }) => !ok)) process.exitCode = 1
 }
 
-/** Why a model serves that a command put in service. */
-const why = 'a person asked for it at the command line'
+/** Why, in the history. */
+const why = 'a person asked for it at the box'
 
 /** What is done to the registry while no agent runs; one that runs is asked. */
 const changes = {
@@ -46,10 +52,10 @@ const changes = {
     const wanted = version ?? registry.active()?.version
     if (wanted === undefined) throw new PawlError('MODEL_INVALID', 'no model serves yet that could be pinned')
     if (wanted !== registry.active()?.version) await registry.promote(wanted, { why })
-    await registry.setMode({ kind: 'pin', version: wanted })
+    await registry.setMode({ kind: 'pin', version: wanted }, { why })
   },
-  follow: (registry: Registry) => registry.setMode({ kind: 'follow' }),
-  pause: (registry: Registry) => registry.setMode({ kind: 'pause' }),
+  follow: (registry: Registry) => registry.setMode({ kind: 'follow' }, { why }),
+  pause: (registry: Registry) => registry.setMode({ kind: 'pause' }, { why }),
 } satisfies Record<string, (registry: Registry, version: number | null) => Promise<unknown>>
 
 export type Change = keyof typeof changes

@@ -11,6 +11,7 @@ import type { Labeling } from '../frames/labeling.js'
 import type { LabelStore } from '../frames/label-store.js'
 import type { FrameStore } from '../frames/store.js'
 import type { Machine } from '../lib/machine.js'
+import type { LineageEntry } from '../registry/lineage.js'
 import type { PromotionRecord } from '../rounds/promotion.js'
 import type { RoundRecords } from '../rounds/records.js'
 import type { ApiEnv } from '../web/server.js'
@@ -34,6 +35,7 @@ export interface Site {
   newestOf: (camera: string) => Uint8Array | null
   models: () => ModelVersion[]
   active: () => number | null
+  history: () => Promise<LineageEntry[]>
   decisions: () => PromotionRecord[]
   records: RoundRecords
   /** Carries out a command of report/commands.ts. Errors: COMMAND_INVALID, and its own. */
@@ -115,6 +117,7 @@ export function api(site: Site) {
     })
     .get('/log', checkedQuery(After), c => c.json(site.journal.after(c.req.valid('query').after)))
     .get('/models', c => c.json({ active: site.active(), models: site.models() }))
+    .get('/history', async c => c.json(await site.history()))
     .get('/decisions', c => c.json(site.decisions()))
     .get('/rounds/:round', async c => c.json({ record: await site.records.read(roundOf(c)) }))
     .get('/rounds/:round/report.html', async c => {

@@ -13,7 +13,7 @@ import { PawlError } from '../errors.js'
 import type { Clock } from '../lib/clock.js'
 import { DurableAdapter } from './durable-adapter.js'
 import { identityIn, publicPemOf, type Identity } from './identity.js'
-import { Lineage, readLineage, type LineageChange, type ReadLineage, type SignedHead } from './lineage.js'
+import { Lineage, readLineage, readRecent, type LineageChange, type LineageEntry, type ReadLineage, type SignedHead } from './lineage.js'
 import { emptyState, RegistryState, stateSchemaVersion } from './state.js'
 
 const names = { state: 'state.json', lineage: 'lineage.jsonl', identity: 'identity' } as const
@@ -87,6 +87,11 @@ export class Ledger {
   /** The whole history, checked. */
   readHistory(): Promise<ReadLineage> {
     return readLineage(this.path('lineage'), this.path('identity'))
+  }
+
+  /** Its newest entries that took effect, oldest first. */
+  recentHistory(): Promise<LineageEntry[]> {
+    return readRecent(this.path('lineage'), this.path('identity'), this.state.lineage)
   }
 
   /**

@@ -116,6 +116,13 @@ export async function readLineage(path: string, keys: string): Promise<ReadLinea
   }
 }
 
+/** The newest entries that took effect, oldest first: a hundred or so, however long the history is. None where it is damaged. */
+export async function readRecent(path: string, keys: string, head: Head | null): Promise<LineageEntry[]> {
+  const end = head && await readEnd(path, keys, head)
+  const place = end?.entries.findIndex(signed => headOf(signed).hash === head?.hash) ?? -1
+  return inEffect(end?.entries.slice(0, place + 1) ?? [])
+}
+
 /** As much of the end of a history as leads from `head` on, checked; null: it does not lead there, is not good, or cannot be read. */
 async function readEnd(path: string, keys: string, head: Head | null): Promise<ReadLineage | null> {
   try {

@@ -15,7 +15,7 @@ import type { ModelCard } from '../../trainer/contract.js'
 import type { PromotionRecord } from '../rounds/promotion.js'
 import { problemOf, type FileProblem, syncFiles, unknownFolders, versionOf } from './model-files.js'
 import { Ledger } from './ledger.js'
-import { hashOfJson, type SignedHead } from './lineage.js'
+import { hashOfJson, type LineageEntry, type SignedHead } from './lineage.js'
 import { beyond, findModel, modelsOf, onProbation } from './models.js'
 import type { Mode, RegistryState } from './state.js'
 import { verifyLineage, type LineageVerification, type Verification } from './verification.js'
@@ -211,9 +211,9 @@ export class Registry {
   }
 
   /** Errors: MODEL_INVALID for pinning what does not serve. */
-  async setMode(mode: Mode): Promise<void> {
+  async setMode(mode: Mode, { why }: { why: string }): Promise<void> {
     if (mode.kind === 'pin' && mode.version !== this.ledger.state.active) throw new PawlError('MODEL_INVALID', `model ${String(mode.version)} is not in service; it cannot be pinned`)
-    await this.ledger.write(state => { state.mode = mode }, () => ({ change: 'mode', version: mode.kind === 'pin' ? mode.version : null, why: mode.kind }))
+    await this.ledger.write(state => { state.mode = mode }, () => ({ change: 'mode', version: mode.kind === 'pin' ? mode.version : null, why: `${mode.kind}: ${why}` }))
   }
 
   /** The model in service that may still fall back, and what it would fall back to; null: it may not. */
@@ -230,6 +230,11 @@ export class Registry {
   /** The newest entry of the history; null: there is none yet. */
   lineage(): SignedHead | null {
     return this.ledger.head()
+  }
+
+  /** What became of the models lately, oldest first. */
+  history(): Promise<LineageEntry[]> {
+    return this.ledger.recentHistory()
   }
 
   /** Whether a model's files are gone, or others than its card says. */

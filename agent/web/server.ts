@@ -47,6 +47,14 @@ const triedPorts = 20
 /** Answers with no session. */
 const open = new Set(['/api/session'])
 
+/** What the page is locked with: the hash of its password, its certificate; null: without. Errors: CONFIG_INVALID, where it may not be served so. */
+export async function keysOf({ address, passwordFile, tls }: Config['dashboard']): Promise<{ hash: string | null; secure: { cert: Buffer; key: Buffer } | null }> {
+  const hash = (await secretOf({ key: 'dashboard.passwordFile', file: passwordFile, variable: 'PAWL_DASHBOARD_PASSWORD_HASH' })).trim() || null
+  if (hash !== null && !isHash(hash)) throw new PawlError('CONFIG_INVALID', 'dashboard.passwordFile holds no hash of a password; write one with `pawl password`')
+  if (hash === null && !isOwnAddress(address)) throw new PawlError('CONFIG_INVALID', `dashboard.address is "${address}", which others reach, and there is no password; write one with \`pawl password\` and name its file in dashboard.passwordFile`)
+  return { hash, secure: tls.cert === '' ? null : { cert: await pemOf('cert', tls.cert), key: await pemOf('key', tls.key) } }
+}
+
 export class WebServer {
   private readonly options: WebServerOptions
   private server: Server | null = null
@@ -57,12 +65,10 @@ export class WebServer {
 
   /** Gives its address; null: no port is free. Errors: CONFIG_INVALID for a password or a certificate that cannot be read. */
   async start(): Promise<string | null> {
-    const { config: { address, port, passwordFile, tls }, nowMs } = this.options
-    const stored = (await secretOf({ key: 'dashboard.passwordFile', file: passwordFile, variable: 'PAWL_DASHBOARD_PASSWORD_HASH' })).trim()
-    if (stored !== '' && !isHash(stored)) throw new PawlError('CONFIG_INVALID', 'dashboard.passwordFile holds no hash of a password; write one with `pawl password`')
-    if (stored === '' && !isOwnAddress(address)) throw new PawlError('CONFIG_INVALID', `dashboard.address is "${address}", which others reach, and there is no password; write one with \`pawl password\` and name its file in dashboard.passwordFile`)
-    const secure = tls.cert !== '' && { cert: await pemOf('cert', tls.cert), key: await pemOf('key', tls.key) }
-    const { fetch } = this.app(new Access({ hash: stored || null, nowMs }), secure !== false)
+    const { config, nowMs } = this.options
+    const { address, port } = config
+    const { hash, secure } = await keysOf(config)
+    const { fetch } = this.app(new Access({ hash, nowMs }), secure !== null)
     const how = secure ? { createServer: createSecureServer, serverOptions: secure } : { createServer }
     const makeServer = () => {
       const server = createAdaptorServer({ fetch, ...how }) as Server

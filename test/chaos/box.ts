@@ -43,8 +43,10 @@ export async function modelInService(box: Box, daemon: Daemon): Promise<number> 
     const served = /^model (\d+) is in service/m.exec(daemon.text)
     if (served) return Number(served[1])
     await sleep(200)
-    // On a busy machine the first round may have come to too little.
-    if (tries % 25 === 0) await box.onlooker.ask('train')
+    // On a busy machine the first round may have come to too little. One that was promoted is about to serve.
+    const ended = box.onlooker.ofType('round-ended')
+    const idle = box.onlooker.ofType('round-started').length === ended.length && !ended.at(-1)?.decision.promoted
+    if (idle && tries % 25 === 0) await box.onlooker.ask('train')
   }
   throw new Error(`no model came into service:\n${daemon.text}`)
 }

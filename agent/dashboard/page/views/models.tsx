@@ -1,6 +1,7 @@
 /** The versions, why each was promoted or refused, and which one serves. */
 import { useState } from 'preact/hooks'
 import type { ModelVersion } from '../../../events.js'
+import type { LineageEntry } from '../../../registry/lineage.js'
 import type { TrainState } from '../../../report/topics.js'
 import type { Mode } from '../../../registry/state.js'
 import type { ProbationRecord } from '../../../rounds/probation.js'
@@ -19,6 +20,7 @@ export function Models() {
   const train = useTopic<TrainState>('train/state')
   const probation = useTopic<ProbationRecord>('model/probation')
   const { value, problem } = useAnswer(() => client.models.$get(), `${String(serving?.version)} ${String(candidate?.round)} ${String(changes)}`)
+  const { value: history } = useAnswer(() => client.history.$get(), `${String(serving?.version)} ${String(candidate?.round)} ${JSON.stringify(mode)} ${String(changes)}`)
   const [compared, setCompared] = useState<number[]>([])
   const act = async (verb: string, payload = {}) => {
     await command(verb, payload)
@@ -41,6 +43,7 @@ export function Models() {
     {models.toReversed().map(model => <Model key={model.version} model={model} active={model.version === value.active} pinned={mode?.kind === 'pin' && mode.version === model.version} compared={compared.includes(model.version)}
       onCompare={on => { setCompared(before => (on ? [...before, model.version].slice(-2) : before.filter(version => version !== model.version))) }}
       promote={() => act('promote', { version: model.version })} pin={() => act('pin', { version: model.version })} />)}
+    {history && history.length > 0 && <History entries={history} />}
   </>
 }
 
@@ -67,6 +70,26 @@ function Model({ model: { version, createdAtMs, status, card, decision }, active
       <label><input type="checkbox" checked={compared} onChange={event => { onCompare(event.currentTarget.checked) }} /> Compare</label>
     </div>
   </section>
+}
+
+const changed: Readonly<Record<LineageEntry['change'], (version: string) => string>> = {
+  registered: version => `${version} was made`,
+  decided: version => `the decision on ${version} was revised`,
+  promoted: version => `${version} was put in service`,
+  'rolled-back': version => `rolled back to ${version}`,
+  retired: () => 'taken out of service',
+  mode: () => 'the mode was changed',
+  undone: () => 'undone',
+  continued: () => 'the history goes on',
+}
+
+function History({ entries }: { entries: readonly LineageEntry[] }) {
+  return <details class="card"><summary>History: what was done, when, and why</summary><table>
+    <thead><tr><th scope="col">when</th><th scope="col">what</th><th scope="col">why</th></tr></thead>
+    <tbody>{entries.toReversed().map(({ sequence, atMs, change, version, why }) => <tr key={sequence}>
+      <td>{time(atMs)}</td><td>{changed[change](`model ${String(version)}`)}</td><td>{why}</td>
+    </tr>)}</tbody>
+  </table></details>
 }
 
 function Side({ models }: { models: readonly ModelVersion[] }) {
