@@ -200,6 +200,13 @@ describe('promotion gate', () => {
     })
   }
 
+  it('promotes with a class that no image judges, and says so', () => {
+    const paired = evidence(120, below(110), below(80))
+    const { promoted, explanation } = judge({ ...paired, classes: [...paired.classes, 'glove'] })
+    expect([promoted, explanation]).toEqual([true, expect.stringMatching(/; nothing judges "glove": label more of it$/)])
+    expect(judge(paired).explanation).not.toContain('nothing judges')
+  })
+
   it('records how far the confidence of both is from how often they are right', () => {
     const { comparison } = judge(evidence(120, below(108), below(72)))
     expect(comparison.eceChallenger).toBeCloseTo(0.9 - 0.75, 9)

@@ -12,7 +12,7 @@ import { Turns } from '../trainer/turns.js'
 import { ordinary } from './ordinary.js'
 
 const classes = ['bag', 'dress', 'trouser']
-const steps = 8
+const steps = 6
 let folder = ''
 let spec: RoundSpec
 /** What the round comes to when nothing happens to it. */
@@ -167,7 +167,7 @@ describe('a round that has to stand still', () => {
     const { signal } = new AbortController()
     const brake = { reason: () => Promise.resolve(reason), working: false }
     // A recipe that prepares nothing: all its minutes are steps.
-    const outcome = await runInChild({ ...spec, method: 'paper', out: join(folder, 'braked'), steps: null, minutes: 0.3 }, {
+    const outcome = await runInChild({ ...spec, method: 'paper', out: join(folder, 'braked'), steps: null, minutes: 0.2 }, {
       graceMs: 60_000, limits: { ...defaultConfig().rounds, priority: 'low' }, brake, signal, closing: signal,
       onEvent: event => {
         if (event.type === 'progress') {
@@ -177,11 +177,11 @@ describe('a round that has to stand still', () => {
         if (event.type !== 'pause') return
         told.push(String(event.reason))
         now = event.reason === null ? 'after' : 'standing'
-        if (event.reason !== null) setTimeout(() => { reason = null }, 20_000)
+        if (event.reason !== null) setTimeout(() => { reason = null }, 13_000)
       },
     })
     expect([told, outcome.ok, steps.standing]).toEqual([['the box is hot', 'null'], true, 0])
     expect(steps.after).toBeGreaterThan(0)
-    expect(outcome.ok && outcome.result.card.seconds).toBeLessThan(1.8 * 18)
+    expect(outcome.ok && outcome.result.card.seconds).toBeLessThan(1.8 * 12)
   }, 120_000)
 })

@@ -90,7 +90,11 @@ export interface Verdict {
 
 export function decide(evidence: PairedEvidence, options: PromotionOptions): Verdict {
   const comparison = compare(evidence, options)
-  const verdict = (promoted: boolean, reason: PromotionReason, explanation: string): Verdict => ({ promoted, reason, explanation, comparison })
+  const unjudged = comparison.perClass.filter(({ images: shown }) => shown === 0).map(({ class: name }) => `"${name}"`)
+  const verdict = (promoted: boolean, reason: PromotionReason, why: string): Verdict => ({
+    promoted, reason, comparison,
+    explanation: promoted && unjudged.length ? `${why}; nothing judges ${unjudged.join(', ')}: label more of it` : why,
+  })
   const { images, wins, losses, p, alpha } = comparison
   const { classes, labels, challenger, champion } = evidence
   const scenes = scenesOf(evidence)
