@@ -58,6 +58,7 @@ export class Page {
       file: join(config.data, 'skipped.json'),
       judge: jpeg => classifier.classify(jpeg),
       disagreement: new Disagreement({
+        key: () => JSON.stringify([registry.active()?.version, registry.list().filter(({ status }) => status === 'former').map(({ version }) => version)]),
         pair: () => this.modelPair(),
         nowMs: clock.monotonicMs,
         onProblem: message => { if (!signal.aborted) logger.warn({ message }, 'where two models differ is not known') },
@@ -121,6 +122,6 @@ export class Page {
     const { registry, serving } = this.options
     const [model, former] = [registry.active(), await registry.former().catch(() => null)]
     if (!model || !former) return null
-    return { key: `${String(former.version)} ${String(model.version)}`, compare: paths => serving.bothAnswer({ former, model }, paths) }
+    return { compare: paths => serving.bothAnswer({ former, model }, paths) }
   }
 }

@@ -20,6 +20,8 @@ let frames: FrameStore
 let labels: LabelStore
 let opinion: (jpeg: Uint8Array) => Promise<Opinion | null>
 let pair: ModelPair | null
+/** Those of the pair. */
+let models = ''
 let elapsedMs = 0
 const opened: Labeling[] = []
 const problem = (message: string) => { throw new Error(message) }
@@ -42,7 +44,7 @@ afterEach(async () => {
 })
 
 async function open(): Promise<Labeling> {
-  const labeling = new Labeling({ frames, labels, file: join(data, 'skipped.json'), judge: jpeg => opinion(jpeg), disagreement: new Disagreement({ pair: () => Promise.resolve(pair), nowMs: () => elapsedMs, onProblem: problem }), onProblem: problem })
+  const labeling = new Labeling({ frames, labels, file: join(data, 'skipped.json'), judge: jpeg => opinion(jpeg), disagreement: new Disagreement({ key: () => models, pair: () => Promise.resolve(pair), nowMs: () => elapsedMs, onProblem: problem }), onProblem: problem })
   await labeling.start()
   opened.push(labeling)
   return labeling
@@ -264,21 +266,20 @@ describe('the queue', () => {
   it('has the frames on which two models differ under a reason of their own, looked at once for each pair of models', async () => {
     const [first, second, gone] = [await put(1, { reason: 'audit' }), await put(2, { reason: 'audit' }), await put(3)]
     const asked: string[][] = []
-    const compare = (key: string, differOn: string) => ({
-      key,
+    const compare = (differOn: string) => ({
       compare: (paths: readonly string[]) => {
         asked.push(paths.map(path => basename(path)))
         return Promise.resolve(paths.map(path => (path.endsWith(basename(gone)) ? null : { former: 'bag', now: path.endsWith(basename(differOn)) ? 'coat' : 'bag', gain: 0 })))
       },
     })
-    pair = compare('1 2', first)
+    ;[models, pair] = ['1 2', compare(first)]
     const labeling = await open()
     const reasons = async () => Object.fromEntries((await labeling.queue({ count: 9 })).frames.map(({ id, reason }) => [id, reason]))
     expect(await reasons()).toEqual({ [first]: 'audit', [second]: 'audit', [gone]: 'uncertain' })
     await vi.waitFor(async () => { expect(await reasons()).toEqual({ [first]: 'disagreeing', [second]: 'audit', [gone]: 'uncertain' }) })
     expect((await labeling.queue({ count: 9, reason: 'disagreeing' })).frames.map(({ id }) => id)).toEqual([first])
     expect(asked).toEqual([[basename(gone), basename(second), basename(first)]])
-    pair = compare('2 3', second)
+    ;[models, pair] = ['2 3', compare(second)]
     await vi.waitFor(async () => { expect(await reasons()).toEqual({ [first]: 'audit', [second]: 'disagreeing', [gone]: 'uncertain' }) })
     expect(asked).toHaveLength(2)
     // What is new is looked at after a while; a filter forgets nothing of the others.
@@ -292,7 +293,7 @@ describe('the queue', () => {
     })
     expect(await reasons()).toMatchObject({ [first]: 'audit', [second]: 'disagreeing' })
     await frames.remove(join(data, 'frames', fourth))
-    pair = null
+    ;[models, pair] = ['3', null]
     await vi.waitFor(async () => { expect(await reasons()).toEqual({ [first]: 'audit', [second]: 'audit', [gone]: 'uncertain' }) })
   })
 })

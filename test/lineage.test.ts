@@ -198,9 +198,11 @@ describe('the history', () => {
       expect([problems, again.lineage()?.entry.sequence]).toEqual([[], long])
       await again.setMode({ kind: 'pause' }, { why: 'test' })
       expect((await entries()).at(-1)).toMatchObject({ sequence: long + 1, change: 'mode' })
-      const recent = await again.history()
+      const recent = await again.history() ?? []
       expect([recent.length > 50, recent.length < long, recent.at(-1)]).toEqual([true, true, expect.objectContaining({ sequence: long + 1, change: 'mode' })])
       expect(await again.verifyLineage()).toMatchObject({ ok: false, problem: 'lineage.jsonl: line 1 has a signature that is not of its key' })
+      await writeFile(path(), (await readFile(path(), 'utf8')).replace(/.\n$/, '\n'))
+      expect(await again.history()).toBeNull()
     })
 
     it('goes on wherever its last write was cut off, from where the registry stands or in a new file', async () => {

@@ -163,6 +163,70 @@ describe('the page', () => {
     await expect.poll(async () => (await inClass('trouser')).length).toBe(before)
   })
 
+  it('labels nothing that is not shown: what was marked beside a frame is not beside the next one', async () => {
+    const marks = page.locator('.alike input:checked')
+    // What was undone is marked as it was.
+    await expect.poll(() => marks.count()).toBeGreaterThan(0)
+    await page.locator('.alike h2:text("Next") + ul button').first().click()
+    expect(await marks.count()).toBe(0)
+    await page.keyboard.press('2')
+    await status('1 frame labeled bag')
+    await page.keyboard.press('u')
+    await status('undone')
+  })
+
+  it('undoes what is still on its way, and twice what is asked for twice', async () => {
+    const waiting = async () => Number(/([\d,]+) frames? without a label/.exec(await page.getByText('without a label').textContent() ?? '')?.[1]?.replace(',', ''))
+    const [before, waited] = [(await inClass('bag')).length, await waiting()]
+    await page.route(/api\/labels/, async route => {
+      await new Promise(resolve => setTimeout(resolve, 400))
+      await route.continue()
+    })
+    await page.keyboard.press('2')
+    await page.keyboard.press('u')
+    await status('undone')
+    await page.keyboard.press('2')
+    await page.keyboard.press('2')
+    await expect.poll(async () => (await inClass('bag')).length).toBe(before + 2)
+    await page.keyboard.press('u')
+    await page.keyboard.press('u')
+    await expect.poll(async () => (await inClass('bag')).length).toBe(before)
+    await page.unroute(/api\/labels/)
+    await expect.poll(waiting).toBeGreaterThanOrEqual(waited)
+    const shown = await page.locator('.alike img, .labeling img.picture').evaluateAll(images => images.map(image => image.getAttribute('src')))
+    expect(new Set(shown).size).toBe(shown.length)
+  })
+
+  it('keeps keys and what can be undone, whatever is looked at in between', async () => {
+    const before = (await inClass('trouser')).length
+    await page.keyboard.press('3')
+    await status('1 frame labeled trouser')
+    await show('Live')
+    await show('Label')
+    await page.reload()
+    await page.getByRole('button', { name: /^Yes/ }).waitFor()
+    await page.keyboard.press('u')
+    await expect.poll(async () => (await inClass('trouser')).length).toBe(before)
+    // A class of which there is nothing any more keeps its key as well.
+    await page.keyboard.press('n')
+    await page.keyboard.type('aaa')
+    await page.keyboard.press('Enter')
+    await page.getByRole('button', { name: /aaa/ }).waitFor()
+    await show('Live')
+    await show('Label')
+    await page.getByRole('button', { name: /^1\s*ankle-boot/ }).waitFor()
+    await page.keyboard.press('u')
+    await page.getByRole('button', { name: /aaa/ }).waitFor({ state: 'detached' })
+  })
+
+  it('is live again after something else has answered for the box', async () => {
+    await page.route(/api\/live/, route => route.fulfill({ status: 502, body: 'bad gateway' }), { times: 1 })
+    await page.reload()
+    await status('no connection')
+    await page.getByRole('status').getByText('live').waitFor()
+    expect(errors.splice(0)).toEqual([expect.stringContaining('502')])
+  })
+
   it('tells the second of two people who label one frame', async () => {
     const other = await newPage()
     await show('Label', other)

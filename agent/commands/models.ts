@@ -26,6 +26,7 @@ export async function show(version: number, options: Options): Promise<void> {
 
 export async function history(options: Options): Promise<void> {
   const entries = await (await readRegistry(await configOf(options))).history()
+  if (entries === null) throw new PawlError('REGISTRY_CORRUPT', 'the history is damaged, or not that of these models: `pawl models verify` says where')
   const told = entries.map(({ atMs, change, version, why: reason }) => ({ at: new Date(atMs).toISOString(), change, version, why: reason }))
   print(options, { history: told }, told.length ? table(['when', 'what', 'model', 'why'], told.map(entry => [entry.at, entry.change, String(entry.version ?? ''), entry.why])) : ['nothing has happened yet'])
 }

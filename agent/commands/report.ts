@@ -1,7 +1,7 @@
+import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { reportOn } from '../dashboard/reports.js'
 import { PawlError } from '../errors.js'
-import { writeDurably } from '../lib/durable.js'
 import { RoundRecords } from '../rounds/records.js'
 import { configOf, readRegistry } from './data.js'
 import { print, type OutputOptions } from './output.js'
@@ -22,6 +22,8 @@ export async function report({ round: wanted, out, ...options }: Options): Promi
   const records = new RoundRecords({ folder: join(data, 'records'), onProblem: message => { process.stderr.write(`pawl: ${message}\n`) } })
   const html = await reportOn(decision, { records, device })
   const file = out ?? `round-${String(round)}.html`
-  await writeDurably(file, html)
+  await writeFile(file, html).catch((cause: unknown) => {
+    throw new PawlError('COMMAND_INVALID', `${file} cannot be written (${cause instanceof Error ? cause.message : String(cause)}); name another with --out`, { cause })
+  })
   print(options, { round, file, bytes: Buffer.byteLength(html) }, [`the evidence of round ${String(round)} is in ${file}`])
 }

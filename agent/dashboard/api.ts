@@ -35,7 +35,7 @@ export interface Site {
   newestOf: (camera: string) => Uint8Array | null
   models: () => ModelVersion[]
   active: () => number | null
-  history: () => Promise<LineageEntry[]>
+  history: () => Promise<LineageEntry[] | null>
   decisions: () => PromotionRecord[]
   records: RoundRecords
   /** Carries out a command of report/commands.ts. Errors: COMMAND_INVALID, and its own. */
@@ -117,7 +117,7 @@ export function api(site: Site) {
     })
     .get('/log', checkedQuery(After), c => c.json(site.journal.after(c.req.valid('query').after)))
     .get('/models', c => c.json({ active: site.active(), models: site.models() }))
-    .get('/history', async c => c.json(await site.history()))
+    .get('/history', async c => c.json({ entries: await site.history() }))
     .get('/decisions', c => c.json(site.decisions()))
     .get('/rounds/:round', async c => c.json({ record: await site.records.read(roundOf(c)) }))
     .get('/rounds/:round/report.html', async c => {

@@ -4,13 +4,13 @@ import type { StoredFrame } from './store.js'
 
 /** Two models, and what both make of images, in their order; null: it cannot be read. */
 export interface ModelPair {
-  /** Tells them from others. */
-  key: string
   compare: (paths: readonly string[]) => Promise<(Pair | null)[]>
 }
 
 export interface DisagreementOptions {
-  /** Null: there is only one, or none. */
+  /** Tells the pair of now from others. */
+  key: () => string
+  /** Null: there is only one model, or none. */
   pair: () => Promise<ModelPair | null>
   /** Monotonic. */
   nowMs: () => number
@@ -48,13 +48,12 @@ export class Disagreement {
   }
 
   private async lookNow(frames: readonly StoredFrame[]): Promise<void> {
-    const pair = await this.options.pair()
-    if (pair?.key === this.key && this.options.nowMs() - this.lookedAtMs < leastMs) return
+    const key = this.options.key()
+    if (key === this.key && this.options.nowMs() - this.lookedAtMs < leastMs) return
     this.lookedAtMs = this.options.nowMs()
-    if (pair?.key !== this.key) {
-      this.key = pair?.key ?? ''
-      this.differ = new Map()
-    }
+    if (key !== this.key) this.differ = new Map()
+    this.key = key
+    const pair = await this.options.pair()
     if (!pair) return
     const there = new Set(frames.map(({ path }) => path))
     this.differ = new Map([...this.differ].filter(([path]) => there.has(path)))

@@ -89,8 +89,8 @@ export class Ledger {
     return readLineage(this.path('lineage'), this.path('identity'))
   }
 
-  /** Its newest entries that took effect, oldest first. */
-  recentHistory(): Promise<LineageEntry[]> {
+  /** Its newest entries that took effect, oldest first; null: it is damaged. */
+  recentHistory(): Promise<LineageEntry[] | null> {
     return readRecent(this.path('lineage'), this.path('identity'), this.state.lineage)
   }
 

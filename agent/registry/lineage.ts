@@ -116,11 +116,11 @@ export async function readLineage(path: string, keys: string): Promise<ReadLinea
   }
 }
 
-/** The newest entries that took effect, oldest first: a hundred or so, however long the history is. None where it is damaged. */
-export async function readRecent(path: string, keys: string, head: Head | null): Promise<LineageEntry[]> {
-  const end = head && await readEnd(path, keys, head)
-  const place = end?.entries.findIndex(signed => headOf(signed).hash === head?.hash) ?? -1
-  return inEffect(end?.entries.slice(0, place + 1) ?? [])
+/** The newest entries that took effect, oldest first: a hundred or so, however long the history is. Null: they are damaged, or lead elsewhere. */
+export async function readRecent(path: string, keys: string, head: Head | null): Promise<LineageEntry[] | null> {
+  if (head === null) return []
+  const entries = (await readEnd(path, keys, head))?.entries
+  return entries ? inEffect(entries.slice(0, entries.findIndex(signed => headOf(signed).hash === head.hash) + 1)) : null
 }
 
 /** As much of the end of a history as leads from `head` on, checked; null: it does not lead there, is not good, or cannot be read. */

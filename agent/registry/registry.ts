@@ -232,8 +232,8 @@ export class Registry {
     return this.ledger.head()
   }
 
-  /** What became of the models lately, oldest first. */
-  history(): Promise<LineageEntry[]> {
+  /** What became of the models lately, oldest first; null: the history is damaged. */
+  history(): Promise<LineageEntry[] | null> {
     return this.ledger.recentHistory()
   }
 

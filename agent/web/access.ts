@@ -56,11 +56,11 @@ export class Access {
   async verify(password: string, from: string): Promise<'right' | 'wrong' | 'later'> {
     const { hash } = this
     if (hash === null) return 'wrong'
-    const known = createHash('sha256').update(this.salt).update(password).digest('hex')
-    if (known === this.known) return 'right'
     const nowMs = this.nowMs()
     this.failures = this.failures.filter(({ atMs }) => nowMs - atMs < tries.withinMs)
     if (this.failures.length >= tries.all || this.failures.filter(failure => failure.from === from).length >= tries.each) return 'later'
+    const known = createHash('sha256').update(this.salt).update(password).digest('hex')
+    if (known === this.known) return 'right'
     // Counted before it is known: many at once are no way around.
     const failure = { from, atMs: nowMs }
     this.failures.push(failure)
@@ -78,7 +78,9 @@ export class Access {
     const ended = [...this.sessions].filter(([, { endsAtMs }]) => endsAtMs < nowMs)
     const tooMany = [...this.sessions].slice(0, Math.max(0, this.sessions.size - ended.length - mostSessions + 1))
     for (const [old] of [...ended, ...tooMany]) this.end(old)
-    this.sessions.set(digest(token), { endsAtMs: nowMs + sessionMs, ending: new AbortController() })
+    const session = digest(token)
+    const timer = setTimeout(() => { this.end(session) }, sessionMs).unref()
+    this.sessions.set(session, { endsAtMs: nowMs + sessionMs, ending: new AbortController(), timer })
     return { token }
   }
 
@@ -90,8 +92,7 @@ export class Access {
   /** Fires when a session is closed or has lasted its time: whoever still listens by it hears nothing more. */
   ending(token: string | undefined): AbortSignal {
     const session = token === undefined ? undefined : this.sessions.get(digest(token))
-    if (!session) return new AbortController().signal
-    return AbortSignal.any([session.ending.signal, AbortSignal.timeout(Math.max(0, Math.ceil(session.endsAtMs - this.nowMs())))])
+    return session?.ending.signal ?? never
   }
 
   close(token: string | undefined): void {
@@ -99,7 +100,10 @@ export class Access {
   }
 
   private end(session: string): void {
-    this.sessions.get(session)?.ending.abort()
+    const ended = this.sessions.get(session)
+    if (!ended) return
+    clearTimeout(ended.timer)
+    ended.ending.abort()
     this.sessions.delete(session)
   }
 }
@@ -107,7 +111,11 @@ export class Access {
 interface Session {
   endsAtMs: number
   ending: AbortController
+  timer: NodeJS.Timeout
 }
+
+/** Does not fire. */
+const never = new AbortController().signal
 
 /** Whether an address to listen on is this machine's own. */
 export function isOwnAddress(address: string): boolean {

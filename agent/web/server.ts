@@ -19,6 +19,7 @@ import { listenOn } from '../lib/listen.js'
 import type { Logger } from '../lib/logger.js'
 import { secretOf } from '../lib/secret.js'
 import { Access, isHash, isLoopback, isOwnAddress } from './access.js'
+import { mostRequestBytes } from './limits.js'
 
 /** `ending`: fires when the session of a request ends. */
 export interface ApiEnv { Variables: { ending: AbortSignal } }
@@ -41,7 +42,7 @@ export interface WebServerOptions {
 }
 
 const [none, self] = [['\'none\''], '\'self\'']
-const mostBytes = { session: 4096, any: 20 * 2 ** 20 } as const
+const mostSessionBytes = 4096
 const mostConnections = 200
 const triedPorts = 20
 /** Answers with no session. */
@@ -124,7 +125,7 @@ export class WebServer {
       if (!c.res.headers.has('cache-control')) c.header('cache-control', 'no-cache')
     })
     this.sessions(app, access, secure)
-    app.use(limited(mostBytes.any))
+    app.use(limited(mostRequestBytes))
     routes(app)
     for (const path of programs?.paths ?? []) this.forPrograms(app, access, path)
     programs?.routes(app)
@@ -135,7 +136,7 @@ export class WebServer {
   private sessions(app: WebApp, access: Access, secure: boolean): void {
     const { cookie } = this.options
     app.get('/api/session', c => c.json({ needsPassword: access.needsPassword, open: access.admits(getCookie(c, cookie)) }))
-    app.post('/api/session', limited(mostBytes.session), async c => {
+    app.post('/api/session', limited(mostSessionBytes), async c => {
       const { password } = await c.req.json<{ password?: unknown }>().catch(() => ({ password: null }))
       const opened = await access.open(typeof password === 'string' ? password : '', c.env.incoming.socket.remoteAddress ?? '')
       if (opened === 'later') throw new HTTPException(429, { message: 'too many wrong passwords; wait a minute' })

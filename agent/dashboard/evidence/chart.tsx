@@ -53,9 +53,18 @@ export function Chart({ title, series, marked = [], shares = false }: ChartProps
         <text x={margin.left - 6} y={y(tick) + 4} text-anchor="end">{told(tick)}</text>
       </g>)}
       {x.ticks(6).filter(Number.isInteger).map(tick => <text key={tick} x={x(tick)} y={height - 10} text-anchor="middle">{tick.toLocaleString()}</text>)}
-      {series.map(({ name, points: own }, at) => <path key={name} class={`series-${String(at)}`} d={draw(own) ?? ''} />)}
+      {series.map(({ name, points: own }, at) => <g key={name} class={`series-${String(at)}`}>
+        <path d={draw(own) ?? ''} />
+        {own.filter(isKnown).filter(point => standsAlone(own, point)).map(point => <circle key={point.x} cx={x(point.x)} cy={y(point.y)} r="3" />)}
+      </g>)}
     </svg></Wide>
   </figure>
+}
+
+/** No line leads to it. */
+function standsAlone(points: readonly Point[], point: Point): boolean {
+  const at = points.indexOf(point)
+  return [points[at - 1], points[at + 1]].every(next => next === undefined || !isKnown(next))
 }
 
 function isKnown(point: Point): point is { x: number; y: number } {

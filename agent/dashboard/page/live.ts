@@ -7,17 +7,20 @@ const listeners = new Set<() => void>()
 let source: EventSource | null = null
 export let connected = false
 
-/** Begins to listen; a connection that is lost is made again by the browser. */
+const againMs = 2000
+
+/** Begins to listen; a connection that is lost is made again by the browser, one that was refused from here. */
 export function listen(): void {
   if (source) return
   source = new EventSource('api/live')
   source.onopen = () => { tell(true) }
   source.onerror = () => {
     tell(false)
-    // Closed for good: the session has ended, or the box refuses.
+    // The session has ended, or something between here and the box has answered for it.
     if (source?.readyState !== EventSource.CLOSED) return
     source = null
     window.dispatchEvent(new Event('pawl-session'))
+    setTimeout(listen, againMs)
   }
   source.onmessage = ({ data }) => {
     const { topic, value } = JSON.parse(data as string) as LiveMessage

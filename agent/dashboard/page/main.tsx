@@ -42,7 +42,7 @@ function Page({ box, leave }: { box: Box; leave: ComponentChildren }) {
       <span class={connected ? 'link up' : 'link'} role="status">{connected ? 'live' : 'no connection'}</span>
       {leave}
     </header>
-    <main ref={main} tabIndex={-1}><h1 class="unseen">{name}</h1><View cameras={box.cameras} /></main>
+    <main ref={main} tabIndex={-1}><h1 class="unseen">{name}</h1><View device={box.device} cameras={box.cameras} /></main>
   </>
 }
 

@@ -1,11 +1,14 @@
 /** The class folders in and out: a person may have labeled elsewhere, or want to go on there. */
 import { useState } from 'preact/hooks'
 import type { ImportOutcome } from '../../api.js'
-import { counted } from '../../format.js'
+import { mostRequestBytes } from '../../../web/limits.js'
+import { bytes as toldBytes, counted } from '../../format.js'
 import { answered, messageOf } from '../api.js'
 
-/** Bytes and images of one request at most. */
+/** Bytes and images that are sent together; a larger image goes alone. */
 const most = { bytes: 8e6, images: 100 } as const
+/** Of one image: what is around it in the request takes less than 64 kB. */
+const mostImageBytes = mostRequestBytes - 65_536
 const image = /\.(jpe?g|png|webp)$/i
 
 interface Upload {
@@ -17,7 +20,7 @@ interface Upload {
 interface Chosen {
   uploads: Upload[]
   /** Files that are no images, and images that lie in no folder of a class. */
-  passedOver: { others: number; loose: number }
+  passedOver: { others: number; loose: number; large: File[] }
 }
 
 export function Folders({ onImported }: { onImported: () => void }) {
@@ -35,7 +38,8 @@ export function Folders({ onImported }: { onImported: () => void }) {
     setBusy(true)
     try {
       for (const batch of batches(uploads)) {
-        const outcomes = await send(batch)
+        // What could not be sent does not keep the others back.
+        const outcomes = await send(batch).catch((cause: unknown) => batch.map(({ file: { name } }): ImportOutcome => ({ name, error: { code: '', message: `${name}: ${messageOf(cause)}` } })))
         taken += outcomes.filter(one => one.error === null && !one.there).length
         there += outcomes.filter(one => one.error === null && one.there).length
         failed += outcomes.filter(({ error }) => error !== null).length
@@ -43,8 +47,6 @@ export function Folders({ onImported }: { onImported: () => void }) {
         setSaid(`${counted(taken, 'new image')} taken${there > 0 ? `, ${String(there)} there already` : ''}${failed > 0 ? `, ${String(failed)} refused` : ''}`)
       }
       setChosen(null)
-    } catch (cause) {
-      setRefused(before => [...before, messageOf(cause)])
     } finally {
       setBusy(false)
       onImported()
@@ -74,11 +76,12 @@ interface PreviewProps {
   onLeave: () => void
 }
 
-function Preview({ chosen: { uploads, passedOver: { others, loose } }, busy, onTake, onLeave }: PreviewProps) {
+function Preview({ chosen: { uploads, passedOver: { others, loose, large } }, busy, onTake, onLeave }: PreviewProps) {
   const labels = [...new Set(uploads.map(({ label }) => label))].sort()
   return <>
     <p>{uploads.length === 0 ? 'There is no image in a folder of its class.' : `${counted(uploads.length, 'image')} of ${counted(labels.length, 'class', 'classes')}: ${labels.map(label => `${label} (${String(uploads.filter(upload => upload.label === label).length)})`).join(', ')}`}</p>
     {loose > 0 && <p class="problem">{counted(loose, 'image')} in no folder of a class: passed over.</p>}
+    {large.length > 0 && <p class="problem">Passed over, as more than {toldBytes(mostImageBytes)} at once are not taken: {large.map(({ name, size }) => `${name} (${toldBytes(size)})`).join(', ')}.</p>}
     {others > 0 && <p>{counted(others, 'file')} that {others === 1 ? 'is no image' : 'are no images'}: passed over.</p>}
     <div class="row">
       {uploads.length > 0 && <button type="button" class="main" disabled={busy} onClick={onTake}>{busy ? 'Importing …' : `Import ${counted(uploads.length, 'image')}`}</button>}
@@ -91,11 +94,15 @@ function Preview({ chosen: { uploads, passedOver: { others, loose } }, busy, onT
 function chosenFrom(files: readonly File[]): Chosen {
   const images = files.filter(({ name }) => image.test(name)).map(file => ({ file, folders: file.webkitRelativePath.split('/').slice(0, -1) }))
   const deep = images.some(({ folders }) => folders.length > 1)
-  const uploads = images.flatMap(({ file, folders }) => {
+  const labeled = images.flatMap(({ file, folders }) => {
     const label = folders.length > 1 || !deep ? folders.at(-1) : undefined
     return label === undefined ? [] : [{ label, file }]
   })
-  return { uploads, passedOver: { others: files.length - images.length, loose: images.length - uploads.length } }
+  const large = labeled.map(({ file }) => file).filter(({ size }) => size > mostImageBytes)
+  return {
+    uploads: labeled.filter(({ file }) => !large.includes(file)),
+    passedOver: { others: files.length - images.length, loose: images.length - labeled.length, large },
+  }
 }
 
 async function send(uploads: readonly Upload[]): Promise<ImportOutcome[]> {

@@ -3,6 +3,7 @@ import { useState } from 'preact/hooks'
 import type { TrainState } from '../../../report/topics.js'
 import type { PromotionRecord } from '../../../rounds/promotion.js'
 import type { RoundRecord } from '../../../rounds/records.js'
+import { Wide } from '../../evidence/chart.js'
 import { Decision, GateLooks } from '../../evidence/decision.js'
 import { Round } from '../../evidence/round.js'
 import { duration, percent, time } from '../../format.js'
@@ -70,15 +71,16 @@ function History({ decisions }: { decisions: readonly PromotionRecord[] }) {
   const x = (at: number) => left + ((width - left - 20) * (at + 0.5)) / judged.length
   const y = (share: number) => 10 + (height - 40) * (1 - (share - low) / Math.max(0.1, 1 - low))
   const ticks = Array.from({ length: 3 }, (_, at) => low + (at * (1 - low)) / 2)
-  return <figure class="card">
-    <figcaption>Right of the promotion images by round, with 95 % intervals; filled: promoted</figcaption>
-    <svg viewBox={`0 0 ${String(width)} ${String(height)}`} role="img" aria-label={judged.map(({ round, accuracyChallenger, promoted }) => `round ${String(round)}: ${percent(accuracyChallenger ?? 0)}, ${promoted ? 'promoted' : 'refused'}`).join('; ')}>
+  const title = 'Right of the promotion images by round, with 95 % intervals; filled: promoted'
+  return <figure class="card chart">
+    <figcaption>{title}</figcaption>
+    <Wide label={title}><svg viewBox={`0 0 ${String(width)} ${String(height)}`} role="img" aria-label={judged.map(({ round, accuracyChallenger, promoted }) => `round ${String(round)}: ${percent(accuracyChallenger ?? 0)}, ${promoted ? 'promoted' : 'refused'}`).join('; ')}>
       {ticks.map(tick => <g key={tick}><line class="axis" x1={left} x2={width - 20} y1={y(tick)} y2={y(tick)} /><text x={left - 6} y={y(tick) + 4} text-anchor="end">{percent(tick, 0)}</text></g>)}
       {judged.map(({ round, comparison, accuracyChallenger, promoted }, at) => comparison && <g key={round}>
         <line class="range" x1={x(at)} x2={x(at)} y1={y(comparison.intervalChallenger[0])} y2={y(comparison.intervalChallenger[1])} />
         <circle class={promoted ? 'point' : 'point hollow'} cx={x(at)} cy={y(accuracyChallenger ?? 0)} r="5" />
         <text x={x(at)} y={height - 8} text-anchor="middle">{round}</text>
       </g>)}
-    </svg>
+    </svg></Wide>
   </figure>
 }

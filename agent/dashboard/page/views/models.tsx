@@ -43,7 +43,8 @@ export function Models() {
     {models.toReversed().map(model => <Model key={model.version} model={model} active={model.version === value.active} pinned={mode?.kind === 'pin' && mode.version === model.version} compared={compared.includes(model.version)}
       onCompare={on => { setCompared(before => (on ? [...before, model.version].slice(-2) : before.filter(version => version !== model.version))) }}
       promote={() => act('promote', { version: model.version })} pin={() => act('pin', { version: model.version })} />)}
-    {history && history.length > 0 && <History entries={history} />}
+    {history?.entries === null && <p class="card problem">The history of the models is damaged: <code>pawl models verify</code> says where.</p>}
+    {history?.entries && history.entries.length > 0 && <History entries={history.entries} />}
   </>
 }
 
