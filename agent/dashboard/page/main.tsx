@@ -29,7 +29,10 @@ function Page({ box, leave }: { box: Box; leave: ComponentChildren }) {
   useEffect(() => { listen() }, [])
   useEffect(() => {
     // Keys are for the view from now on, and a screen reader begins there; not for the link that led to it.
-    if (came.current !== chosen) main.current?.focus()
+    if (came.current !== chosen) {
+      main.current?.focus({ preventScroll: true })
+      window.scrollTo(0, 0)
+    }
     came.current = chosen
   }, [chosen])
   useEffect(() => { document.title = `${name} · ${box.device}` }, [name])
