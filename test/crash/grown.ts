@@ -9,6 +9,8 @@ export interface Grown {
   /** The model in service and the one before, with their folders. */
   newest: { version: number; folder: string }
   former: { version: number; folder: string }
+  /** What its data folder takes. */
+  bytes: number
   /** What its configuration has of its own. */
   configuration: Record<string, object>
   /** Makes the data folder what it was. */
@@ -37,8 +39,9 @@ export async function grow(folder: string): Promise<Grown> {
   // A socket cannot be copied.
   await cp(box.data, kept, { recursive: true, filter: async path => !(await lstat(path)).isSocket() })
   await box.broker.start()
+  const sizes = await Promise.all((await readdir(kept, { recursive: true })).map(async name => (await lstat(join(kept, name))).size))
   return {
-    box, configuration, newest: model(newest), former: model(former),
+    box, configuration, bytes: sizes.reduce((sum, size) => sum + size, 0), newest: model(newest), former: model(former),
     restore: async () => {
       // The folder itself may be where a disk is mounted.
       for (const name of await readdir(box.data).catch(() => [])) await rm(join(box.data, name), { recursive: true, force: true })

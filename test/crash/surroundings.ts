@@ -81,8 +81,8 @@ function readOnly(folder: string, refuses: RegExp | null): Surrounding {
   }
 }
 
-/** Large enough for what was grown, a round and a model more. */
-const diskBytes = 150_000_000
+/** Beside what was grown: for a round and some models more. */
+const roomBytes = 90_000_000
 
 function fullDisk(when: 'before the start' | 'in a round'): Surrounding {
   return {
@@ -91,7 +91,7 @@ function fullDisk(when: 'before the start' | 'in a round'): Surrounding {
       const { box, truth } = trial
       await rm(box.data, { recursive: true, force: true })
       await mkdir(box.data)
-      execFileSync('mount', ['-t', 'tmpfs', '-o', `size=${String(diskBytes)}`, 'tmpfs', box.data])
+      execFileSync('mount', ['-t', 'tmpfs', '-o', `size=${String(grown.bytes + roomBytes)}`, 'tmpfs', box.data])
       try {
         await grown.restore()
         await truth.look()
