@@ -102,6 +102,7 @@ export class Agent {
     this.cameras = new Cameras({
       cameras: config.cameras,
       ffmpeg: config.ffmpeg,
+      memory: join(config.data, 'cameras'),
       size: () => this.classifier.size ?? presets[config.rounds.preset].size,
       clock,
       random: Math.random,
@@ -290,7 +291,7 @@ export class Agent {
     const { config, registry, frames } = this
     await mkdir(config.data, { recursive: true })
     this.began(await holdFolder(config.data))
-    for (const folder of ['.', 'quarantine', 'records', 'report']) await removeHalfWritten(join(config.data, folder), { recursive: folder !== '.' })
+    for (const folder of ['.', 'cameras', 'quarantine', 'records', 'report']) await removeHalfWritten(join(config.data, folder), { recursive: folder !== '.' })
     await registry.start()
     this.began(() => registry.stop())
     await frames.start()

@@ -1,7 +1,7 @@
 /** The configuration: one schema, from which types, defaults, checks and the example all come. */
 import { hostname } from 'node:os'
 import { join, resolve } from 'node:path'
-import { Document, isMap, isSeq, type Node, type YAMLMap } from 'yaml'
+import { Document, isMap, isSeq, parse, type Node, type YAMLMap } from 'yaml'
 import { validate as validCron } from 'node-cron'
 import { z } from 'zod'
 import { parseChecked, readText, type JsonSchema } from './lib/checked-yaml.js'
@@ -175,6 +175,16 @@ export function defaultConfig(): Config {
 export async function loadConfig(path: string): Promise<Config> {
   const file = resolve(path)
   return withPaths(parseConfig(await readText(file, 'write one with `pawl config example`'), path), resolve(file, '..'))
+}
+
+/** The data folder that a file names, whatever else is wrong in it; null: it cannot be told. */
+export async function dataFolderIn(path: string): Promise<string | null> {
+  try {
+    const { data } = z.object({ data: Config.shape.data }).parse(parse(await readText(resolve(path), '')) ?? {})
+    return resolve(path, '..', data)
+  } catch {
+    return null
+  }
 }
 
 export function parseConfig(text: string, file: string): Config {

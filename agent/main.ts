@@ -204,6 +204,9 @@ program.command('mqtt').description('what the agent says over MQTT, and what it 
   .addHelpText('after', example('pawl mqtt schema --config /etc/pawl.yaml > asyncapi.json'))
   .action(async (options: { config?: string }) => { await (await import('./commands/mqtt.js')).schema(options) })
 
+// Whoever reads has read enough: `pawl … | head`.
+process.stdout.on('error', (cause: NodeJS.ErrnoException) => { process.exit(cause.code === 'EPIPE' ? 0 : 1) })
+
 completionOf(program, { completionCommandName: 'completion' })
 
 try {

@@ -202,7 +202,7 @@ describe('folder', () => {
     }
     await put('0-old.jpg')
     const pictures: string[] = []
-    const source = folder(path, 60)
+    const source = folder(path, 60, null)
     const start = () => watch('', { source, onPicture: picture => Promise.resolve(void pictures.push(Buffer.from(picture.jpeg).toString())) })
     const first = start()
     await sleep(300)
@@ -216,8 +216,39 @@ describe('folder', () => {
     await vi.waitFor(() => { expect(pictures).toEqual(['1.jpg', '2.jpg', '3.png', '4.jpg', '5.webp']) }, waiting)
   })
 
+  it('goes on where the agent ended, gives what takes the place of a picture, and is online however seldom one comes', async () => {
+    const path = await mkdtemp(join(tmpdir(), 'pawl-folder-'))
+    cleanups.push(() => rm(path, { recursive: true, force: true }))
+    const put = async (name: string, text = name) => {
+      await writeFile(join(path, '.part'), text)
+      await rename(join(path, '.part'), join(path, name))
+    }
+    await put('0-old.jpg')
+    const pictures: string[] = []
+    // Of an agent each.
+    const start = () => watch('', {
+      source: folder(path, 60, join(path, 'memory.json')), silentAfterMs: 700, onPicture: picture => Promise.resolve(void pictures.push(Buffer.from(picture.jpeg).toString())),
+    })
+    const first = start()
+    await vi.waitFor(() => { expect(first.last()).toMatchObject({ state: 'online', lastPictureAtMs: null }) }, waiting)
+    await put('1.jpg')
+    await vi.waitFor(() => { expect(pictures).toEqual(['1.jpg']) }, waiting)
+    await put('1.jpg', 'another')
+    await vi.waitFor(() => { expect(pictures).toEqual(['1.jpg', 'another']) }, waiting)
+    await sleep(1500)
+    expect(first.statuses.map(({ state }) => state)).not.toContain('offline')
+    await first.camera.stop()
+    await put('2.jpg')
+    const second = start()
+    await vi.waitFor(() => { expect(pictures).toEqual(['1.jpg', 'another', '2.jpg']) }, waiting)
+    await second.camera.stop()
+    start()
+    await sleep(1500)
+    expect(pictures).toHaveLength(3)
+  })
+
   it('is a camera that is offline while the folder is missing', async () => {
-    const { last } = watch('', { source: folder('/nowhere/pictures', 10) })
+    const { last } = watch('', { source: folder('/nowhere/pictures', 10, null) })
     await vi.waitFor(() => { expect(last()).toMatchObject({ state: 'offline', reason: '/nowhere/pictures: the folder cannot be read' }) }, waiting)
   })
 })
@@ -245,6 +276,7 @@ describe('sampler', () => {
       // The first pictures teach the background, so the first items are not counted; of the last one the end is not seen.
       const [uncounted, counted] = [6, 20]
       for await (const picture of mjpeg(addressOf(url))(new AbortController().signal)) {
+        if (picture === null) continue
         const { path } = simulation.nearestMiddle() ?? {}
         if (path !== undefined && passed.at(-1) !== path) passed.push(path)
         if (passed.length > uncounted + counted + 2) break
@@ -302,6 +334,7 @@ describe('sampler', () => {
     const counts = [0, 0]
     let pictures = 0
     for await (const jpeg of mjpeg(addressOf(url))(new AbortController().signal)) {
+      if (jpeg === null) continue
       if (++pictures > 220) break
       for (const [index, sampler] of [open, shut].entries()) {
         counts[index] = (counts[index] ?? 0) + (await sampler.sample({ camera: 'belt', capturedAtMs: 0, jpeg })).length

@@ -190,11 +190,17 @@ describe('data folder', { timeout: 120_000 }, () => {
 
   it('takes labels, and tells what is in it', async () => {
     expect(await json('models', 'list', ...own)).toEqual({ models: [], mode: { kind: 'follow' } })
-    expect(await json('label', 'import', 'labeled', ...own)).toEqual({ imported: 24, there: 0, folder: at('data', 'labels') })
+    expect(await json('label', 'import', 'labeled', ...own)).toEqual({ imported: 24, there: 0, refused: [], folder: at('data', 'labels') })
     expect(await json('label', 'import', 'labeled', ...own)).toMatchObject({ imported: 0, there: 24 })
+    await mkdir(at('torn', 'bag'), { recursive: true })
+    await writeFile(at('torn', 'bag', 'torn.png'), 'no picture')
+    expect(await pawl('label', 'import', 'torn', ...own)).toMatchObject({ code: 1, stdout: text('not taken: torn/bag/torn.png cannot be decoded') })
     expect(await json('label', 'status', ...own)).toEqual({
       folder: at('data', 'labels'), images: 24, classes: classes.map(name => ({ class: name, images: 8 })),
     })
+    // Also while the file is wrong: an agent that runs goes on with the former one.
+    await writeFile(at('wrong.yaml'), `{data: ${at('data')}, cameras: 7}`)
+    expect(await pawl('status', '--config', 'wrong.yaml')).toMatchObject({ code: 0, stdout: text(at('data')), stderr: text('CONFIG_INVALID') })
     expect(await json('status', ...own)).toMatchObject({ data: at('data'), agent: null, model: null, models: 0, rounds: 0, frames: 0, labels: 24, lastDecision: null })
     const { findings } = await json('doctor', ...own) as { findings: { what: string; state: string; detail: string }[] }
     expect(findings.filter(({ state }) => state === 'problem')).toEqual([])

@@ -116,6 +116,15 @@ describe('labels', () => {
     expect(new Set(sides(split).values())).toEqual(new Set(['labeled', 'gate', 'promotion']))
   })
 
+  it('judge themselves where the validation folder does not show their class, as one does that a person has added on the page', async () => {
+    const taught = await write({ a: named('x', 3), b: named('y', 3), fresh: named('z', 100) }, join(folder, 'labels'))
+    const split = await readLabels(taught, await write({ a: named('v', 60), b: named('w', 60) }, join(folder, 'validation')))
+    const of = (part: LabelSplit['gate']) => part.filter(({ label }) => label === 'fresh').length
+    expect(split.labeled.filter(({ label }) => label !== 'fresh')).toHaveLength(6)
+    expect(of(split.labeled) + of(split.gate) + of(split.promotion)).toBe(100)
+    for (const part of [split.gate, split.promotion]) expect(of(part)).toBeGreaterThan(8)
+  })
+
   const refusals: [string, Record<string, string[]>, Record<string, string[]> | null, RegExp][] = [
     ['there are no labels', {}, null, /no labels yet.*one folder for each class/],
     ['a class folder is empty', { a: named('x', 9), 'b c': ['notes.txt', '.hidden.png'] }, null, /class folder "b c"; add some, or remove the folder/],
@@ -142,7 +151,7 @@ describe('labels', () => {
     const [from, to] = [await write({ a: ['1.png', '2.png', 'notes.txt'], b: ['1.JPG'] }, join(folder, 'from')), join(folder, 'to')]
     await mkdir(join(to, 'a'), { recursive: true })
     await writeFile(join(to, 'a', '1.png'), 'mine')
-    expect([await importLabels(from, to), await importLabels(from, to)]).toEqual([{ imported: 3, there: 0 }, { imported: 0, there: 3 }])
+  it('judge themselves where the validation folder does not show their class: one that was added on the page, say', async () => {
     expect((await readClassFolders(to)).images.map(({ path, label }) => [label, basename(path)]))
       .toEqual([['a', '1-2.png'], ['a', '1.png'], ['a', '2.png'], ['b', '1.JPG']])
     expect(await readFile(join(to, 'a', '1.png'), 'utf8')).toBe('mine')
@@ -192,7 +201,7 @@ describe('what a label\'s path says', () => {
     await symlink(join(folder, 'bag', 'pipe.png'), join(folder, 'bag', 'link.png'))
     expect((await readClassFolders(folder)).images.map(({ path }) => basename(path))).toEqual(['link.png'])
     await expect(readImageFile(join(folder, 'bag', 'link.png'))).rejects.toThrow('it is no file')
-    expect(await importLabels(folder, join(folder, 'other'))).toEqual({ imported: 0, there: 0 })
+    expect(await importLabels(folder, join(folder, 'other'))).toEqual({ imported: 0, there: 0, refused: [] })
   })
 })
 

@@ -276,7 +276,7 @@ describe('promotion gate', () => {
     expect(judge(few)).toMatchObject({ promoted: true, comparison: { scenes: 60 } })
     const scenes = few.labels.map((_, index) => String(Math.floor(index / 4)))
     expect(judge({ ...few, scenes })).toMatchObject({ promoted: false, reason: 'inconclusive', comparison: { scenes: 15, wins: 12, p: 1 / 8 } })
-    expect(judge({ ...few, scenes }).explanation).toContain('60 in 15 scenes')
+    expect(judge({ ...few, scenes }).explanation).toContain('60 images in 15 scenes')
     const firstOnes = evidence(60, below(33), null)
     expect(judge(firstOnes).promoted).toBe(true)
     expect(judge({ ...firstOnes, scenes }).reason).toBe('below-chance')

@@ -107,6 +107,7 @@ describe('a class', () => {
   })
 
   it('may be called anything else, in any script, and is one folder however its accents are typed', () => {
+    expect([classNameOf('Bag', ['coat', 'bag']), classNameOf('Bag', ['Bag', 'bag'])]).toEqual(['bag', 'Bag'])
     expect([classNameOf(' Kiste 🧺 ', []), classNameOf('👩‍🔧', [])]).toEqual(['Kiste 🧺', '👩‍🔧'])
     expect(classNameOf('e\u0301clair', [])).toBe(classNameOf('\u00e9clair', []))
     fc.assert(fc.property(fc.string({ unit: 'grapheme', minLength: 1, maxLength: 20 }), text => {

@@ -57,7 +57,7 @@ function camera(given: Partial<CameraConfig>): CameraConfig {
 }
 
 async function* picturesOf(config: CameraConfig, signal: AbortSignal, program = ''): AsyncIterable<Uint8Array> {
-  yield* sourceOf(config, program)(signal)
+  for await (const one of sourceOf(config, program)(signal)) if (one !== null) yield one
 }
 
 async function failure(config: CameraConfig, program = ''): Promise<unknown> {

@@ -98,6 +98,11 @@ export class Camera {
       for await (const jpeg of source(attempt.signal)) {
         clearTimeout(watchdog)
         watchdog = silence()
+        if (jpeg === null) {
+          away.reset()
+          if (this.status.state !== 'online') this.change({ state: 'online', reason: null })
+          continue
+        }
         beganAtMs ??= clock.monotonicMs()
         const slow = this.flooding() ?? this.slow(beganAtMs)
         if (slow !== null) return { reason: slow, pause: away }

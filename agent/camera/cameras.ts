@@ -1,4 +1,5 @@
 /** All cameras of the box: each with its source, its watchdog and its sampler, none in the way of another. */
+import { join } from 'node:path'
 import { bundled, type CameraConfig } from '../config.js'
 import type { CameraStatus, Frame } from '../events.js'
 import type { Clock } from '../lib/clock.js'
@@ -13,6 +14,8 @@ export interface CamerasOptions {
   cameras: readonly CameraConfig[]
   /** The program that opens RTSP, V4L2 and video files; "": the one there is. */
   ffmpeg: string
+  /** Folder where cameras keep how far they came. */
+  memory: string
   /** Pixels a side of what the model that serves reads. */
   size: () => number
   clock: Clock
@@ -53,11 +56,11 @@ export class Cameras {
   }
 
   private watch(config: CameraConfig): void {
-    const { ffmpeg, size, clock, random, onFrame, onStatus } = this.options
+    const { ffmpeg, memory, size, clock, random, onFrame, onStatus } = this.options
     const sampler = new Sampler({ ...config, size, largeOnes: this.largeOnes })
     const camera = new Camera({
       id: config.id,
-      source: sourceOf(config, ffmpeg),
+      source: sourceOf(config, ffmpeg, join(memory, `${config.id}.json`)),
       maxPerSecond: config.maxPerSecond,
       minPerSecond: config.minPerSecond,
       // One that is looked at once a minute is silent for longer than one that is looked at all the time.

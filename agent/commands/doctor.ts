@@ -56,7 +56,10 @@ const checks: Record<string, Check> = {
     const [folder, validation] = [there('labels', labels.import), there('validation', labels.importValidation)]
     if (folder === '') return problem(`none yet: put images into one folder for each class in ${join(data, 'labels')}, or set labels.import`)
     const split = await readLabels(folder, labels.importValidation ? validation : null)
-    return ok(`${imported ? '' : `imported at the first start from ${folder}: `}${String(split.labeled.length)} teach, ${String(split.gate.length)} gate, ${String(split.promotion.length)} promote`)
+    const told = `${imported ? '' : `imported at the first start from ${folder}: `}${String(split.labeled.length)} teach, ${String(split.gate.length)} gate, ${String(split.promotion.length)} promote`
+    const judged = new Set(split.promotion.map(({ label }) => label))
+    const unjudged = [...new Set(split.labeled.map(({ label }) => label))].filter(label => !judged.has(label))
+    return unjudged.length === 0 ? ok(told) : note(`${told}; nothing judges ${unjudged.map(label => `"${label}"`).join(', ')}: label more of it, five or more`)
   },
   model: async config => {
     const registry = await readRegistry(config)
@@ -112,6 +115,7 @@ async function cameraCheck(camera: CameraConfig, { ffmpeg, data }: Config): Prom
   const ended = AbortSignal.timeout(firstPictureMs)
   try {
     for await (const picture of sourceOf(camera, ffmpeg)(ended)) {
+      if (picture === null) continue
       const { width, height } = (await sharp(picture).metadata()).autoOrient
       return ok(`${String(width)} × ${String(height)}, ${String(Math.ceil(picture.length / 1024))} kB, the first after ${((performance.now() - startedAtMs) / 1000).toFixed(1)} s`)
     }
@@ -179,7 +183,8 @@ function enginesFound(verifications: readonly Verification[]): Omit<Finding, 'wh
   if (verifications.length === 0) return note('not verified yet: the first round does it, or `pawl doctor --verify-device`')
   const text = verifications.map(verification => described(verification)).join('; ')
   if (verifications.some(({ ok: passes }) => passes)) return ok(text)
-  return problem(`none has passed yet, rounds train with onnxruntime on cpu; \`pawl doctor --verify-device\` checks all without haste. ${text}`)
+  const own = verifications.find(({ engine: { backend, device } }) => backend === 'onnxruntime' && device === 'cpu')
+  return (own ? problem : note)(`none has passed yet, rounds train with onnxruntime on cpu; \`pawl doctor --verify-device\` checks all without haste. ${text}`)
 }
 
 const nameOf = ({ engine }: Verification) => `${engine.backend} on ${engine.device}`

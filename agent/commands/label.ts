@@ -14,8 +14,11 @@ export async function labelImport(from: string, options: Options): Promise<void>
   }
   const to = join((await configOf(options)).data, 'labels')
   await mkdir(to, { recursive: true })
-  const { imported, there } = await importLabels(from, to)
-  print(options, { imported, there, folder: to }, [`${String(imported)} new images in ${to}; ${String(there)} were there already`])
+  const { imported, there, refused } = await importLabels(from, to, { decoded: true })
+  print(options, { imported, there, refused, folder: to }, [
+    `${String(imported)} new images in ${to}; ${String(there)} there already`, ...refused.map(what => `not taken: ${what}`),
+  ])
+  if (refused.length) process.exitCode = 1
 }
 
 export async function labelStatus(options: Options): Promise<void> {

@@ -15,7 +15,7 @@ export async function list(options: Options): Promise<void> {
   const all = registry.list()
   print(options, { models: all.map(summary), mode: registry.mode }, all.length ? [...table(
     ['version', 'status', 'accuracy', 'reason', 'created'],
-    all.map(model => [model.version, model.status, percent(model.card.validation.accuracy), model.decision.reason, model.card.createdAt]),
+    all.map(model => [model.version, model.status, percent(accuracyOf(model)), model.decision.reason, model.card.createdAt]),
   ), ...modeLines(registry.mode)] : [`no models yet in ${config.data}`])
 }
 
@@ -93,9 +93,14 @@ function modeLines(mode: Mode): string[] {
   }
 }
 
+/** On the promotion images of its round, as the page and the fleet have it: other rounds may have had others. */
+export function accuracyOf({ card, decision }: Pick<ModelVersion, 'card' | 'decision'>): number {
+  return decision.accuracyChallenger ?? card.validation.accuracy
+}
+
 function summary({ version, status, card, decision }: ModelVersion) {
   return {
-    version, status, accuracy: card.validation.accuracy, method: card.method, preset: card.preset, classes: card.classes,
+    version, status, accuracy: accuracyOf({ card, decision }), method: card.method, preset: card.preset, classes: card.classes,
     createdAt: card.createdAt, promoted: decision.promoted, reason: decision.reason,
   }
 }

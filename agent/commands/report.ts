@@ -1,5 +1,5 @@
-import { writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
+import { mkdir, writeFile } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
 import { reportOn } from '../dashboard/reports.js'
 import { PawlError } from '../errors.js'
 import { RoundRecords } from '../rounds/records.js'
@@ -22,8 +22,11 @@ export async function report({ round: wanted, out, ...options }: Options): Promi
   const records = new RoundRecords({ folder: join(data, 'records'), onProblem: message => { process.stderr.write(`pawl: ${message}\n`) } })
   const html = await reportOn(decision, { records, device })
   const file = out ?? `round-${String(round)}.html`
-  await writeFile(file, html).catch((cause: unknown) => {
+  try {
+    await mkdir(dirname(file), { recursive: true })
+    await writeFile(file, html)
+  } catch (cause) {
     throw new PawlError('COMMAND_INVALID', `${file} cannot be written (${cause instanceof Error ? cause.message : String(cause)}); name another with --out`, { cause })
-  })
+  }
   print(options, { round, file, bytes: Buffer.byteLength(html) }, [`the evidence of round ${String(round)} is in ${file}`])
 }

@@ -6,11 +6,16 @@ const mostBytes = 100
 /** All that steers a terminal or turns text around, but for what joins the parts of an emoji. */
 const unseen = /(?!\u200d)[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/u
 
+function folded(name: string): string {
+  return name.normalize('NFC').toLowerCase()
+}
+
 /** The name as its folder has it: one that is there already, however it is written, else a new one. Errors: COMMAND_INVALID, saying why. */
 export function classNameOf(text: string, there: readonly string[]): string {
   if (there.includes(text)) return text
   const name = text.normalize('NFC').trim()
-  const known = there.find(other => other.normalize('NFC') === name)
+  // `Bag` beside `bag` would be a slip.
+  const known = there.find(other => other.normalize('NFC') === name) ?? there.find(other => folded(other) === folded(name))
   if (known !== undefined) return known
   const wrong = (what: string) => new PawlError('COMMAND_INVALID', `"${name.slice(0, 40)}${name.length > 40 ? '…' : ''}" cannot be the name of a class: ${what}`)
   if (name === '') throw wrong('it is empty')

@@ -1,14 +1,14 @@
 /** The labels in the data folder: imported once, then a person's to edit. */
 import { mkdir, readdir, rename, rm } from 'node:fs/promises'
 import { basename, join, resolve, sep } from 'node:path'
-import { headOf, imageName, uprightImage, type LabeledImage } from '../../trainer/index.js'
+import { imageName, type LabeledImage } from '../../trainer/index.js'
 import type { Config } from '../config.js'
 import { PawlError } from '../errors.js'
 import { syncFolder } from '../lib/durable.js'
 import { groupBy } from '../lib/group.js'
 import { InTurn } from '../lib/in-turn.js'
 import { classNameOf } from './class-name.js'
-import { addLabel, importLabels, quarantine, readClassFolders, readLabels, type LabelSplit } from './labels.js'
+import { addLabel, decodingProblem, importLabels, quarantine, readClassFolders, readLabels, type LabelSplit } from './labels.js'
 
 export interface LabelStoreOptions {
   /** The data folder. */
@@ -75,16 +75,11 @@ export class LabelStore {
   /** Takes in an image of a class. False: it is there already, to the byte. Errors: COMMAND_INVALID for a name or a picture that cannot be. */
   async add(label: string, name: string, image: Uint8Array): Promise<boolean> {
     const file = basename(name.replaceAll('\\', '/'))
-    const refused = (why: string, cause?: unknown) => new PawlError('COMMAND_INVALID', `"${label.slice(0, 40)}/${file.slice(0, 80)}" was not taken: ${why}`, { cause })
+    const refused = (why: string) => new PawlError('COMMAND_INVALID', `"${label.slice(0, 40)}/${file.slice(0, 80)}" was not taken: ${why}`)
     if (!imageName.test(file) || /\p{Cc}/u.test(file)) throw refused('its name is not that of a JPEG, PNG or WebP image')
     const path = this.pathOf(await this.nameOf(label), file)
-    try {
-      await headOf(image)
-      // Whole: what is cut off would only be found in the next round.
-      await uprightImage(image).stats()
-    } catch (cause) {
-      throw refused(`it cannot be decoded (${cause instanceof Error ? cause.message : String(cause)})`, cause)
-    }
+    const problem = await decodingProblem(image)
+    if (problem !== null) throw refused(`it cannot be decoded (${problem})`)
     // Two of one name, sent at once, are two images.
     return await this.turns.run(() => addLabel(image, path))
   }

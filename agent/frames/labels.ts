@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto'
 import { existsSync } from 'node:fs'
 import { mkdir, readdir, rename } from 'node:fs/promises'
 import { basename, dirname, join, parse } from 'node:path'
-import { imageName, readImageFile, type LabeledImage } from '../../trainer/index.js'
+import { headOf, imageName, readImageFile, uprightImage, type LabeledImage } from '../../trainer/index.js'
 import { PawlError } from '../errors.js'
 import { fitting, removeWhereEmpty, writeDurably } from '../lib/durable.js'
 import { groupBy } from '../lib/group.js'
@@ -52,8 +52,8 @@ function sceneOf(name: string): { scene?: string } {
 
 /**
  * Splits labels by a hash of each file's name, or of the scene that it tells, so that an image stays on its side whatever is added later and
- * no frame is judged beside another of its minute that taught. With a validation folder
- * all of `folder` teaches and its images go half and half to the gates; without one, a fifth of each class goes to each gate.
+ * no frame is judged beside another of its minute that taught. Of a class that the validation folder shows all of `folder` teaches, and the
+ * folder's images go half and half to the gates; of any other a fifth goes to each gate.
  * Errors: LABELS_INSUFFICIENT, saying which folder lacks what.
  */
 export async function readLabels(folder: string, validation: string | null): Promise<LabelSplit> {
@@ -63,16 +63,20 @@ export async function readLabels(folder: string, validation: string | null): Pro
   if (images.length === 0) throw missing('there are no labels yet; put images into one folder for each class')
   if (empty.length) throw missing(`no images in the class folder ${empty.map(name => `"${name}"`).join(', ')}; add some, or remove the folder`)
   if (classes.length < 2) throw missing(`only the class "${classes.join()}"; a classifier needs at least two`)
+  const judged = validation ? (await readClassFolders(validation)).images.filter(({ label }) => classes.includes(label)) : []
   if (validation) {
-    const judged = (await readClassFolders(validation)).images.filter(({ label }) => classes.includes(label))
     if (judged.length === 0) throw new PawlError('LABELS_INSUFFICIENT', `${validation}: no validation images of the classes ${classes.join(', ')}`)
     const [gate, promotion] = divided(judged, [0.5, 1], 1)
     if (gate.length === 0 || promotion.length === 0) {
       throw new PawlError('LABELS_INSUFFICIENT', `${validation}: ${String(judged.length)} validation images are too few to serve both gates; add some of each class`)
     }
-    return { labeled: images, gate, promotion }
   }
-  const [gate, promotion, labeled] = divided(images, [keptBack, 2 * keptBack], leastForKeeping)
+  const shown = new Set(judged.map(({ label }) => label))
+  const judges = divided(judged, [0.5, 1], 1)
+  const own = divided(images.filter(({ label }) => !shown.has(label)), [keptBack, 2 * keptBack], leastForKeeping)
+  const [gate, promotion] = [[...judges[0], ...own[0]], [...judges[1], ...own[1]]]
+  const kept = new Set([...own[0], ...own[1]])
+  const labeled = images.filter(image => !kept.has(image))
   if (gate.length === 0 || promotion.length === 0) {
     throw missing(`${String(images.length)} labels are too few to keep some back for validation; give ${String(leastForKeeping)} or more of each class, or a validation folder`)
   }
@@ -104,19 +108,36 @@ function hashOf({ path, scene }: LabeledImage): number {
 
 /**
  * Copies class folders in, empty ones too, each image whole. What is there already, to the byte and under its name, is not copied again; another
- * of the same name gets one of its own: cameras count from 1 on every card. Pipes and devices are left out.
+ * of the same name gets one of its own: cameras count from 1 on every card. Pipes and devices are left out. `decoded`: so is
+ * what cannot be decoded, which takes time, and is told; else a round finds it.
  */
-export async function importLabels(from: string, to: string): Promise<{ imported: number; there: number }> {
+export async function importLabels(
+  from: string, to: string, { decoded = false } = {},
+): Promise<{ imported: number; there: number; refused: string[] }> {
   const { images, empty } = await readClassFolders(from)
   for (const label of empty) await mkdir(join(to, label), { recursive: true })
   let [imported, there] = [0, 0]
+  const refused: string[] = []
   for (const { path, label } of images) {
     const image = await readImageFile(path).catch(() => null)
-    if (!image) continue
+    const problem = image && decoded ? await decodingProblem(image) : null
+    if (problem !== null) refused.push(`${path} cannot be decoded (${problem})`)
+    if (!image || problem !== null) continue
     if (await addLabel(image, join(to, label, basename(path)))) imported++
     else there++
   }
-  return { imported, there }
+  return { imported, there, refused }
+}
+
+/** Why an image cannot be learned from; null: it can. The whole of it is decoded: what is cut off would only be found in the next round. */
+export async function decodingProblem(image: Uint8Array): Promise<string | null> {
+  try {
+    await headOf(image)
+    await uprightImage(image).stats()
+    return null
+  } catch (cause) {
+    return cause instanceof Error ? cause.message : String(cause)
+  }
 }
 
 /** Writes an image of a class, under a name of its own where another has this one. False: it is there already, to the byte. */

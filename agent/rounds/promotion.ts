@@ -93,7 +93,7 @@ export function decide(evidence: PairedEvidence, options: PromotionOptions): Ver
   const unjudged = comparison.perClass.filter(({ images: shown }) => shown === 0).map(({ class: name }) => `"${name}"`)
   const verdict = (promoted: boolean, reason: PromotionReason, why: string): Verdict => ({
     promoted, reason, comparison,
-    explanation: promoted && unjudged.length ? `${why}; nothing judges ${unjudged.join(', ')}: label more of it` : why,
+    explanation: unjudged.length && images > 0 ? `${why}; nothing judges ${unjudged.join(', ')}: label more of it` : why,
   })
   const { images, wins, losses, p, alpha } = comparison
   const { classes, labels, challenger, champion } = evidence
@@ -108,8 +108,8 @@ export function decide(evidence: PairedEvidence, options: PromotionOptions): Ver
       ? verdict(true, 'first-model', `the first model: ${percent(correct / images)} of ${String(images)} promotion images right, surely above the ${percent(chance)} of always naming one class`)
       : verdict(false, 'below-chance', `${percent(correct / images)} of ${String(images)} promotion images right is not surely above the ${percent(chance)} of always naming one class`)
   }
-  const shown = scenes.count === images ? String(images) : `${String(images)} in ${String(scenes.count)} scenes`
-  const score = `${String(wins)} images won, ${String(losses)} lost of ${shown} (p = ${p.toPrecision(2)}, needed below ${alpha.toPrecision(2)})`
+  const shown = `${String(images)} images${scenes.count === images ? '' : ` in ${String(scenes.count)} scenes`}`
+  const score = `${String(wins)} won, ${String(losses)} lost of ${shown} (p = ${p.toPrecision(2)}, needed below ${alpha.toPrecision(2)})`
   const fallen = comparison.perClass.find(({ regressionP }) => regressionP !== null && regressionP < options.alpha)
   const gains = labels.map((_, index) => gainAt(evidence, index))
   if (signFlip(scenes.sums(gains.map(gain => -gain))) < options.alpha) return verdict(false, 'regressed', `the challenger is worse: ${score}`)

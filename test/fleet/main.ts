@@ -3,6 +3,7 @@
  * offline, or, with `--clear`, gone. Rates are options: `--help`.
  */
 import { parseArgs } from 'node:util'
+import { withoutPasswords } from '../../agent/lib/logger.js'
 import { quiet, Simulation, untilAborted } from './simulate.js'
 
 const { values } = parseArgs({
@@ -34,6 +35,8 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const) {
   process.on(signal, () => {
     if (ending.signal.aborted) process.exit(130)
     ending.abort()
+    // A broker that is gone takes no farewell.
+    setTimeout(() => process.exit(130), 5000).unref()
   })
 }
 const simulation = new Simulation({
@@ -43,6 +46,6 @@ const simulation = new Simulation({
 })
 const beganMs = performance.now()
 await simulation.start()
-say(`${values.boxes} boxes at ${values.broker}: ${String(simulation.published)} messages in ${((performance.now() - beganMs) / 1000).toFixed(1)} s`)
+say(`${values.boxes} boxes at ${withoutPasswords(values.broker)}: ${String(simulation.published)} messages in ${((performance.now() - beganMs) / 1000).toFixed(1)} s`)
 await untilAborted(simulation, ending.signal, say)
 await simulation.stop({ clear: values.clear })

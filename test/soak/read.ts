@@ -29,7 +29,7 @@ async function statusOf(pid: number): Promise<{ residentMb: number; threads: num
 
 /** What is not of a round that is running. */
 async function sizeOf(folder: string): Promise<{ files: number; bytes: number }> {
-  const names = (await readdir(folder, { recursive: true }).catch(() => [])).filter(name => !name.startsWith('rounds/'))
+  const names = (await readdir(folder, { recursive: true }).catch(() => [])).filter(name => !/^(rounds|records)\//.test(name))
   const sizes = await Promise.all(names.map(name => stat(join(folder, name)).then(found => (found.isFile() ? found.size : 0), () => 0)))
   return { files: names.length, bytes: sizes.reduce((sum, size) => sum + size, 0) }
 }

@@ -146,7 +146,7 @@ class LabelingState {
         const outcomes = await undone(frames, label)
         const lost = outcomes.filter(({ error }) => error !== null)
         this.back(frames.filter(({ id }) => !lost.some(one => one.id === id)), label)
-        this.tell({ said: lost.length < frames.length ? 'undone' : '', problem: lost[0]?.error ? `${counted(lost.length, 'frame')}: ${lost[0].error.message}` : '' })
+        this.tell({ said: lost.length < frames.length ? `undone: ${counted(frames.length - lost.length, 'frame')} ${label === null ? 'passed over' : `labeled ${label}`}` : '', problem: lost[0]?.error ? `${counted(lost.length, 'frame')}: ${lost[0].error.message}` : '' })
       } catch (cause) {
         this.tell({ done: [...this.done, done], problem: messageOf(cause) })
       }

@@ -40,7 +40,7 @@ function Choice({ chosen, commands, onReport, close }: ChoiceProps) {
   const [busy, setBusy] = useState(false)
   const command = commands.find(({ verb: name }) => name === verb)
   const offline = chosen.filter(({ online }) => !online).length
-  const boxes = counted(chosen.length, 'box', 'boxes')
+  const [boxes, asked] = [chosen.length, chosen.length - offline].map(count => counted(count, 'box', 'boxes'))
   const send = async (event: SubmitEvent) => {
     event.preventDefault()
     const version = new FormData(event.currentTarget as HTMLFormElement).get('version')
@@ -61,12 +61,12 @@ function Choice({ chosen, commands, onReport, close }: ChoiceProps) {
       <label for="version">Number of the model{command.model === 'optional' && ' (empty: the one that serves)'}</label>
       <input id="version" name="version" type="number" min={1} step={1} required={command.model === 'needed'} />
     </>}
-    <p><strong>{verb}</strong> goes to {boxes}{offline > 0 && `, of which ${counted(offline, 'is', 'are')} offline and will not be asked`}:</p>
+    <p><strong>{verb}</strong> goes to {asked}{offline > 0 && `; ${counted(offline, 'is', 'are')} offline and will not be asked`}:</p>
     <ul class="names" tabIndex={0} aria-label="Boxes that are asked">{chosen.slice(0, mostShown).map(({ device, online }) => <li key={device}>{device}{!online && <span class="faint"> offline</span>}</li>)}
       {chosen.length > mostShown && <li>and {(chosen.length - mostShown).toLocaleString()} more</li>}</ul>
     <p role="alert" class="problem">{problem}</p>
     <div class="row">
-      <button class="main" disabled={busy}>Send to {boxes}</button>
+      <button class="main" disabled={busy || offline === chosen.length}>Send to {asked}</button>
       <button type="button" disabled={busy} onClick={close}>Cancel</button>
     </div>
   </form>

@@ -71,7 +71,7 @@ function History({ decisions }: { decisions: readonly PromotionRecord[] }) {
   const x = (at: number) => left + ((width - left - 20) * (at + 0.5)) / judged.length
   const y = (share: number) => 10 + (height - 40) * (1 - (share - low) / Math.max(0.1, 1 - low))
   const ticks = Array.from({ length: 3 }, (_, at) => low + (at * (1 - low)) / 2)
-  const title = 'Right of the promotion images by round, with 95 % intervals; filled: promoted'
+  const title = 'Right of the promotion images of each round, with 95 % intervals; filled: promoted. Where labels came these are others than before'
   return <figure class="card chart">
     <figcaption>{title}</figcaption>
     <Wide label={title}><svg viewBox={`0 0 ${String(width)} ${String(height)}`} role="img" aria-label={judged.map(({ round, accuracyChallenger, promoted }) => `round ${String(round)}: ${percent(accuracyChallenger ?? 0)}, ${promoted ? 'promoted' : 'refused'}`).join('; ')}>

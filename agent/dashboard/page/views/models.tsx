@@ -32,10 +32,11 @@ export function Models() {
   return <>
     <section class="card row" aria-label="Mode">
       <p>{mode === undefined ? '' : mode.kind === 'follow' ? 'A challenger that passes the gate serves.' : mode.kind === 'pin' ? `Model ${String(mode.version)} is pinned: it serves whatever passes.` : 'Paused: no round begins, and nothing that passes serves.'}</p>
+      {train?.state === 'running' && <p role="status">Round {train.round} runs: {percent(train.fraction, 0)}.</p>}
       {mode?.kind !== 'follow' && <Ask label="Follow" question="From now on a challenger that passes the gate serves." doIt={() => act('follow')} />}
       {mode?.kind !== 'pause' && <Ask label="Pause" question="No round will begin until you say so." doIt={() => act('pause')} />}
       <Ask label="Roll back" danger disabled={!models.some(({ status }) => status === 'former')} question="The model that served before the one of now serves again." doIt={() => act('rollback')} />
-      <Ask label="Train now" question="A round begins now, with the labels and frames that there are." doIt={() => act('train')} />
+      <Ask label="Train now" disabled={train?.state === 'running'} question="A round begins now, with the labels and frames that there are." doIt={() => act('train')} />
     </section>
     {probation?.state === 'running' && <p class="card" role="status">Model {probation.model} is on probation beside model {probation.former}: {probation.frames} of {counted(probation.of, 'frame')}. {probation.explanation}</p>}
     {pair.length === 2 && <Side models={pair} />}
