@@ -116,7 +116,7 @@ describe('labels', () => {
     expect(new Set(sides(split).values())).toEqual(new Set(['labeled', 'gate', 'promotion']))
   })
 
-  it('judge themselves where the validation folder does not show their class, as one does that a person has added on the page', async () => {
+  it('judge themselves where the validation folder does not show their class: one that was added on the page, say', async () => {
     const taught = await write({ a: named('x', 3), b: named('y', 3), fresh: named('z', 100) }, join(folder, 'labels'))
     const split = await readLabels(taught, await write({ a: named('v', 60), b: named('w', 60) }, join(folder, 'validation')))
     const of = (part: LabelSplit['gate']) => part.filter(({ label }) => label === 'fresh').length
@@ -151,7 +151,8 @@ describe('labels', () => {
     const [from, to] = [await write({ a: ['1.png', '2.png', 'notes.txt'], b: ['1.JPG'] }, join(folder, 'from')), join(folder, 'to')]
     await mkdir(join(to, 'a'), { recursive: true })
     await writeFile(join(to, 'a', '1.png'), 'mine')
-  it('judge themselves where the validation folder does not show their class: one that was added on the page, say', async () => {
+    const [first, second] = [await importLabels(from, to), await importLabels(from, to)]
+    expect([first, second]).toEqual([{ imported: 3, there: 0, refused: [] }, { imported: 0, there: 3, refused: [] }])
     expect((await readClassFolders(to)).images.map(({ path, label }) => [label, basename(path)]))
       .toEqual([['a', '1-2.png'], ['a', '1.png'], ['a', '2.png'], ['b', '1.JPG']])
     expect(await readFile(join(to, 'a', '1.png'), 'utf8')).toBe('mine')
