@@ -20,8 +20,8 @@ export default defineConfig({
   test: {
     include: ['test/**/*.test.ts'],
     pool: 'forks',
-    // One more than the smallest box has cores: much of what they do is to wait for cameras, brokers and the clock.
-    maxWorkers: 3,
+    // Two heavy files side by side are as many as the smallest box has cores.
+    maxWorkers: 2,
     sequence: { sequencer: LongestFirst },
     testTimeout: 60_000,
     hookTimeout: 60_000,
