@@ -13,6 +13,8 @@ import { answered, client, messageOf } from './api.js'
 
 /** Frames of one answer; as many left, and the next ones are asked for. */
 const [page, low] = [48, 12]
+/** After so long the model may say something else of the frames that wait, and there may be others. */
+const staleMs = 30_000
 /** What is done that can be undone after the page was loaded anew. */
 const keptDone = 50
 /** Of the classes, in their order; the letters that do something else are not among them. */
@@ -48,6 +50,7 @@ class LabelingState {
   private readonly device: string
   private readonly listeners = new Set<() => void>()
   private asked: Wanted | null = null
+  private askedAtMs = -Infinity
   private last: Promise<unknown> = Promise.resolve()
 
   constructor(device: string) {
@@ -77,6 +80,11 @@ class LabelingState {
     this.tell({ wanted: { ...this.wanted, ...change }, frames: [], marked: new Set() })
   }
 
+  /** Somebody looks at them again. */
+  look(): void {
+    if (performance.now() - this.askedAtMs > staleMs) this.choose({})
+  }
+
   mark(ids: readonly string[], on: boolean): void {
     this.tell({ marked: new Set(on ? [...this.marked, ...ids] : [...this.marked].filter(id => !ids.includes(id))) })
   }
@@ -97,6 +105,7 @@ class LabelingState {
     const { wanted } = this
     if (this.asked === wanted) return
     this.asked = wanted
+    this.askedAtMs = performance.now()
     try {
       const query = { count: String(page), ...wanted.camera !== '' && { camera: wanted.camera }, ...wanted.reason !== '' && { reason: wanted.reason } }
       const queue = await answered(client.queue.$get({ query }))

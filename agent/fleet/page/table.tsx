@@ -117,13 +117,14 @@ function useRowFocus(scroller: { current: HTMLDivElement | null }, { count, firs
     const step = steps[event.key]
     if (step === undefined) return
     event.preventDefault()
-    const to = Math.min(count - 1, Math.max(0, Number(from) + step))
+    // Keys may come faster than rows: the next one goes on from where the last one leads.
+    const to = Math.min(count - 1, Math.max(0, (wanted.current ?? Number(from)) + step))
     const head = element.querySelector('.head')?.clientHeight ?? 0
     const [above, below] = [to * rowHeight, (to + 1) * rowHeight + head]
     if (above < element.scrollTop) element.scrollTop = above
     else if (below > element.scrollTop + element.clientHeight) element.scrollTop = below - element.clientHeight
     const link = element.querySelector<HTMLElement>(`[data-row="${String(to)}"]`)
-    if (link) link.focus({ preventScroll: true })
-    else wanted.current = to
+    wanted.current = link ? null : to
+    link?.focus({ preventScroll: true })
   }
 }

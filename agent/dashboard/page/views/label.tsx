@@ -15,7 +15,10 @@ export function LabelView({ device, cameras }: { device: string; cameras: readon
   const { frames, current, alike, marked, classes, waiting, labeled, wanted, said, problem, isLow } = labeling
   const newClass = useRef<HTMLInputElement>(null)
 
-  useEffect(() => { void labeling.count() }, [])
+  useEffect(() => {
+    labeling.look()
+    void labeling.count()
+  }, [])
   useEffect(() => {
     if (!isLow) return
     void labeling.ask()
