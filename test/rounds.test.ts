@@ -232,7 +232,7 @@ describe('learning', () => {
   describe('a round that is interrupted', () => {
     /** A round on real images that is stopped after some steps, as by the end of the agent. */
     async function interruptedRound() {
-      const { learning, registry } = await open({ firstMinutes: 0.4, lanes: 1 })
+      const { learning, registry } = await open({ firstMinutes: 0.3, lanes: 1, method: 'supervised' })
       const { labeled, gate, promotion } = await readLabels(bundled('labeled'), bundled('validation'))
       const round = { labeled, gate, promotion, unlabeled: [], switches: { gate: 'never' } as const }
       const controller = new AbortController()
@@ -248,7 +248,7 @@ describe('learning', () => {
     it('is taken up by the next start: the same number, from its checkpoint on, whatever the labels are by then and whether pseudo-labels may count', async () => {
       const { labeled } = await interruptedRound()
       expect(await readdir(join(data, 'rounds', '1'))).toContain('checkpoint.safetensors')
-      const { learning, registry } = await open({ firstMinutes: 0.4, lanes: 1 })
+      const { learning, registry } = await open({ firstMinutes: 0.3, lanes: 1, method: 'supervised' })
       expect(learning.interrupted).toBe(true)
       const begun: unknown[] = []
       const { decision } = await learn(learning, nothing, { began: begin => { begun.push(begin) } })
@@ -263,7 +263,7 @@ describe('learning', () => {
     }, 120_000)
 
     it('because its window closes is taken up by the next run, and asks for no data; it is given up where a label of it was moved meanwhile', async () => {
-      const { learning, registry } = await open({ firstMinutes: 0.3, lanes: 1 })
+      const { learning, registry } = await open({ firstMinutes: 0.2, lanes: 1, method: 'supervised' })
       const { labeled, gate, promotion } = await readLabels(bundled('labeled'), bundled('validation'))
       const moved = { path: join(data, 'moved.png'), label: 'bag' }
       await copyFile(labeled.find(({ label }) => label === 'bag')!.path, moved.path)
@@ -306,7 +306,7 @@ describe('learning', () => {
 
     it('is given up, and the reason told, when the configuration is another by then', async () => {
       await interruptedRound()
-      const { learning, registry } = await open({ firstMinutes: 0.3, lanes: 1 })
+      const { learning, registry } = await open({ firstMinutes: 0.2, lanes: 1, method: 'supervised' })
       expect([learning.interrupted, givenUp]).toEqual([false, { round: 1, reason: expect.stringContaining('configuration') as string }])
       expect((await learn(learning, nothing)).decision.round).toBe(2)
       expect(await leftovers()).toEqual([])
@@ -390,7 +390,7 @@ describe('learning', () => {
   })
 
   it('makes a first model from real images, sets unreadable ones aside, and counts every later challenger judged on its images', async () => {
-    const { learning, registry } = await open({ firstMinutes: 0.5, minutes: 0.1, lanes: 1 })
+    const { learning, registry } = await open({ firstMinutes: 0.3, minutes: 0.1, lanes: 1, method: 'supervised' })
     const split = await readLabels(bundled('labeled'), bundled('validation'))
     const promotion = split.promotion.slice(0, 100)
     await mkdir(join(data, 'labels', 'bag'), { recursive: true })
