@@ -204,8 +204,8 @@ program.command('mqtt').description('what the agent says over MQTT, and what it 
   .addHelpText('after', example('pawl mqtt schema --config /etc/pawl.yaml > asyncapi.json'))
   .action(async (options: { config?: string }) => { await (await import('./commands/mqtt.js')).schema(options) })
 
-// Whoever reads has read enough: `pawl … | head`.
-process.stdout.on('error', (cause: NodeJS.ErrnoException) => { process.exit(cause.code === 'EPIPE' ? 0 : 1) })
+// Whoever reads has read enough (`pawl … | head`): it ends quietly, with the code of programs that SIGPIPE ends.
+process.stdout.on('error', (cause: NodeJS.ErrnoException) => { process.exit(cause.code === 'EPIPE' ? 141 : 1) })
 
 completionOf(program, { completionCommandName: 'completion' })
 

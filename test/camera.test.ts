@@ -242,9 +242,23 @@ describe('folder', () => {
     const second = start()
     await vi.waitFor(() => { expect(pictures).toEqual(['1.jpg', 'another', '2.jpg']) }, waiting)
     await second.camera.stop()
-    start()
+    const third = start()
     await sleep(1500)
     expect(pictures).toHaveLength(3)
+    await third.camera.stop()
+    // Cut off in a burst, of which the picture that came last is looked at first.
+    for (const name of ['8.jpg', '7.jpg', '6.jpg']) {
+      await put(name)
+      await sleep(20)
+    }
+    const ending = new AbortController()
+    for await (const picture of folder(path, 1, join(path, 'memory.json'))(ending.signal)) {
+      if (picture === null) continue
+      expect(Buffer.from(picture).toString()).toBe('6.jpg')
+      ending.abort()
+    }
+    start()
+    await vi.waitFor(() => { expect(pictures.slice(3)).toEqual(['6.jpg', '7.jpg', '8.jpg']) }, waiting)
   })
 
   it('is a camera that is offline while the folder is missing', async () => {

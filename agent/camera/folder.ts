@@ -46,23 +46,23 @@ export function folder(path: string, maxPerSecond: number, memory: string | null
     done ??= await begin()
     while (!signal.aborted) {
       const names = await present()
-      const before = untilMs
+      let [newestMs, left] = [untilMs, false]
       for (const name of names) {
         if (names.length > fewPictures && done.has(name)) continue
         const found = await look(name)
         if (!found || done.get(name) === versionOf(found)) continue
-        // Still being written: it is looked at once more.
-        if (found.size === 0 || sizes.get(name) !== found.size) {
+        // Still being written: it is looked at once more. And what nobody waits for any more is for the next start.
+        if (signal.aborted || found.size === 0 || sizes.get(name) !== found.size) {
           sizes.set(name, found.size)
+          left = true
           continue
         }
         done.set(name, versionOf(found))
-        untilMs = Math.max(untilMs, found.ctimeMs)
+        newestMs = Math.max(newestMs, found.ctimeMs)
         if (found.size > largestPictureBytes) continue
         const picture = await readFile(join(path, name)).catch(() => null)
         if (picture) yield picture
         await sleep(1000 / maxPerSecond, undefined, { signal }).catch(() => undefined)
-        if (signal.aborted) break
       }
       const current = new Set(names)
       for (const name of [...done.keys(), ...sizes.keys()]) {
@@ -70,7 +70,8 @@ export function folder(path: string, maxPerSecond: number, memory: string | null
         done.delete(name)
         sizes.delete(name)
       }
-      if (untilMs > before) await kept?.write({ untilMs })
+      // Only where nothing that came before is left: a picture given twice is better than one that is lost.
+      if (!left && newestMs > untilMs) await kept?.write({ untilMs: untilMs = newestMs })
       if (!signal.aborted) yield null
       await sleep(pollMs, undefined, { signal }).catch(() => undefined)
     }
