@@ -16,6 +16,8 @@ export interface RetainedStateOptions {
   outbox: () => Health['outbox']
   /** Why nothing answers although a model is in service; null: one does, or there is none yet. */
   away: () => string | null
+  /** What is wrong with the connection that stands, or with what the next one needs, in words. */
+  link: () => readonly string[]
   mode: Mode
   /** Frames on disk at the start, and their bytes. */
   frames: number
@@ -156,12 +158,12 @@ export class RetainedState {
 
   /** Now, in words. */
   private wrong(): string[] {
-    const { broker, collection: { state, reason }, cameras, options: { away } } = this
+    const { broker, collection: { state, reason }, cameras, options: { away, link } } = this
     const model = away()
     return [
       ...[...cameras.values()].filter(camera => camera.state !== 'online').map(camera => `camera ${camera.camera} is ${camera.state}${camera.reason === null ? '' : `: ${camera.reason}`}`),
       ...state === 'running' ? [] : [`no frames are collected: ${reason}`],
-      ...broker === null ? [] : [`the broker is away: ${broker}`],
+      ...broker === null ? link() : [`the broker is away: ${broker}`],
       ...model === null ? [] : [model],
     ]
   }
