@@ -102,7 +102,6 @@ export class Reporter {
       frames: options.former.frames,
       frameBytes: options.former.frameBytes,
       away: options.away,
-      link: () => [...this.echo.isMissing ? [this.missing] : [], ...this.certificates],
       outbox: () => ({ waiting: this.outbox.waiting, dropped: this.outbox.dropped }),
       publish: change => { this.retain(change) },
     })
@@ -140,9 +139,12 @@ export class Reporter {
       withinMs: options.echoMs,
       onHeard: () => {
         this.outgoing.eventAdded()
-        this.state.publishHealth()
+        this.tellOfLink()
       },
-      onMissing: () => { options.emit({ type: 'problem', code: 'BROKER_REFUSES', message: this.missing }) },
+      onMissing: () => {
+        this.tellOfLink()
+        options.emit({ type: 'problem', code: 'BROKER_REFUSES', message: this.missing })
+      },
       onAgain: () => { this.outgoing.sendWhole(this.opening()) },
     })
     this.outgoing = new Outgoing({
@@ -166,9 +168,10 @@ export class Reporter {
     await Promise.all([this.outbox.start(), this.memory.start(), this.answers.start(), this.look()])
     this.started = true
     this.state.begin()
+    if (this.certificates.length) this.tellOfLink()
     const { decision } = this.options.former
     if (decision) this.retain({ name: 'modelCandidate', camera: '', value: decision })
-    this.timer = setInterval(() => { void this.look().then(() => { this.state.publishHealth() }) }, healthEveryMs)
+    this.timer = setInterval(() => { void this.look().then(() => { this.tellOfLink() }) }, healthEveryMs)
     this.timer.unref()
     this.link.start()
   }
@@ -217,6 +220,10 @@ export class Reporter {
     const { connection: { tls }, clock } = this.options
     this.certificates = await readTlsFiles(tls)
       .then(contents => problemsOf(tls, contents, clock.nowMs()), (cause: unknown) => [cause instanceof Error ? cause.message : String(cause)])
+  }
+
+  private tellOfLink(): void {
+    this.state.setLink([...this.echo.isMissing ? [this.missing] : [], ...this.certificates])
   }
 
   /** MQTT 5 tells what a broker does not take. */
