@@ -75,12 +75,12 @@ export class Enrollment {
   async install({ pem, authority }: { pem: string; authority: string | null }): Promise<X509Certificate> {
     const chain = read(pem, 'the certificate')
     const certificate = chain[0] as X509Certificate
-    const used = await this.inUse()
+    const [used, key] = [await this.inUse(), await this.waitingKey()]
     if (used?.certificate.fingerprint256 === certificate.fingerprint256) {
-      await this.tidy()
+      // A power cut came before this. Another key waits for the next one.
+      if (key && certificate.checkPrivateKey(key)) await this.tidy()
       return certificate
     }
-    const key = await this.waitingKey()
     if (!key) throw new PawlError('COMMAND_INVALID', `no key waits for a certificate in ${this.key}; make one with \`pawl enroll\`${used ? ' --renew' : ''}, and have its request signed`)
     const problem = certificate.checkPrivateKey(key) ? this.problemOf(certificate) ?? signatureProblem(chain, authority)
       : `is not for the key in ${this.key}, but for another; have ${this.request} signed`

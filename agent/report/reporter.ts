@@ -237,6 +237,7 @@ export class Reporter {
 
   private onUp(): void {
     this.echo.up()
+    void this.look().then(() => { this.tellOfLink() })
     for (const topic of this.memory.stale) this.clear(topic)
     this.outgoing.up(this.opening())
     this.options.emit({ type: 'broker', state: 'connected', url: withoutPasswords(this.options.connection.url) })

@@ -104,7 +104,7 @@ describe.skipIf(!mosquitto)('a fleet with its own broker', { timeout: 120_000 },
     await fleet.client.publishAsync('pawl/box-7/request/status', 'for box-7', { qos: 1 })
     await vi.waitFor(() => { expect(heard).toContain('pawl/box-7/request/status') }, waiting)
     await vi.waitFor(() => { expect(fleet.texts('pawl/box-8/model/offer')).toEqual(['for all']) }, waiting)
-    expect(heard.sort()).toEqual(['pawl/box-7/availability', 'pawl/box-7/request/status', 'pawl/box-8/model/offer'])
+    expect([...new Set(heard)].sort()).toEqual(['pawl/box-7/availability', 'pawl/box-7/request/status', 'pawl/box-8/model/offer'])
     expect(fleet.messages.filter(({ text }) => text === 'from box-7').map(({ topic }) => topic)).toEqual(['availability', 'event'])
     await other.publishAsync('pawl/box-8/health', '', { qos: 1, retain: true })
   })
