@@ -135,12 +135,13 @@ describe.skipIf(!mosquitto)('the connection to the broker', { timeout: 60_000 },
     }
     const stop = await serve('expired')
     const { said } = link(`mqtts://127.0.0.1:${String(port)}`, { tls: { ...none, ca: at('authority.crt') } })
-    await vi.waitFor(() => { expect(said.join()).toMatch(/certificate has expired: the broker's certificate ended at \S+Z, and the clock of this box says \S+Z: give the broker a new one, or set the clock/) }, waiting)
+    const both = (word: string) => new RegExp(`: the broker's certificate ${word} at \\S+Z, and the clock of this box says \\S+Z: `)
+    await vi.waitFor(() => { expect(said.join()).toMatch(both('ended')) }, waiting)
+    expect(said.join()).toContain('give the broker a new one, or set the clock')
     await stop()
     const stopEarly = await serve('early')
-    await vi.waitFor(() => {
-      expect(said.join()).toMatch(/certificate is not yet valid: the broker's certificate begins at 2100-01-01T00:00:00Z, and the clock of this box says \S+Z: set the clock, or let NTP do it/)
-    }, waiting)
+    await vi.waitFor(() => { expect(said.join()).toMatch(both('begins')) }, waiting)
+    expect(said.join()).toContain('set the clock, or let NTP do it')
     await stopEarly()
     const stopOther = await serve('elsewhere')
     await vi.waitFor(() => { expect(said.join()).toMatch(/mqtt\.broker must name the host that its certificate is for/) }, waiting)

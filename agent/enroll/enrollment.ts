@@ -61,7 +61,7 @@ export class Enrollment {
     if (!used && renew) throw new PawlError('COMMAND_INVALID', `there is nothing to renew in ${this.identity}; leave --renew out for a first certificate`)
     const waiting = await this.waitingKey()
     // A power cut after the certificate was put in place leaves its key here as well.
-    const isNew = waiting === null || (used !== null && used.certificate.checkPrivateKey(waiting))
+    const isNew = waiting === null || used?.certificate.checkPrivateKey(waiting) === true
     const key = isNew ? generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey : waiting
     if (isNew) await written(this.key, key.export({ type: 'pkcs8', format: 'pem' }), secret)
     await written(this.request, await requestFor(this.device, key), 0o644)
