@@ -192,7 +192,7 @@ revoke() {
   done
   make_crl
   [ "$revoked" -gt 0 ] || fail "\"$name\" has no certificate${only:+ $only} that counts; see \`ca.sh list\`"
-  echo "$revoked revoked; take $folder/crl.pem to the broker and have it read anew (systemctl reload mosquitto)"
+  echo "$revoked revoked; take $folder/crl.pem to the broker, and restart it (systemctl restart mosquitto)"
 }
 
 crl() {

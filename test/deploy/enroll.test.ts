@@ -153,6 +153,10 @@ describe.skipIf(!mosquitto)('pawl enroll', { timeout: 60_000 }, () => {
 })
 
 describe.skipIf(!mosquitto)('ca.sh', { timeout: 60_000 }, () => {
+  it('is clean to shellcheck', () => {
+    execFileSync('shellcheck', [join(import.meta.dirname, '../../deploy/broker/ca.sh')])
+  })
+
   it('keeps its keys to itself, and makes no second authority', async () => {
     expect(await Promise.all(['ca.key', 'broker.key'].map(name => modeOf(site.at('authority', name))))).toEqual(['600', '600'])
     expect((await site.ca('init')).stderr).toMatch(/is there already/)
