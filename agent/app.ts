@@ -24,6 +24,7 @@ import { LabelWatch } from './frames/label-watch.js'
 import { Selection } from './frames/selection.js'
 import { setAside } from './frames/set-aside.js'
 import { FrameStore } from './frames/store.js'
+import { bringUpToDate } from './format.js'
 import { handlersOf } from './handlers.js'
 import { Intake } from './intake.js'
 import { systemClock } from './lib/clock.js'
@@ -245,7 +246,7 @@ export class Agent {
     this.events.subscribe(event => { this.report.accept(event) })
   }
 
-  /** Errors: DATA_LOCKED, REGISTRY_CORRUPT, BROKER_UNAVAILABLE; whatever was started before is stopped again. */
+  /** Errors: DATA_LOCKED, DATA_FORMAT, REGISTRY_CORRUPT, BROKER_UNAVAILABLE; whatever was started before is stopped again. */
   async start(): Promise<Addresses> {
     try {
       return await this.startParts()
@@ -292,6 +293,7 @@ export class Agent {
     await mkdir(config.data, { recursive: true })
     this.began(await holdFolder(config.data))
     for (const folder of ['.', 'cameras', 'quarantine', 'records', 'report']) await removeHalfWritten(join(config.data, folder), { recursive: folder !== '.' })
+    await bringUpToDate(config.data, { onStep: what => { this.logger.warn({}, what) } })
     await registry.start()
     this.began(() => registry.stop())
     await frames.start()

@@ -2,6 +2,7 @@
 import { homedir } from 'node:os'
 import { join } from 'node:path'
 import { defaultConfig, loadConfig, type Config } from '../config.js'
+import { bringUpToDate, checkFormat } from '../format.js'
 import { systemClock } from '../lib/clock.js'
 import { holdFolder } from '../lib/exclusive.js'
 import { Registry } from '../registry/registry.js'
@@ -10,8 +11,16 @@ export async function configOf(options: { config?: string | undefined }): Promis
   return options.config === undefined ? defaultConfig() : loadConfig(options.config)
 }
 
+/** Where the labels are. Errors: DATA_FORMAT. */
+export async function labelsOf(options: { config?: string | undefined }): Promise<string> {
+  const { data } = await configOf(options)
+  await checkFormat(data)
+  return join(data, 'labels')
+}
+
 /** The registry to read from; a running daemon does not mind. Problems go to stderr. */
 export async function readRegistry(config: Config): Promise<Registry> {
+  await checkFormat(config.data)
   const registry = registryOf(config)
   await registry.read()
   return registry
@@ -21,6 +30,7 @@ export async function readRegistry(config: Config): Promise<Registry> {
 export async function changeRegistry<T>(config: Config, change: (registry: Registry) => Promise<T>): Promise<T> {
   const release = await holdFolder(config.data)
   try {
+    await bringUpToDate(config.data, { onStep: what => { process.stderr.write(`pawl: ${what}\n`) } })
     const registry = registryOf(config)
     await registry.start()
     const result = await change(registry)
