@@ -15,6 +15,7 @@ import { Cameras } from './camera/cameras.js'
 import type { Simulation } from './camera/simulation.js'
 import { ClassifierPool } from './classifier/pool.js'
 import type { Config } from './config.js'
+import { openFolder } from './data/folder.js'
 import { Control } from './control.js'
 import { Drift } from './drift/drift.js'
 import type { ErrorCode } from './errors.js'
@@ -24,13 +25,11 @@ import { LabelWatch } from './frames/label-watch.js'
 import { Selection } from './frames/selection.js'
 import { setAside } from './frames/set-aside.js'
 import { FrameStore } from './frames/store.js'
-import { bringUpToDate } from './format.js'
 import { handlersOf } from './handlers.js'
 import { Intake } from './intake.js'
 import { systemClock } from './lib/clock.js'
 import { removeHalfWritten } from './lib/durable.js'
 import { EventStream } from './lib/event-stream.js'
-import { holdFolder } from './lib/exclusive.js'
 import type { Logger } from './lib/logger.js'
 import { packageVersion } from './lib/package-root.js'
 import { Endpoint } from './metrics/endpoint.js'
@@ -291,9 +290,8 @@ export class Agent {
   private async startParts(): Promise<Addresses> {
     const { config, registry, frames } = this
     await mkdir(config.data, { recursive: true })
-    this.began(await holdFolder(config.data))
+    this.began(await openFolder(config.data, what => { this.logger.warn({}, what) }))
     for (const folder of ['.', 'cameras', 'quarantine', 'records', 'report']) await removeHalfWritten(join(config.data, folder), { recursive: folder !== '.' })
-    await bringUpToDate(config.data, { onStep: what => { this.logger.warn({}, what) } })
     await registry.start()
     this.began(() => registry.stop())
     await frames.start()

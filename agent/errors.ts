@@ -13,6 +13,8 @@ export const errorCatalogue = {
   REGISTRY_CORRUPT: 'The registry or a model does not match its checksum.',
   DATA_LOCKED: 'Another daemon works on this data folder.',
   DATA_FORMAT: 'The data folder is of a format that this version does not work on; nothing was changed.',
+  BACKUP_FAILED: 'A backup could not be written; there is none.',
+  BACKUP_INVALID: 'A file is no whole backup; nothing was changed.',
   DISK_FULL: 'The disk is nearly full; collection stops first.',
   BROKER_UNAVAILABLE: 'The MQTT broker cannot be reached; the agent goes on.',
   BROKER_REFUSES: 'The MQTT broker does not take a message: what this box may publish is too little; the agent goes on.',

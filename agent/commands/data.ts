@@ -2,9 +2,8 @@
 import { homedir } from 'node:os'
 import { join } from 'node:path'
 import { defaultConfig, loadConfig, type Config } from '../config.js'
-import { bringUpToDate, checkFormat } from '../format.js'
+import { checkFolder, openFolder } from '../data/folder.js'
 import { systemClock } from '../lib/clock.js'
-import { holdFolder } from '../lib/exclusive.js'
 import { Registry } from '../registry/registry.js'
 
 export async function configOf(options: { config?: string | undefined }): Promise<Config> {
@@ -14,13 +13,13 @@ export async function configOf(options: { config?: string | undefined }): Promis
 /** Where the labels are. Errors: DATA_FORMAT. */
 export async function labelsOf(options: { config?: string | undefined }): Promise<string> {
   const { data } = await configOf(options)
-  await checkFormat(data)
+  await checkFolder(data)
   return join(data, 'labels')
 }
 
 /** The registry to read from; a running daemon does not mind. Problems go to stderr. */
 export async function readRegistry(config: Config): Promise<Registry> {
-  await checkFormat(config.data)
+  await checkFolder(config.data)
   const registry = registryOf(config)
   await registry.read()
   return registry
@@ -28,9 +27,8 @@ export async function readRegistry(config: Config): Promise<Registry> {
 
 /** The registry to change. Errors: DATA_LOCKED while a daemon runs on the folder. */
 export async function changeRegistry<T>(config: Config, change: (registry: Registry) => Promise<T>): Promise<T> {
-  const release = await holdFolder(config.data)
+  const release = await openFolder(config.data, what => { process.stderr.write(`pawl: ${what}\n`) })
   try {
-    await bringUpToDate(config.data, { onStep: what => { process.stderr.write(`pawl: ${what}\n`) } })
     const registry = registryOf(config)
     await registry.start()
     const result = await change(registry)

@@ -9,8 +9,8 @@
  */
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { PawlError } from './errors.js'
-import { isMissing, writeDurably } from './lib/durable.js'
+import { PawlError } from '../errors.js'
+import { isMissing, writeDurably } from '../lib/durable.js'
 
 export interface Step {
   /** What becomes of the folder, for people. */

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import fc from 'fast-check'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { bringUpToDate, checkFormat, type Step } from '../agent/format.js'
+import { bringUpToDate, checkFormat, type Step } from '../agent/data/format.js'
 import { isMissing } from '../agent/lib/durable.js'
 
 let folder: string
