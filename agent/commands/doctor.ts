@@ -77,6 +77,14 @@ const checks: Record<string, Check> = {
     const { hash, secure } = await keysOf(dashboard)
     return ok(`${dashboard.address}, port ${String(dashboard.port)} or the next free one, ${hash === null ? 'without a password' : 'with a password'}${secure ? ' and TLS' : ''}`)
   },
+  secrets: async ({ mqtt, dashboard, cameras, data }) => {
+    const files = [
+      mqtt.passwordFile, mqtt.tls.key, dashboard.passwordFile, dashboard.tls.key, ...cameras.map(({ passwordFile }) => passwordFile), join(data, 'identity', 'private.pem'),
+    ].filter(file => file !== '' && existsSync(file))
+    const modes = await Promise.all(files.map(async file => ({ file, mode: (await stat(file)).mode })))
+    const open = modes.filter(({ mode }) => (mode & constants.S_IROTH) !== 0).map(({ file }) => file)
+    return open.length ? note(`every user of this box may read ${open.join(', ')}: \`chmod o-r\``) : ok(`${String(files.length)} files, none of which every user of this box may read`)
+  },
   clock: async config => {
     const [now, registry] = [Date.now(), await readRegistry(config)]
     const times = [...registry.decisions().map(({ decidedAtMs }) => decidedAtMs), ...registry.list().map(({ createdAtMs }) => createdAtMs)]
