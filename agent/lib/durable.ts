@@ -8,12 +8,12 @@ const temporaryName = /\.[0-9a-f]{8}\.tmp$/
 const longestName = 255
 
 /** Writes `data` under a temporary name, syncs, renames, syncs the folder. A reader sees the old file or the new one, whole. */
-export async function writeDurably(path: string, data: string | Uint8Array): Promise<void> {
+export async function writeDurably(path: string, data: string | Uint8Array, { mode = 0o666 } = {}): Promise<void> {
   await mkdir(dirname(path), { recursive: true })
   const ending = `.${randomBytes(4).toString('hex')}.tmp`
   const temporary = join(dirname(path), `${fitting(basename(path), ending)}${ending}`)
   try {
-    const file = await open(temporary, 'wx')
+    const file = await open(temporary, 'wx', mode)
     try {
       await file.writeFile(data)
       await file.sync()
