@@ -6,10 +6,13 @@ import { createLogger, withoutPasswords } from './lib/logger.js'
 import { ServiceManager } from './lib/service-manager.js'
 import type { LogLines } from './report/log-lines.js'
 import type { Terminal } from './report/terminal.js'
+import { openSecrets } from './secret-files.js'
 
 export interface DaemonOptions {
   /** Reads the configuration: at the start, and whenever it is to be read anew. Errors: CONFIG_INVALID. */
   load: () => Promise<Config>
+  /** The file that it reads. */
+  file?: string | undefined
   signal: AbortSignal
   /** Hears what happens. */
   teller: Teller
@@ -25,7 +28,7 @@ const stopMs = 15_000
 const answerMs = 300
 
 /** Runs until the signal fires. Errors: those of `load` and `Agent.start` at the start; later ones are told and leave the former configuration. */
-export async function runDaemon({ load, signal, teller, plain }: DaemonOptions): Promise<void> {
+export async function runDaemon({ load, file, signal, teller, plain }: DaemonOptions): Promise<void> {
   const manager = new ServiceManager({ environment: process.env, onProblem: message => { teller.say(message, 'yellow') } })
   const reloads = new Reloads(load)
   let daemon: Running | null = null
@@ -50,6 +53,8 @@ export async function runDaemon({ load, signal, teller, plain }: DaemonOptions):
     daemon = new Running(config, { reload, teller, plain, manager })
     if (failed !== null) daemon.refused(failed)
     failed = null
+    const { open } = await openSecrets(config, file)
+    if (open.length) teller.say(`every user of this box may read ${open.join(', ')}; \`chmod o= …\``, 'yellow')
     try {
       const next = await daemon.untilTold(ended, () => reloads.next())
       if (next === null) break

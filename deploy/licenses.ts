@@ -1,6 +1,6 @@
 /**
- * `npm run licenses`: writes LICENSES.md, the licenses of all that is installed to run pawl, from the lock file.
- * Errors: a package whose license is not one of `allowed`, by name.
+ * `npm run licenses`: writes LICENSES.md, the licences of all that is installed to run pawl, from the lock file.
+ * Errors: a package whose licence is not one of `allowed`, by name.
  */
 import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -28,10 +28,13 @@ const allowed = [
 
 /** Code that is no package of its own, inside packages that are, and data. */
 const inside = [
-  ['onnxruntime-node', 'ONNX Runtime with its own third parties (Eigen: MPL-2.0; protobuf, abseil, FlatBuffers, oneDNN and others)', 'MIT, and those of its ThirdPartyNotices'],
-  ['onnxruntime-node', 'Dawn, for WebGPU', 'BSD-3-Clause'],
-  ['@img/sharp-libvips-*', 'libvips with GLib, Cairo, Pango, librsvg, libheif and what else its versions.json names', 'LGPL-3.0-or-later in all; a shared library, which may be replaced'],
-  ['@tensorflow/tfjs-node-gpu', 'libtensorflow, which its install script fetches', 'Apache-2.0'],
+  ['onnxruntime-node', 'ONNX Runtime, with Dawn (BSD-3-Clause) for WebGPU, Eigen (MPL-2.0), protobuf, abseil, FlatBuffers, oneDNN and what else the ThirdPartyNotices.txt of its repository names', 'MIT, and those'],
+  ['@img/sharp-libvips-*', 'one shared library, which may be replaced: libvips, GLib, Pango, librsvg, libheif, libexif, FriBidi, proxy-libintl', 'LGPL-3.0-or-later'],
+  ['', 'in the same library: Cairo', 'MPL-1.1'],
+  ['', 'and aom (with the AOM patent licence), fontconfig, FreeType, HarfBuzz, mozjpeg, libpng, libtiff, libwebp, zlib-ng and what else its README names', 'BSD, MIT, zlib and the like'],
+  ['@img/sharp-win32-*, sharp-wasm32', 'the same libraries within them', 'LGPL-3.0-or-later, and those'],
+  ['@tensorflow/tfjs-node-gpu', 'libtensorflow 2.9.1, which its install script fetches, with what its THIRD_PARTY_TF_C_LICENSES names', 'Apache-2.0, and those'],
+  ['dist/agent (the pages)', 'Preact and Hono\'s client, which `npm run build` takes in', 'MIT'],
   ['fixtures/fashion-mnist', 'photographs of Fashion-MNIST (Zalando SE)', 'MIT, beside them'],
 ] as const
 
@@ -40,28 +43,30 @@ export async function lockedPackages(root: string): Promise<Map<string, LockedPa
   return new Map(Object.entries(packages).filter(([folder]) => folder !== ''))
 }
 
-/** What LICENSES.md says of these packages. Errors: those of a license that is not allowed. */
+/** What LICENSES.md says of these packages. Errors: those of a licence that is not allowed. */
 export function licensesOf(packages: ReadonlyMap<string, LockedPackage>): string {
   const shipped = [...packages].filter(([, { dev }]) => !dev)
   const refused = shipped.filter(([, { license }]) => !allowed.includes(plain(license))).map(([folder, { license }]) => `${nameOf(folder)} (${license ?? 'none'})`)
-  if (refused.length) throw new Error(`no license that may be shipped: ${refused.join(', ')}; take another package, or add the license to deploy/licenses.ts once somebody has read it`)
+  if (refused.length) throw new Error(`no licence that may be shipped: ${refused.join(', ')}; take another package, or add the licence to deploy/licenses.ts once somebody has read it`)
   const byLicense = groupBy(shipped, ([, { license }]) => plain(license))
   const rows = [...byLicense].sort(([a], [b]) => (a < b ? -1 : 1)).map(([license, found]) => {
     const names = new Set(found.map(([folder, { version, optional }]) => `${nameOf(folder)} ${version}${optional ? '°' : ''}`))
     return `| ${license} | ${[...names].sort().join(', ')} |`
   })
   return [
-    '# Licenses', '',
-    'What `npm ci --omit=dev` installs beside pawl (MIT), by license. `npm run licenses` writes this file from the lock file, a test compares them. Each package',
-    'brings the text of its license along, in `node_modules`; ° marks what is installed only where it fits processor and system.', '',
-    '| license | packages |', '| --- | --- |', ...rows, '',
+    '# Licences', '',
+    'What `npm ci --omit=dev` installs beside pawl (MIT), by licence. `npm run licenses` writes this file from the lock file, a test compares them. Most packages',
+    'bring the text of their licence along, in `node_modules`; the others name it in their `package.json`, and it lies in their repository. ° marks what is optional:',
+    'installed where it fits processor and system, or can be had.', '',
+    '| licence | packages |', '| --- | --- |', ...rows, '',
     '## Inside them', '',
-    '| in | is | license |', '| --- | --- | --- |', ...inside.map(row => `| ${row.join(' | ')} |`), '',
+    '| in | is | licence |', '| --- | --- | --- |', ...inside.map(row => `| ${row.join(' | ')} |`), '',
     'Node.js, ffmpeg and mosquitto are the system\'s own: they run as programs of their own, and nothing of them is in here.', '',
   ].join('\n')
 }
 
-function nameOf(folder: string): string {
+/** Of a package, by its folder. */
+export function nameOf(folder: string): string {
   return folder.slice(folder.lastIndexOf('node_modules/') + 'node_modules/'.length)
 }
 

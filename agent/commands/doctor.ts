@@ -19,6 +19,7 @@ import { Link } from '../report/link.js'
 import { connectionTo } from '../report/report.js'
 import { problemsOf, readTlsFiles } from '../report/tls-files.js'
 import { clientIdOf } from '../report/topics.js'
+import { isOpen, openSecrets } from '../secret-files.js'
 import { keysOf } from '../web/server.js'
 import { configOf, readRegistry } from './data.js'
 import { print, type OutputOptions } from './output.js'
@@ -44,7 +45,7 @@ const checks: Record<string, Check> = {
   'data folder': async ({ data }) => {
     await mkdir(data, { recursive: true })
     await access(data, constants.W_OK)
-    return ok(data)
+    return await isOpen(data) ? note(`${data}: every user of this box may look at its pictures and labels; \`chmod o= ${data}\``) : ok(data)
   },
   disk: async ({ data, frames }) => {
     const { bavail, bsize } = await statfs(data)
@@ -87,14 +88,6 @@ const checks: Record<string, Check> = {
     const { hash, secure } = await keysOf(dashboard)
     return ok(`${dashboard.address}, port ${String(dashboard.port)} or the next free one, ${hash === null ? 'without a password' : 'with a password'}${secure ? ' and TLS' : ''}`)
   },
-  secrets: async ({ mqtt, dashboard, cameras, data }) => {
-    const files = [
-      mqtt.passwordFile, mqtt.tls.key, dashboard.passwordFile, dashboard.tls.key, ...cameras.map(({ passwordFile }) => passwordFile), join(data, 'identity', 'private.pem'),
-    ].filter(file => file !== '' && existsSync(file))
-    const modes = await Promise.all(files.map(async file => ({ file, mode: (await stat(file)).mode })))
-    const open = modes.filter(({ mode }) => (mode & constants.S_IROTH) !== 0).map(({ file }) => file)
-    return open.length ? note(`every user of this box may read ${open.join(', ')}: \`chmod o-r\``) : ok(`${String(files.length)} files, none of which every user of this box may read`)
-  },
   clock: async config => {
     const [now, registry] = [Date.now(), await readRegistry(config)]
     const times = [...registry.decisions().map(({ decidedAtMs }) => decidedAtMs), ...registry.list().map(({ createdAtMs }) => createdAtMs)]
@@ -126,6 +119,11 @@ const firstPictureMs = 15_000
 /** And a broker for its answer. */
 const brokerMs = 10_000
 
+async function secretsCheck(config: Config, file: string | undefined): Promise<Omit<Finding, 'what'>> {
+  const { files, open } = await openSecrets(config, file)
+  return open.length ? note(`every user of this box may read ${open.join(', ')}; \`chmod o= …\``) : ok(`${String(files.length)} files, none of which every user of this box may read`)
+}
+
 /** Waits for a picture of a camera, and tells of it. */
 async function cameraCheck(camera: CameraConfig, { ffmpeg, data }: Config): Promise<Omit<Finding, 'what'>> {
   if (camera.source === 'simulation') return ok('the bundled belt')
@@ -152,7 +150,8 @@ export async function doctor(options: OutputOptions & { config?: string | undefi
   if (options.verifyDevice !== undefined) return verifyDevice(config, options, z.enum(['auto', 'cpu', 'webgpu', 'cuda']).parse(options.verifyDevice))
   const findings: Finding[] = []
   const cameras = config.cameras.map(camera => [`camera ${camera.id}`, () => cameraCheck(camera, config)] as const)
-  for (const [what, check] of [...Object.entries(checks), ...cameras]) {
+  const secrets = ['secrets', () => secretsCheck(config, options.config)] as const
+  for (const [what, check] of [...Object.entries(checks), secrets, ...cameras]) {
     const finding = await check(config).catch((cause: unknown) => problem(cause instanceof Error ? cause.message : String(cause)))
     findings.push({ what, ...finding })
   }

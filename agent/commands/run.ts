@@ -11,5 +11,5 @@ export async function run({ config, json = false }: { config?: string; json?: bo
   const load = async () => (config === undefined ? defaultConfig() : loadConfig(config))
   const level = json ? (await load()).logLevel : 'info'
   const teller = json ? new LogLines(createLogger({ level })) : new Terminal({ stream: process.stdout, nowMs: () => performance.now() })
-  await runDaemon({ load, signal, teller, plain: !json })
+  await runDaemon({ load, file: config, signal, teller, plain: !json })
 }

@@ -2,6 +2,8 @@
 import { resolve } from 'node:path'
 import { z } from 'zod'
 import { brokerUrl, linkKeys, pageKeys, withSecretPaths } from '../config.js'
+import { PawlError } from '../errors.js'
+import { withoutPasswords } from '../lib/logger.js'
 import { parseChecked, readText } from '../lib/checked-yaml.js'
 
 const FleetConfig = z.strictObject({
@@ -25,9 +27,12 @@ export interface FleetGiven {
   address?: string
 }
 
-/** What the command line says goes before what the file does. Errors: CONFIG_INVALID, as for the file of a box. */
+/** What the command line says goes before what the file does. Errors: CONFIG_INVALID, as for the file of a box; COMMAND_INVALID for a password on the command line. */
 export async function fleetConfig({ config: path, broker, base, port, address }: FleetGiven): Promise<FleetConfig> {
   const hint = 'see agent/fleet/README.md'
+  if (broker !== undefined && withoutPasswords(broker) !== broker) {
+    throw new PawlError('COMMAND_INVALID', '--broker holds a password, which every user of this machine can see there; put user and password into the file, as mqtt.username and mqtt.passwordFile, or the password into PAWL_MQTT_PASSWORD')
+  }
   const check = (text: string, file: string) => parseChecked(FleetConfig, { text, file, hint })
   const file = path === undefined ? null : resolve(path)
   const read = check(file === null ? '' : await readText(file, hint), path ?? '')

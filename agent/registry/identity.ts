@@ -32,8 +32,7 @@ export async function identityIn({ folder, nowMs, onLost }: IdentityOptions): Pr
   const { privateKey } = generateKeyPairSync('ed25519')
   await mkdir(folder, { recursive: true, mode: 0o700 })
   await writeDurably(join(folder, publicName(fingerprintOf(privateKey))), createPublicKey(privateKey).export({ type: 'spki', format: 'pem' }))
-  await writeDurably(path, privateKey.export({ type: 'pkcs8', format: 'pem' }))
-  await chmod(path, 0o600)
+  await writeDurably(path, privateKey.export({ type: 'pkcs8', format: 'pem' }), { mode: 0o600 })
   return { folder, privateKey, fingerprint: fingerprintOf(privateKey) }
 }
 

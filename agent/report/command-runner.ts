@@ -39,9 +39,9 @@ export class CommandRunner {
     let transaction: string | undefined
     this.running++
     const response = await this.attempt(name, async () => {
-      if (this.running > maxRunning) throw invalid(`busy with ${String(maxRunning)} other commands; try again later`)
       const json = parse(bytes)
       transaction = z.object({ transaction: z.string().max(256) }).safeParse(json).data?.transaction
+      if (this.running > maxRunning) throw invalid(`busy with ${String(maxRunning)} other commands; try again later`)
       const verb = this.verb(name)
       return this.answer({ verb, handler: handlers[verb], json, transaction })
     })
