@@ -15,6 +15,7 @@ import { Cameras } from './camera/cameras.js'
 import type { Simulation } from './camera/simulation.js'
 import { ClassifierPool } from './classifier/pool.js'
 import type { Config } from './config.js'
+import { openFolder } from './data/folder.js'
 import { Control } from './control.js'
 import { Drift } from './drift/drift.js'
 import type { ErrorCode } from './errors.js'
@@ -29,7 +30,6 @@ import { Intake } from './intake.js'
 import { systemClock } from './lib/clock.js'
 import { removeHalfWritten } from './lib/durable.js'
 import { EventStream } from './lib/event-stream.js'
-import { holdFolder } from './lib/exclusive.js'
 import type { Logger } from './lib/logger.js'
 import { packageVersion } from './lib/package-root.js'
 import { Endpoint } from './metrics/endpoint.js'
@@ -245,7 +245,7 @@ export class Agent {
     this.events.subscribe(event => { this.report.accept(event) })
   }
 
-  /** Errors: DATA_LOCKED, REGISTRY_CORRUPT, BROKER_UNAVAILABLE; whatever was started before is stopped again. */
+  /** Errors: DATA_LOCKED, DATA_FORMAT, REGISTRY_CORRUPT, BROKER_UNAVAILABLE; whatever was started before is stopped again. */
   async start(): Promise<Addresses> {
     try {
       return await this.startParts()
@@ -290,7 +290,7 @@ export class Agent {
   private async startParts(): Promise<Addresses> {
     const { config, registry, frames } = this
     await mkdir(config.data, { recursive: true })
-    this.began(await holdFolder(config.data))
+    this.began(await openFolder(config.data, what => { this.logger.warn({}, what) }))
     for (const folder of ['.', 'cameras', 'quarantine', 'records', 'report']) await removeHalfWritten(join(config.data, folder), { recursive: folder !== '.' })
     await registry.start()
     this.began(() => registry.stop())

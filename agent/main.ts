@@ -150,6 +150,15 @@ program.command('status').description('model, rounds, frames and labels of the d
   .addHelpText('after', example('pawl status --json'))
   .action(async (options: { config?: string; json?: boolean }) => { await (await import('./commands/status.js')).status(options) })
 
+program.command('backup').description('copies the data folder into one file, also while the daemon runs: models with their history and key, labels, records').argument('<file>')
+  .addOption(config).option('--frames', 'the unlabeled frames too', false).addOption(json)
+  .addHelpText('after', example('pawl backup --config /etc/pawl.yaml box-7.pawl.zip'))
+  .action(async (file: string, options: CommonOptions & { frames: boolean }) => { await (await import('./commands/backup.js')).backupCommand(file, options) })
+program.command('restore').description('puts a backup in the place of the data folder; the daemon must not run').argument('<file>')
+  .addOption(config).option('--force', 'also where there is a registry: what is there moves into a folder of its own', false).addOption(json)
+  .addHelpText('after', example('pawl restore --config /etc/pawl.yaml box-7.pawl.zip'))
+  .action(async (file: string, options: CommonOptions & { force: boolean }) => { await (await import('./commands/backup.js')).restoreCommand(file, options) })
+
 program.command('fleet').description('all boxes of a broker: a page, a table in the terminal, or a look that ends')
   .option('--broker <url>', 'broker that the boxes report to (default: mqtt://127.0.0.1:1883); user and password go into the file or the environment')
   .option('--config <file>', 'file with the sections mqtt and dashboard, as in that of a box, and answerSeconds')

@@ -37,10 +37,15 @@ export function fitting(name: string, ending: string): string {
   return kept.replace(/[\ud800-\udbff]$/, '')
 }
 
+/** By its name: of `writeDurably`, whose file is there once it is whole. */
+export function isHalfWritten(name: string): boolean {
+  return temporaryName.test(name)
+}
+
 /** Removes what a power cut left half-written in a folder, or also below it, but not where links lead to. Nobody may be writing there. */
 export async function removeHalfWritten(folder: string, { recursive = false } = {}): Promise<void> {
   const entries = await readdir(folder, { recursive, withFileTypes: true }).catch(() => [])
-  for (const { parentPath, name } of entries) if (temporaryName.test(name)) await rm(join(parentPath, name), { force: true })
+  for (const { parentPath, name } of entries) if (isHalfWritten(name)) await rm(join(parentPath, name), { force: true })
 }
 
 /** Removes a folder that was made for a file which is not there: one that holds anything stays. */

@@ -15,7 +15,7 @@ const main = join(import.meta.dirname, '..', '..', 'dist', 'agent', 'main.js')
 
 /** What there may be in a data folder while nothing is being written; everything else is left over. */
 const known: readonly RegExp[] = [
-  /^\.(holder|control)$/, /^state\.json(\.\d+)?$/, /^lineage\.jsonl(\.\d+)?$/, /^identity\/(private|[0-9a-f]{16}\.public)\.pem(\.\d+)?$/,
+  /^(\.holder|\.control|format)$/, /^state\.json(\.\d+)?$/, /^lineage\.jsonl(\.\d+)?$/, /^identity\/(private|[0-9a-f]{16}\.public)\.pem(\.\d+)?$/,
   /^(engines|probation|skipped)\.json$/, /^report\/[a-z-]+\.json$/,
   /^frames\/belt\/\d{4}-\d\d-\d\d\/\d+-[0-9a-f]{12}-[a-z]+-\d+\.jpg$/,
   /^(labels|validation)\/[^/]+\/[^/]+\.png$/,

@@ -17,6 +17,8 @@ export interface DaemonOptions {
   user?: number | undefined
   /** Folder that it is started in; else that of the test. */
   cwd?: string
+  /** Program and arguments that start it, in the place of the shell's: a sandbox, say. */
+  under?: readonly string[]
 }
 
 export class Daemon {
@@ -26,8 +28,9 @@ export class Daemon {
   private readonly listeners = new Set<(line: string) => void>()
   private readonly closed: Promise<void>
 
-  constructor({ config, environment = {}, user, cwd }: DaemonOptions) {
-    this.child = spawn(process.execPath, [main, 'run', '--config', config], {
+  constructor({ config, environment = {}, user, cwd, under = [] }: DaemonOptions) {
+    const [program = '', ...args] = [...under, process.execPath, main, 'run', '--config', config]
+    this.child = spawn(program, args, {
       detached: true, stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...environment }, ...(user === undefined ? {} : { uid: user, gid: user }), ...(cwd !== undefined && { cwd }),
     })
     this.closed = new Promise(resolve => { this.child.once('close', () => { resolve() }) })
