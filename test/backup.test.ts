@@ -4,7 +4,6 @@ import { createWriteStream } from 'node:fs'
 import { cp, mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join, relative } from 'node:path'
-import type { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import fc from 'fast-check'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
@@ -223,5 +222,5 @@ async function zipped(path: string, files: Record<string, string | Buffer>): Pro
   const zip = new yazl.ZipFile()
   for (const [name, content] of Object.entries(files)) zip.addBuffer(Buffer.from(content), name)
   zip.end()
-  await pipeline(zip.outputStream as Readable, createWriteStream(path))
+  await pipeline(zip.outputStream, createWriteStream(path))
 }

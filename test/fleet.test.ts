@@ -280,7 +280,8 @@ describe.skipIf(!mosquitto)('pawl fleet', { timeout: 60_000 }, () => {
     ])
     const message: unknown = expect.stringMatching(/ECONNREFUSED.*check --broker/)
     expect([away.code, JSON.parse(away.stdout)]).toMatchObject([1, { error: { code: 'BROKER_UNAVAILABLE', message } }])
-    expect(secret).toMatchObject({ code: 1, stderr: expect.stringMatching(/^pawl: COMMAND_INVALID: --broker holds a password.*mqtt\.passwordFile/) as string })
+    const refusal = /^pawl: COMMAND_INVALID: --broker holds a password.*mqtt\.passwordFile/
+    expect(secret).toMatchObject({ code: 1, stderr: expect.stringMatching(refusal) as string })
     expect(secret.stderr).not.toContain('secret@')
     expect([wrong.code, wrong.stderr]).toMatchObject([1, expect.stringMatching(/CONFIG_INVALID: .*mqtt\.broker is "http:\/\/somewhere"; not a mqtt/)])
     expect(misspelt.stderr).toMatch(/CONFIG_INVALID: fleet\.yaml:2:3: mqtt\.brokr: there is no such key; did you mean "broker"\?/)

@@ -48,7 +48,7 @@ export async function writeArchive(path: string, { folder, first, names, version
   try {
     await rm(temporary, { force: true })
     const zip = new yazl.ZipFile()
-    const written = pipeline(zip.outputStream as Readable, createWriteStream(temporary, { mode: owner, flags: 'wx' }))
+    const written = pipeline(zip.outputStream, createWriteStream(temporary, { mode: owner, flags: 'wx' }))
     // One after the other as the disk takes them. A disk that is full ends the wait.
     const put = (name: string, content: Buffer) => Promise.race([written, new Promise<void>((resolve, reject) => {
       zip.addReadStreamLazy(name, { mode: 0o100000 | owner, compress: false, size: content.length }, give => {

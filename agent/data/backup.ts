@@ -58,7 +58,8 @@ async function attempt({ data, file, frames }: BackupOptions): Promise<Written |
 async function namesIn(data: string, frames: boolean): Promise<string[]> {
   const left = new Set([...ofTheMoment, 'state.json', 'lineage.jsonl', ...frames ? [] : ['frames']])
   const top = (await readdir(data, { withFileTypes: true })).filter(({ name }) => isOurs(name) && !left.has(name))
-  const below = await Promise.all(top.filter(entry => entry.isDirectory()).map(({ name }) => readdir(join(data, name), { recursive: true, withFileTypes: true })))
+  const folders = top.filter(entry => entry.isDirectory())
+  const below = await Promise.all(folders.map(({ name }) => readdir(join(data, name), { recursive: true, withFileTypes: true })))
   const files = [...top, ...below.flat()].filter(entry => entry.isFile() && !isHalfWritten(entry.name))
   return ['lineage.jsonl', ...files.map(({ parentPath, name }) => relative(data, join(parentPath, name))).sort()]
 }

@@ -1,4 +1,7 @@
-/** The data folder as one finds it: whoever writes holds it, with what was begun before brought to its end; whoever reads learns whether that is so. */
+/**
+ * The data folder as one finds it: whoever writes holds it, with what was begun before brought to its end; whoever reads learns whether that
+ * is so.
+ */
 import { holdFolder } from '../lib/exclusive.js'
 import { bringUpToDate, checkFormat } from './format.js'
 import { checkRestored, finishRestore } from './restore.js'

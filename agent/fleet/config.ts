@@ -27,7 +27,10 @@ export interface FleetGiven {
   address?: string
 }
 
-/** What the command line says goes before what the file does. Errors: CONFIG_INVALID, as for the file of a box; COMMAND_INVALID for a password on the command line. */
+/**
+ * What the command line says goes before what the file does. Errors: CONFIG_INVALID, as for the file of a box; COMMAND_INVALID for a
+ * password on the command line.
+ */
 export async function fleetConfig({ config: path, broker, base, port, address }: FleetGiven): Promise<FleetConfig> {
   const hint = 'see agent/fleet/README.md'
   if (broker !== undefined && withoutPasswords(broker) !== broker) {

@@ -29,7 +29,7 @@ export class Daemon {
   private readonly closed: Promise<void>
 
   constructor({ config, environment = {}, user, cwd, under = [] }: DaemonOptions) {
-    const [program = '', ...args] = [...under, process.execPath, main, 'run', '--config', config]
+    const [program, ...args] = [...under, process.execPath, main, 'run', '--config', config]
     this.child = spawn(program, args, {
       detached: true, stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...environment }, ...(user === undefined ? {} : { uid: user, gid: user }), ...(cwd !== undefined && { cwd }),
     })
