@@ -7,7 +7,7 @@ import type { Readable } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { ended, hasEnded } from '../../agent/lib/child.js'
 
-const main = join(import.meta.dirname, '..', '..', 'dist', 'agent', 'main.js')
+const built = join(import.meta.dirname, '..', '..', 'dist', 'agent', 'main.js')
 
 export interface DaemonOptions {
   /** The configuration file. */
@@ -17,6 +17,8 @@ export interface DaemonOptions {
   user?: number | undefined
   /** Folder that it is started in; else that of the test. */
   cwd?: string
+  /** Another copy of the program. */
+  main?: string
 }
 
 export class Daemon {
@@ -26,7 +28,7 @@ export class Daemon {
   private readonly listeners = new Set<(line: string) => void>()
   private readonly closed: Promise<void>
 
-  constructor({ config, environment = {}, user, cwd }: DaemonOptions) {
+  constructor({ config, environment = {}, user, cwd, main = built }: DaemonOptions) {
     this.child = spawn(process.execPath, [main, 'run', '--config', config], {
       detached: true, stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...environment }, ...(user === undefined ? {} : { uid: user, gid: user }), ...(cwd !== undefined && { cwd }),
     })
