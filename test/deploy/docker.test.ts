@@ -132,8 +132,8 @@ describe('an image put together by hand', () => {
 
   it('trains, checks and runs with what is there, writes to the data folder alone, and answers its own health check', async () => {
     const before = (await readdir(app(), { recursive: true })).length
-    await copyLabels('labeled', 2, join(folder, 'labeled'))
-    await copyLabels('validation', 2, join(folder, 'unlabeled'))
+    await copyLabels('labeled', 5, join(folder, 'labeled'))
+    await copyLabels('validation', 5, join(folder, 'unlabeled'))
     const train = await pawl('train', '--labeled', join(folder, 'labeled'), '--unlabeled', join(folder, 'unlabeled'), '--out', 'model', '--steps', '1', '--backend', 'onnxruntime', '--device', 'cpu', '--json')
     expect(JSON.parse(train.stdout.trim().split('\n').at(-1) ?? '')).toMatchObject({ steps: 1, backend: 'onnxruntime' })
     const port = await freePort()
