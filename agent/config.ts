@@ -12,7 +12,8 @@ import { presetNames } from '../trainer/contract.js'
 import { windowOf } from './rounds/windows.js'
 import { Method } from './schemas.js'
 
-const identifier = z.string().regex(/^[a-zA-Z0-9_-]{1,64}$/, 'letters, digits, - and _ only, 64 at most: it becomes part of topics and paths')
+/** What a topic, an access list and a path can bear. */
+export const identifier = z.string().regex(/^[a-zA-Z0-9_-]{1,64}$/, 'letters, digits, - and _ only, 64 at most: it becomes part of topics and paths')
 /** Paths, addresses, names. */
 const line = z.string().regex(/^[^\p{Cc}\p{Cs}]{0,1024}$/u, 'one line of at most 1024 characters, without control characters')
 const topic = line.max(256)

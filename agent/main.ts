@@ -191,6 +191,23 @@ program.command('password').description('makes the password of the page on the b
   .addHelpText('after', example('pawl password --out /etc/pawl/dashboard-password'))
   .action(async (options: { out?: string; json?: boolean }) => { await (await import('./commands/password.js')).password(options) })
 
+program.command('enroll').description('the certificate that the broker knows this box by: makes key and request, and puts in place what was signed')
+  .addOption(config)
+  .option('--device <id>', 'name of the box; else `device` of the configuration')
+  .option('--out <folder>', 'folder for key, request and certificate; else that of mqtt.tls.cert of the configuration')
+  .option('--renew', 'asks for the next certificate; the one in use stays until that is installed', false)
+  .option('--install <certificate>', 'file (PEM) of a certificate that was signed: puts it in place with its key, where it passes every check')
+  .option('--ca <file>', 'with --install: file (PEM) of the authority that must have signed it')
+  .addOption(json)
+  .addHelpText('after', example(
+    'pawl enroll --device box-7 --out /etc/pawl/tls', 'pawl enroll --device box-7 --out /etc/pawl/tls --install box-7.crt --ca ca.crt',
+    'pawl enroll --config /etc/pawl.yaml --renew',
+  ))
+  .action(async (options: unknown) => {
+    const { enroll } = await import('./commands/enroll.js')
+    await enroll(options as Parameters<typeof enroll>[0])
+  })
+
 const configuration = program.command('config').description('the configuration file')
 configuration.command('check').description('reports everything that is wrong').argument('<file>').addOption(json)
   .addHelpText('after', example('pawl config check /etc/pawl.yaml'))

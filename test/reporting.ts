@@ -25,7 +25,7 @@ export type Given = Partial<Omit<ReporterOptions, 'connection'>> & { connection?
 export function makeReporter(url: string, folder: string, { connection, ...options }: Given = {}): Reporter {
   return new Reporter({
     device: 'box-7', version: '1.2.3', connection: { url, ...plainly, ...connection }, base: 'pawl', homeAssistant: '', cameras: ['door'],
-    predictionEveryMs: 3_600_000, eventsPerSecond: 1000, outbox: { folder: join(folder, 'outbox'), maxEvents: 100 }, folder: join(folder, 'report'), vacantMs: 300,
+    predictionEveryMs: 3_600_000, eventsPerSecond: 1000, outbox: { folder: join(folder, 'outbox'), maxEvents: 100 }, folder: join(folder, 'report'), vacantMs: 300, echoMs: 2000,
     handlers, accepted: verbs, former: nothingBefore, away: () => null, emit: () => undefined, onState: () => undefined,
     clock: systemClock, random: () => 0, logger: createLogger({ level: 'silent' }), ...options,
   })

@@ -2,23 +2,15 @@
  * The connection to the broker. Each try is a new client that never reconnects by itself: so nothing waits unbounded in its memory,
  * nothing old is sent after something new, and no client can stay stuck.
  */
-import { readFile } from 'node:fs/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { connect, type MqttClient } from 'mqtt'
 import { PawlError } from '../errors.js'
 import { Backoff } from '../lib/backoff.js'
 import type { Clock } from '../lib/clock.js'
-import { withoutPasswords, type Logger } from '../lib/logger.js'
+import type { Logger } from '../lib/logger.js'
 import { Patience } from './patience.js'
-
-/** Files in PEM; "": none. */
-export interface TlsFiles {
-  /** Of who signed the broker's certificate; else those that the system trusts. */
-  ca: string
-  /** The box's own certificate and its key, where the broker wants one. */
-  cert: string
-  key: string
-}
+import { explained, type ConnectionError } from './refusal.js'
+import { readTlsFiles, type TlsContents, type TlsFiles } from './tls-files.js'
 
 export interface LinkOptions {
   /** mqtt://, mqtts://, ws:// or wss://, with or without user and password. */
@@ -163,23 +155,29 @@ export class Link {
 
   private async run(): Promise<void> {
     const { signal } = this.ending
-    const { longestWaitMs: longestMs, random, tls, will } = this.options
+    const { clock, longestWaitMs: longestMs, random, tls, url, will } = this.options
     const backoff = new Backoff({ firstMs: 500, longestMs, random })
     let [told, short] = ['', 0]
     while (!signal.aborted) {
       let upSinceMs: number | null = null
+      let contents: TlsContents = {}
       const onConnected = () => {
-        upSinceMs = this.options.clock.monotonicMs()
+        upSinceMs = clock.monotonicMs()
         if (short < manyShort) backoff.reset()
         told = ''
       }
-      const ended = await Promise.all([readAll(tls), this.options.password()])
-        .then(async secrets => this.session(signal, secrets, await will(this.heard), onConnected))
-        .catch((cause: unknown) => (cause instanceof Error ? cause.message : String(cause)))
+      const ended = await Promise.all([readTlsFiles(tls), this.options.password()])
+        .then(async ([files, password]) => {
+          contents = files
+          return this.session(signal, [files, password], await will(this.heard), onConnected)
+        })
+        .catch((cause: unknown) => (cause instanceof Error ? cause : String(cause)))
       if (signal.aborted) return
-      if (upSinceMs !== null) short = this.options.clock.monotonicMs() - upSinceMs < shortMs && !this.leaving ? short + 1 : 0
-      const reason = short < manyShort ? ended : `${ended}; again and again: is there another box of this name?`
-      if (reason !== told && !this.leaving) this.options.onAway(reason)
+      if (upSinceMs !== null) short = clock.monotonicMs() - upSinceMs < shortMs && !this.leaving ? short + 1 : 0
+      const suspicion = short < manyShort ? '' : '; again and again: is there another box of this name?'
+      // Compared without what explains it, which holds the time.
+      const reason = `${typeof ended === 'string' ? ended : ended.message || String(ended)}${suspicion}`
+      if (reason !== told && !this.leaving) this.options.onAway(`${await explained(ended, { url, tls, contents, nowMs: clock.nowMs(), signal })}${suspicion}`)
       told = reason
       this.leaving = false
       await backoff.wait(signal)
@@ -188,13 +186,13 @@ export class Link {
 
   /** One client from its birth to its end; returns why it ended. */
   private session(
-    signal: AbortSignal, [tls, password]: [Partial<Record<keyof TlsFiles, Buffer>>, string], will: Message | null, onConnected: () => void,
-  ): Promise<string> {
+    signal: AbortSignal, [tls, password]: [TlsContents, string], will: Message | null, onConnected: () => void,
+  ): Promise<ConnectionError | string> {
     const { url, protocol, username, clientId, subscriptions, onUp, onDown, onMessage } = this.options
     // It may have been told to end while certificates were read.
     if (signal.aborted) return Promise.resolve('')
     return new Promise(resolve => {
-      let reason = 'the connection was closed'
+      let reason: ConnectionError | string = 'the connection was closed'
       let wasUp = false
       const connected = this.patience.beginTry()
       const client = connect(url, {
@@ -220,7 +218,7 @@ export class Link {
       signal.addEventListener('abort', abort, { once: true })
       client.setMaxListeners(0)
       client.on('error', error => {
-        reason = withoutPasswords(error.message || String(error)) + hintFor(error)
+        reason = error
         this.heard &&= !neverArrived(error)
         client.end(true)
       })
@@ -265,30 +263,8 @@ function bytesOf(payload: string | Uint8Array): Buffer {
   return typeof payload === 'string' ? Buffer.from(payload) : Buffer.from(payload.buffer, payload.byteOffset, payload.byteLength)
 }
 
-/** Read at every try: certificates are replaced while the agent runs. Errors: CONFIG_INVALID, naming the file that cannot be read. */
-async function readAll(files: TlsFiles): Promise<Partial<Record<keyof TlsFiles, Buffer>>> {
-  const given = (Object.entries(files) as [keyof TlsFiles, string][]).filter(([, path]) => path !== '')
-  return Object.fromEntries(await Promise.all(given.map(async ([name, path]) => [name, await readFile(path).catch((cause: unknown) => {
-    throw new PawlError('CONFIG_INVALID', `mqtt.tls.${name} is "${path}", which cannot be read`, { cause })
-  })] as const)))
-}
-
 /** Whether not a byte reached the other side. */
 function neverArrived(error: Error & { syscall?: unknown }): boolean {
   const [first = error] = error instanceof AggregateError ? error.errors as (Error & { syscall?: unknown })[] : []
   return first.syscall === 'connect' || first.syscall === 'getaddrinfo'
-}
-
-/** What to do about a refusal that does not say so itself. */
-function hintFor({ code }: Error & { code?: unknown }): string {
-  switch (code) {
-    case 'SELF_SIGNED_CERT_IN_CHAIN':
-    case 'DEPTH_ZERO_SELF_SIGNED_CERT':
-    case 'UNABLE_TO_VERIFY_LEAF_SIGNATURE':
-    case 'UNABLE_TO_GET_ISSUER_CERT_LOCALLY': return '; name who signed the broker\'s certificate in mqtt.tls.ca'
-    case 'CERT_HAS_EXPIRED':
-    case 'CERT_NOT_YET_VALID': return '; is the clock of this box right?'
-    case 'ERR_TLS_CERT_ALTNAME_INVALID': return '; mqtt.broker must name the host that its certificate is for'
-    default: return ''
-  }
 }

@@ -3,7 +3,7 @@
  *
  * INVARIANTS
  * - One message of each lane is in flight: over a thin line nothing waits behind more than two others.
- * - With each connection the whole state goes out before the first event.
+ * - With each connection the whole state goes out before the first event, and what was said first has come back.
  * - What the broker refuses and stays connected holds nothing up but itself: a topic waits for its next value, an event for another try.
  * - Events go out at a bounded rate, and begin one by one: what waited while the broker was away does not come in a flood.
  */
@@ -25,6 +25,8 @@ export interface OutgoingOptions {
   outbox: Outbox
   eventOf: (payload: string) => Message
   eventsPerSecond: number
+  /** Whether the broker passes on what it acknowledges; until then no event goes out. */
+  isHeard: () => boolean
   /** The broker has this retained message. */
   onRetained: (message: Message) => void
   /** The broker does not take this topic; told once for each. */
@@ -93,7 +95,7 @@ export class Outgoing {
     void this.sendResponses()
   }
 
-  /** There is something new in the outbox. */
+  /** There is something new in the outbox, or it may go out by now. */
   eventAdded(): void {
     void this.sendEvents()
   }
@@ -123,7 +125,7 @@ export class Outgoing {
   }
 
   private async sendEvents(): Promise<void> {
-    await this.pump('events', signal => (this.untilWhole > 0 || !this.options.outbox.oldest() ? null : this.sendOneEvent(signal)))
+    await this.pump('events', signal => (this.untilWhole > 0 || !this.options.isHeard() || !this.options.outbox.oldest() ? null : this.sendOneEvent(signal)))
   }
 
   private async sendOneEvent(signal: AbortSignal): Promise<void> {

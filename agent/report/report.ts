@@ -54,6 +54,7 @@ export class Report {
       outbox: { folder: join(data, 'outbox'), maxEvents: config.outboxEvents },
       folder,
       vacantMs: 60_000,
+      echoMs: 10_000,
       onState: change => {
         this.sparkplug?.accept(change)
         options.onState(change)

@@ -15,6 +15,7 @@ import type { PromotionRecord } from '../rounds/promotion.js'
 import { Answers } from './answers.js'
 import { CommandRunner } from './command-runner.js'
 import type { CommandHandlers, Verb } from './commands.js'
+import { Echo } from './echo.js'
 import { announcement, announcements, birthTopic, platformsOf, type Announcement } from './home-assistant.js'
 import { FormerNames } from './former-names.js'
 import { Link, type LinkOptions, type Message } from './link.js'
@@ -23,6 +24,7 @@ import { Outgoing } from './outgoing.js'
 import { reportedEvent } from './reported.js'
 import { RetainedMemory } from './retained.js'
 import { RetainedState, type StateChange } from './state.js'
+import { problemsOf, readTlsFiles } from './tls-files.js'
 import { Told } from './told.js'
 import { clientIdOf, ofCamera, retainedTopics, topics, type Health, type Response } from './topics.js'
 
@@ -44,6 +46,8 @@ export interface ReporterOptions {
   outbox: { folder: string; maxEvents: number }
   /** Time after which a name that this box had, and nobody else took, is cleared. */
   vacantMs: number
+  /** Time within which the broker must give back what this box says. */
+  echoMs: number
   /** For what it must remember beside the events. */
   folder: string
   handlers: CommandHandlers
@@ -70,6 +74,7 @@ export class Reporter {
   private readonly link: Link
   private readonly outbox: Outbox
   private readonly outgoing: Outgoing
+  private readonly echo: Echo
   private readonly told: Told
   private readonly state: RetainedState
   private readonly memory: RetainedMemory
@@ -77,6 +82,8 @@ export class Reporter {
   private readonly answers: Answers
   private readonly commands: CommandRunner
   private timer: NodeJS.Timeout | null = null
+  /** What is wrong with them, or soon will be. */
+  private certificates: readonly string[] = []
   private started = false
 
   constructor(options: ReporterOptions) {
@@ -117,6 +124,7 @@ export class Reporter {
       subscriptions: () => [
         { filter: `${this.prefix}/request/#`, essential: true },
         ...homeAssistant === '' ? [] : [{ filter: birthTopic(homeAssistant), essential: false }],
+        ...this.listens ? [{ filter: this.availability('online').topic, essential: false }] : [],
         ...this.names.subscriptions,
       ],
       onUp: () => { this.onUp() },
@@ -127,11 +135,24 @@ export class Reporter {
       clock,
       random,
     })
+    this.echo = new Echo({
+      withinMs: options.echoMs,
+      onHeard: () => {
+        this.outgoing.eventAdded()
+        this.tellOfLink()
+      },
+      onMissing: () => {
+        this.tellOfLink()
+        options.emit({ type: 'problem', code: 'BROKER_REFUSES', message: this.missing })
+      },
+      onAgain: () => { this.outgoing.sendWhole(this.opening()) },
+    })
     this.outgoing = new Outgoing({
       publish: message => this.link.publish(message),
       outbox: this.outbox,
       eventOf: payload => ({ topic: `${this.prefix}/${topics.event.topic}`, payload, qos: topics.event.qos, retained: false }),
       eventsPerSecond: options.eventsPerSecond,
+      isHeard: () => !this.listens || this.echo.isHeard,
       onRetained: message => { this.onRetained(message) },
       onRefused: message => {
         logger.warn({ code: 'BROKER_REFUSES' }, message)
@@ -144,12 +165,13 @@ export class Reporter {
 
   /** Resolves without a connection. */
   async start(): Promise<void> {
-    await Promise.all([this.outbox.start(), this.memory.start(), this.answers.start()])
+    await Promise.all([this.outbox.start(), this.memory.start(), this.answers.start(), this.look()])
     this.started = true
     this.state.begin()
+    if (this.certificates.length) this.tellOfLink()
     const { decision } = this.options.former
     if (decision) this.retain({ name: 'modelCandidate', camera: '', value: decision })
-    this.timer = setInterval(() => { this.state.publishHealth() }, healthEveryMs)
+    this.timer = setInterval(() => { void this.look().then(() => { this.tellOfLink() }) }, healthEveryMs)
     this.timer.unref()
     this.link.start()
   }
@@ -193,13 +215,35 @@ export class Reporter {
     this.outgoing.eventAdded()
   }
 
+  /** A connection may stand for months: certificates are judged beside it. */
+  private async look(): Promise<void> {
+    const { connection: { tls }, clock } = this.options
+    this.certificates = await readTlsFiles(tls)
+      .then(contents => problemsOf(tls, contents, clock.nowMs()), (cause: unknown) => [cause instanceof Error ? cause.message : String(cause)])
+  }
+
+  private tellOfLink(): void {
+    this.state.setLink([...this.echo.isMissing ? [this.missing] : [], ...this.certificates])
+  }
+
+  /** MQTT 5 tells what a broker does not take. */
+  private get listens(): boolean {
+    return this.options.connection.protocol === '3.1.1'
+  }
+
+  private get missing(): string {
+    return `what this box says does not come back from the broker: its access list must let this box write ${this.prefix}/# and read ${this.availability('online').topic}; events wait on disk until then`
+  }
+
   private onUp(): void {
+    this.echo.up()
     for (const topic of this.memory.stale) this.clear(topic)
     this.outgoing.up(this.opening())
     this.options.emit({ type: 'broker', state: 'connected', url: withoutPasswords(this.options.connection.url) })
   }
 
   private onDown(): void {
+    this.echo.down()
     this.outgoing.down()
     this.names.stop()
   }
@@ -209,6 +253,9 @@ export class Reporter {
     if (topic.startsWith(requests)) void this.commands.handle(topic.slice(requests.length), payload, isRetained)
     else if (topic === birthTopic(this.options.homeAssistant)) {
       if (payload.toString() === 'online') this.outgoing.sendWhole(this.opening())
+    } else if (topic === this.availability('online').topic) {
+      // A retained one is from before.
+      if (payload.toString() === 'online' && !isRetained) this.echo.heard()
     } else this.names.heard(topic, payload.toString())
   }
 
@@ -234,6 +281,7 @@ export class Reporter {
 
   /** The broker has it: what was to be taken away need not be remembered. */
   private onRetained({ topic, payload }: Message): void {
+    if (topic === this.availability('online').topic) this.echo.said()
     if (payload === '' || (topic === this.announced?.topic && payload === JSON.stringify(this.announced.payload))) this.memory.cleared(topic)
   }
 

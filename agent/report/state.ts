@@ -39,6 +39,7 @@ export class RetainedState {
   private readonly cameras = new Map<string, CameraStatus>()
   /** Why the broker is away; null: it is not. */
   private broker: string | null = null
+  private link: readonly string[] = []
   private readonly predictions = new Map<string, { label: string; model: number; atMs: number }>()
   private readonly startedMs: number
   /** With the monotonic time at which each was told: the time of day may jump. */
@@ -130,6 +131,12 @@ export class RetainedState {
     }
   }
 
+  /** What is wrong with the connection that stands, or with what the next one needs, in words. */
+  setLink(wrong: readonly string[]): void {
+    this.link = wrong
+    this.publishHealth()
+  }
+
   publishHealth(): void {
     const { clock, outbox } = this.options
     const [atMs, nowMs] = [clock.nowMs(), clock.monotonicMs()]
@@ -156,12 +163,12 @@ export class RetainedState {
 
   /** Now, in words. */
   private wrong(): string[] {
-    const { broker, collection: { state, reason }, cameras, options: { away } } = this
+    const { broker, collection: { state, reason }, cameras, link, options: { away } } = this
     const model = away()
     return [
       ...[...cameras.values()].filter(camera => camera.state !== 'online').map(camera => `camera ${camera.camera} is ${camera.state}${camera.reason === null ? '' : `: ${camera.reason}`}`),
       ...state === 'running' ? [] : [`no frames are collected: ${reason}`],
-      ...broker === null ? [] : [`the broker is away: ${broker}`],
+      ...broker === null ? link : [`the broker is away: ${broker}`],
       ...model === null ? [] : [model],
     ]
   }

@@ -72,8 +72,8 @@ export class Mosquitto {
     await ended(child)
   }
 
-  /** SIGSTOP: it says nothing more and keeps its connections. */
-  tell(signal: 'SIGSTOP' | 'SIGCONT'): void {
+  /** SIGSTOP: it says nothing more and keeps its connections. SIGHUP: it reads its lists and certificates anew. */
+  tell(signal: 'SIGSTOP' | 'SIGCONT' | 'SIGHUP'): void {
     this.child?.kill(signal)
   }
 

@@ -1,0 +1,47 @@
+/** X.509 certificates as far as a box can judge them by itself. Node reads them; here is what to ask of them. */
+import { createHash, createPrivateKey, createPublicKey, X509Certificate, type KeyObject } from 'node:crypto'
+
+const pemCertificate = /-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g
+
+/** All in a text, in its order. Errors: one that cannot be read. */
+export function certificatesIn(pem: string): X509Certificate[] {
+  return [...pem.matchAll(pemCertificate)].map(([text]) => new X509Certificate(text))
+}
+
+/** The first key in a text; null: there is none that can be read without a passphrase. */
+export function keyIn(pem: string): KeyObject | null {
+  try {
+    return createPrivateKey(pem)
+  } catch {
+    return null
+  }
+}
+
+/** The common name, where the subject is that and nothing else; null: it is not. */
+export function commonNameOf({ subject }: X509Certificate): string | null {
+  return /^CN=([^\n]+)$/.exec(subject)?.[1] ?? null
+}
+
+/** Milliseconds since 1970. */
+export function validityOf({ validFrom, validTo }: { validFrom: string; validTo: string }): { fromMs: number; toMs: number } {
+  return { fromMs: Date.parse(validFrom), toMs: Date.parse(validTo) }
+}
+
+/** Why a certificate does not count now, with both times, as one of them may be wrong; and the fix, which is `renewal` for one that ended. Null: it counts. */
+export function untimely(certificate: { validFrom: string; validTo: string }, nowMs: number, renewal: string): string | null {
+  const { fromMs, toMs } = validityOf(certificate)
+  if (nowMs < fromMs) return `begins at ${timeOf(fromMs)}, and the clock of this box says ${timeOf(nowMs)}: set the clock, or let NTP do it`
+  if (nowMs > toMs) return `ended at ${timeOf(toMs)}, and the clock of this box says ${timeOf(nowMs)}: ${renewal}, or set the clock`
+  return null
+}
+
+/** In UTC, to the second, as certificates tell it. */
+export function timeOf(ms: number): string {
+  return new Date(ms).toISOString().replace(/\.\d+Z$/, 'Z')
+}
+
+/** SHA-256 of the public key (its SubjectPublicKeyInfo in DER), in hexadecimal: what two people can compare over the telephone. */
+export function fingerprintOf(key: KeyObject): string {
+  const publicKey = key.type === 'private' ? createPublicKey(key) : key
+  return createHash('sha256').update(publicKey.export({ type: 'spki', format: 'der' })).digest('hex')
+}
