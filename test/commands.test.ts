@@ -254,13 +254,12 @@ describe.skipIf(!mosquitto)('over mosquitto', { timeout: 60_000 }, () => {
     expect(train).toHaveBeenCalledTimes(1)
   })
 
-  it('who may ask what is said by the access list of the README', async () => {
-    const page = await readFile(join(import.meta.dirname, '../agent/report/README.md'), 'utf8')
-    const [, list = ''] = /^# acl\n([^]*?)^```/m.exec(page) ?? []
+  it('who may ask what is said by the access lists of deploy/broker', async () => {
+    const lists = await Promise.all(['boxes', 'people'].map(name => readFile(join(import.meta.dirname, `../deploy/broker/${name}.acl`), 'utf8')))
     const [acl, passwords] = [join(folder, 'acl'), join(folder, 'passwords')]
-    await writeFile(acl, list)
+    await writeFile(acl, lists.join('\n'))
     await writeFile(passwords, '')
-    for (const user of ['box-7', 'box-8', 'operator', 'helpdesk', 'screen', 'homeassistant', 'scada']) {
+    for (const user of ['box-7', 'box-8', 'fleet', 'helpdesk', 'screen', 'homeassistant', 'scada']) {
       execFileSync('mosquitto_passwd', ['-b', passwords, user, 'secret'], { stdio: 'pipe' })
     }
     const { url, stop } = await startMosquitto({
@@ -275,27 +274,27 @@ describe.skipIf(!mosquitto)('over mosquitto', { timeout: 60_000 }, () => {
       handlers: { ...handlers, train: ({ reason }) => { carriedOut.push(reason); return { started: true } } },
     })
     const sparkplug = new Sparkplug({
-      group: 'plant', primaryHost: 'hall', device: 'box-7', cameras: [], connection: { url, ...plainly, ...asBox }, folder,
+      group: 'plant', primaryHost: 'scada', device: 'box-7', cameras: [], connection: { url, ...plainly, ...asBox }, folder,
       clock: systemClock, random: Math.random, logger,
     })
     sparkplug.start()
     cleanups.push(() => sparkplug.stop())
     const watchers = new Map<string, Watcher>()
-    for (const user of ['operator', 'helpdesk', 'screen', 'homeassistant', 'scada', 'box-8']) {
+    for (const user of ['fleet', 'helpdesk', 'screen', 'homeassistant', 'scada', 'box-8']) {
       const watcher = await Watcher.open(url, { ...login(user), filter: '#' })
       cleanups.push(() => watcher.client.endAsync(true))
       watchers.set(user, watcher)
     }
     const of = (user: string) => watchers.get(user)!
-    await vi.waitFor(() => { expect(of('operator').texts('availability')).toEqual(['online']) }, waiting)
+    await vi.waitFor(() => { expect(of('fleet').texts('availability')).toEqual(['online']) }, waiting)
     for (const [user, watcher] of watchers) await watcher.ask('train', JSON.stringify({ transaction: user, reason: user }))
     for (const user of ['helpdesk', 'screen', 'box-8']) await of(user).ask('status', JSON.stringify({ transaction: user }))
     // What comes after all of them has been judged by the broker after them.
-    await of('operator').ask('reload', '{"transaction":"last"}')
-    await vi.waitFor(() => { expect(of('operator').texts('response/reload')).toHaveLength(1) }, waiting)
+    await of('fleet').ask('reload', '{"transaction":"last"}')
+    await vi.waitFor(() => { expect(of('fleet').texts('response/reload')).toHaveLength(1) }, waiting)
 
-    expect(carriedOut).toEqual(['operator', 'homeassistant'])
-    expect(of('operator').texts('response/status').map(text => (JSON.parse(text) as Response).transaction)).toEqual(['helpdesk'])
+    expect(carriedOut).toEqual(['fleet', 'homeassistant'])
+    expect(of('fleet').texts('response/status').map(text => (JSON.parse(text) as Response).transaction)).toEqual(['helpdesk'])
     for (const user of ['helpdesk', 'screen', 'homeassistant']) expect(of(user).texts('availability')).toEqual(['online'])
     expect(of('homeassistant').texts('homeassistant/device/pawl_box-7/config')).toHaveLength(1)
     expect(of('box-8').messages).toEqual([])
@@ -305,16 +304,16 @@ describe.skipIf(!mosquitto)('over mosquitto', { timeout: 60_000 }, () => {
 
     const births = () => of('scada').messages.filter(({ topic }) => topic === 'spBv1.0/plant/NBIRTH/box-7').length
     const { topic, payload } = new SparkplugHost({ group: 'plant', edgeNode: 'box-7' }).rebirth()
-    await of('scada').client.publishAsync('spBv1.0/STATE/hall', '{"online":true,"timestamp":1}', { qos: 1, retain: true })
+    await of('scada').client.publishAsync('spBv1.0/STATE/scada', '{"online":true,"timestamp":1}', { qos: 1, retain: true })
     await vi.waitFor(() => { expect(births()).toBe(1) }, waiting)
-    await of('operator').client.publishAsync(topic, payload, { qos: 1 })
+    await of('fleet').client.publishAsync(topic, payload, { qos: 1 })
     await of('scada').client.publishAsync(topic, payload, { qos: 1 })
     await vi.waitFor(() => { expect(births()).toBe(2) }, waiting)
 
     // Nobody can speak in the name of another box.
     await of('box-8').client.publishAsync('pawl/box-7/health', '{}', { qos: 1, retain: true })
     await of('box-8').client.publishAsync('pawl/box-8/health', '{}', { qos: 1, retain: true })
-    await vi.waitFor(() => { expect(of('operator').texts('pawl/box-8/health')).toEqual(['{}']) }, waiting)
-    expect(of('operator').texts('health')).not.toContain('{}')
+    await vi.waitFor(() => { expect(of('fleet').texts('pawl/box-8/health')).toEqual(['{}']) }, waiting)
+    expect(of('fleet').texts('health')).not.toContain('{}')
   })
 })

@@ -11,11 +11,13 @@ import { sourceOf } from '../camera/index.js'
 import type { CameraConfig, Config } from '../config.js'
 import { ask } from '../control.js'
 import { readLabels } from '../frames/labels.js'
+import { certificatesIn, timeOf, validityOf } from '../lib/certificates.js'
 import { systemClock } from '../lib/clock.js'
 import { createLogger, withoutPasswords } from '../lib/logger.js'
 import { runProgram } from '../lib/program.js'
 import { Link } from '../report/link.js'
 import { connectionTo } from '../report/report.js'
+import { problemsOf, readTlsFiles } from '../report/tls-files.js'
 import { clientIdOf } from '../report/topics.js'
 import { keysOf } from '../web/server.js'
 import { configOf, readRegistry } from './data.js'
@@ -71,6 +73,14 @@ const checks: Record<string, Check> = {
   broker: async ({ mqtt, device }) => {
     if (mqtt.broker === 'embedded') return ok(`embedded, port ${String(mqtt.port)} or the next free one`)
     return brokerCheck(mqtt, device)
+  },
+  certificates: async ({ mqtt: { broker, tls } }) => {
+    if (broker === 'embedded' || (tls.ca === '' && tls.cert === '')) return note('none of its own (mqtt.tls)')
+    const contents = await readTlsFiles(tls)
+    const wrong = problemsOf(tls, contents, Date.now())
+    if (wrong.length) return problem(wrong.join('; '))
+    const [own] = contents.cert ? certificatesIn(contents.cert.toString()) : []
+    return ok(own ? `that of this box is for "${own.subject.replace('CN=', '')}", until ${timeOf(validityOf(own).toMs)}` : 'that of the authority counts')
   },
   page: async ({ dashboard }) => {
     if (dashboard.port === 0) return note('none: dashboard.port is 0')

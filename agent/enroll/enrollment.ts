@@ -61,7 +61,7 @@ export class Enrollment {
     if (!used && renew) throw new PawlError('COMMAND_INVALID', `there is nothing to renew in ${this.identity}; leave --renew out for a first certificate`)
     const waiting = await this.waitingKey()
     // A power cut after the certificate was put in place leaves its key here as well.
-    const isNew = waiting === null || (used !== null && used.certificate.checkPrivateKey(waiting))
+    const isNew = waiting === null || used?.certificate.checkPrivateKey(waiting) === true
     const key = isNew ? generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey : waiting
     if (isNew) await written(this.key, key.export({ type: 'pkcs8', format: 'pem' }), secret)
     await written(this.request, await requestFor(this.device, key), 0o644)
@@ -75,12 +75,12 @@ export class Enrollment {
   async install({ pem, authority }: { pem: string; authority: string | null }): Promise<X509Certificate> {
     const chain = read(pem, 'the certificate')
     const certificate = chain[0] as X509Certificate
-    const used = await this.inUse()
+    const [used, key] = [await this.inUse(), await this.waitingKey()]
     if (used?.certificate.fingerprint256 === certificate.fingerprint256) {
-      await this.tidy()
+      // A power cut came before this. Another key waits for the next one.
+      if (key && certificate.checkPrivateKey(key)) await this.tidy()
       return certificate
     }
-    const key = await this.waitingKey()
     if (!key) throw new PawlError('COMMAND_INVALID', `no key waits for a certificate in ${this.key}; make one with \`pawl enroll\`${used ? ' --renew' : ''}, and have its request signed`)
     const problem = certificate.checkPrivateKey(key) ? this.problemOf(certificate) ?? signatureProblem(chain, authority)
       : `is not for the key in ${this.key}, but for another; have ${this.request} signed`

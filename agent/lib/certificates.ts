@@ -27,7 +27,7 @@ export function validityOf({ validFrom, validTo }: { validFrom: string; validTo:
   return { fromMs: Date.parse(validFrom), toMs: Date.parse(validTo) }
 }
 
-/** Why a certificate does not count now, with both times, as one of them may be wrong; and the fix, which is `renewal` for one that ended. Null: it counts. */
+/** Why a certificate does not count now, with both times, as one may be wrong, and the fix: `renewal`, for one that ended. Null: it counts. */
 export function untimely(certificate: { validFrom: string; validTo: string }, nowMs: number, renewal: string): string | null {
   const { fromMs, toMs } = validityOf(certificate)
   if (nowMs < fromMs) return `begins at ${timeOf(fromMs)}, and the clock of this box says ${timeOf(nowMs)}: set the clock, or let NTP do it`

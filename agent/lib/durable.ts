@@ -7,7 +7,7 @@ import { basename, dirname, join } from 'node:path'
 const temporaryName = /\.[0-9a-f]{8}\.tmp$/
 const longestName = 255
 
-/** Writes `data` under a temporary name, syncs, renames, syncs the folder. A reader sees the old file or the new one, whole. `mode`: who may read it. */
+/** Writes `data` under a temporary name, syncs, renames, syncs the folder. A reader sees the old file or the new one, whole. */
 export async function writeDurably(path: string, data: string | Uint8Array, { mode = 0o666 } = {}): Promise<void> {
   await mkdir(dirname(path), { recursive: true })
   const ending = `.${randomBytes(4).toString('hex')}.tmp`

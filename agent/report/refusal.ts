@@ -1,4 +1,5 @@
 /** Why a broker was not reached, in words that say what to do. */
+import { isIP } from 'node:net'
 import { connect } from 'node:tls'
 import { timeOf, untimely } from '../lib/certificates.js'
 import { withoutPasswords } from '../lib/logger.js'
@@ -65,7 +66,9 @@ async function brokersTimes({ url, nowMs, signal }: Look): Promise<string> {
   const host = hostname.replace(/^\[|\]$/g, '')
   const usual = protocol === 'wss:' ? 443 : 8883
   return new Promise(resolve => {
-    const socket = connect({ host, port: Number(port) || usual, rejectUnauthorized: false, timeout: lookMs, ...(!/^[\d.]+$|:/.test(host) && { servername: host }) })
+    // Only a name is sent as one (RFC 6066, 3).
+    const named = isIP(host) === 0 && { servername: host }
+    const socket = connect({ host, port: Number(port) || usual, rejectUnauthorized: false, timeout: lookMs, ...named })
     const tell = (text: string) => {
       socket.destroy()
       resolve(text)

@@ -168,10 +168,13 @@ export class Reporter {
     await Promise.all([this.outbox.start(), this.memory.start(), this.answers.start(), this.look()])
     this.started = true
     this.state.begin()
-    if (this.certificates.length) this.tellOfLink()
+    this.tellOfLink()
     const { decision } = this.options.former
     if (decision) this.retain({ name: 'modelCandidate', camera: '', value: decision })
-    this.timer = setInterval(() => { void this.look().then(() => { this.tellOfLink() }) }, healthEveryMs)
+    this.timer = setInterval(() => {
+      this.state.publishHealth()
+      void this.look().then(() => { this.tellOfLink() })
+    }, healthEveryMs)
     this.timer.unref()
     this.link.start()
   }
@@ -237,6 +240,7 @@ export class Reporter {
 
   private onUp(): void {
     this.echo.up()
+    void this.look().then(() => { this.tellOfLink() })
     for (const topic of this.memory.stale) this.clear(topic)
     this.outgoing.up(this.opening())
     this.options.emit({ type: 'broker', state: 'connected', url: withoutPasswords(this.options.connection.url) })

@@ -131,10 +131,11 @@ export class RetainedState {
     }
   }
 
-  /** What is wrong with the connection that stands, or with what the next one needs, in words. */
+  /** What is wrong with the connection that stands, or with what the next one needs, in words: told where it changes. */
   setLink(wrong: readonly string[]): void {
+    const changes = wrong.join('\n') !== this.link.join('\n')
     this.link = wrong
-    this.publishHealth()
+    if (changes) this.publishHealth()
   }
 
   publishHealth(): void {

@@ -121,6 +121,7 @@ sign_as() {
   # Clocks differ: it counts from an hour ago.
   start=$(date -u -d '1 hour ago' +%Y%m%d%H%M%SZ)
   openssl_ca -in "$request" -subj "$subject" -startdate "$start" -days "$life" -out "$out" "$@"
+  [ -s "$out" ] || fail "openssl signed nothing: $(cat "$folder/last-error")"
   chmod 644 "$out"
 }
 
@@ -158,7 +159,8 @@ sign() {
   request=${1:-}
   [ -n "$request" ] || usage
   [ -r "$request" ] || fail "$request cannot be read"
-  openssl req -in "$request" -noout -verify 2>/dev/null || fail "$request is no certificate request in PEM that its own key has signed"
+  # Before version 3.2 openssl tells a wrong signature in words alone.
+  openssl req -in "$request" -noout -verify 2>&1 | grep -q 'verify OK' || fail "$request is no certificate request in PEM that its own key has signed"
   subject=$(openssl req -in "$request" -noout -subject -nameopt RFC2253)
   [[ $subject =~ ^subject=CN=($name_rule)$ ]] \
     || fail "$request is for \"${subject#subject=}\"; a box's request names the box and nothing else: letters, digits, - and _, 64 at most"
@@ -190,7 +192,7 @@ revoke() {
   done
   make_crl
   [ "$revoked" -gt 0 ] || fail "\"$name\" has no certificate${only:+ $only} that counts; see \`ca.sh list\`"
-  echo "$revoked revoked; take $folder/crl.pem to the broker and have it read anew (systemctl reload mosquitto)"
+  echo "$revoked revoked; take $folder/crl.pem to the broker, and restart it (systemctl restart mosquitto)"
 }
 
 crl() {

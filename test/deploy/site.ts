@@ -96,6 +96,11 @@ export class Site {
     return this.tlsOf(device)
   }
 
+  /** What `pawl doctor` says. */
+  async doctor(config: string): Promise<string> {
+    return (await ended(run(process.execPath, [program, 'doctor', '--config', config]))).stdout
+  }
+
   tlsOf(device: string): { ca: string; cert: string; key: string } {
     const identity = this.at(device, `${device}.pem`)
     return { ca: this.at('authority', 'ca.crt'), cert: identity, key: identity }
