@@ -90,7 +90,7 @@ describe.concurrent('round in a child process', () => {
   it('ends a trainer before its container has no memory left, where the kernel would choose what to end', async () => {
     const container = () => Promise.resolve({ usedBytes: 0.91 * 2 ** 31, limitBytes: 2 ** 31 })
     const outcome = await run('hangs', { container })
-    expect(outcome).toMatchObject({ ok: false, reason: 'out-of-memory', message: expect.stringMatching(/the container held 1864 of the 2048 MB that it may, \d+ of them the trainer: give it more memory/) as string })
+    expect(outcome).toMatchObject({ ok: false, reason: 'out-of-memory', message: expect.stringMatching(/the container held 1864 of the 2048 MB that it may \(the trainer is \d+ MB, pages of files included\): give it more memory/) as string })
     expect(await run('answers', { container: () => Promise.resolve({ usedBytes: 0.89 * 2 ** 31, limitBytes: 2 ** 31 }) })).toMatchObject({ ok: true })
   })
 

@@ -170,7 +170,7 @@ class Round {
     const { container = () => groupMemory(totalmem()) } = this.options
     const group = await container()
     if (group && group.usedBytes > groupShare * group.limitBytes) {
-      this.fail('out-of-memory', `the container held ${megabytesOf(group.usedBytes)} of the ${megabytesOf(group.limitBytes)} MB that it may, ${String(Math.round(heldMb))} of them the trainer: give it more memory, or take a smaller rounds.preset or fewer rounds.lanes`)
+      this.fail('out-of-memory', `the container held ${megabytesOf(group.usedBytes)} of the ${megabytesOf(group.limitBytes)} MB that it may (the trainer is ${String(Math.round(heldMb))} MB, pages of files included): give it more memory, or take a smaller rounds.preset or fewer rounds.lanes`)
     }
     if (maxGpuMemoryMb === 0 || !this.onGpu || performance.now() - this.gpuLookedAtMs < gpuLookEveryMs) return
     this.gpuLookedAtMs = performance.now()

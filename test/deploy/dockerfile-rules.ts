@@ -1,5 +1,5 @@
 /** Rules for Dockerfiles: hadolint's, by its numbers, as far as they concern images of Debian and Node; and a few of this repository's own. */
-import { DockerfileParser, type Copy, type Dockerfile, type Instruction, type JSONInstruction } from 'dockerfile-ast'
+import { DockerfileParser, type Dockerfile, type Flag, type Instruction } from 'dockerfile-ast'
 
 export interface Broken {
   rule: string
@@ -73,8 +73,8 @@ class File {
 const textOf = (instruction: Instruction) => instruction.getArgumentsContent() ?? ''
 const rawOf = (instruction: Instruction) => instruction.getRawArgumentsContent() ?? ''
 const commandsOf = (run: Instruction) => textOf(run).split(/&&|\|\||;|\||\n/).map(command => command.trim())
-const isJson = (instruction: Instruction) => (instruction as JSONInstruction).getOpeningBracket() !== null
-export const fromOf = (copy: Instruction) => (copy as Copy).getFlags().find(flag => flag.getName() === 'from')?.getValue() ?? null
+const isJson = (instruction: Instruction) => textOf(instruction).startsWith('[')
+export const fromOf = (copy: Instruction) => (copy as unknown as { getFlags: () => Flag[] }).getFlags().find(flag => flag.getName() === 'from')?.getValue() ?? null
 const repeated = (instructions: readonly Instruction[]) => instructions.slice(1)
 const plain = (body: string) => `FROM debian:12.11-slim\n${body}\nUSER 1000:1000\nHEALTHCHECK CMD ["true"]\nENTRYPOINT ["true"]\n`
 
@@ -91,7 +91,8 @@ export const rules: Record<string, Rule> = {
   DL3007: {
     says: 'Using latest is prone to errors; always tag the version of an image explicitly (and DL3006)',
     example: plain('').replace(':12.11-slim', ':latest'),
-    broken: file => file.stages.filter(({ image, from }) => !file.stagesBefore(from).includes(image) && !/:(?!latest\b)[\w.-]+(@sha256:[0-9a-f]{64})?$/.test(image)).map(({ from }) => from),
+    broken: file => file.stages.filter(({ image, from }) => !file.stagesBefore(from).includes(image)
+      && !/:(?!latest\b)[\w.-]+(@sha256:[0-9a-f]{64})?$/.test(image)).map(({ from }) => from),
   },
   DL3008: {
     says: 'Pin versions in apt get install', example: plain('RUN apt-get update && apt-get install -y --no-install-recommends tini && rm -rf /var/lib/apt/lists/*'),
@@ -99,7 +100,7 @@ export const rules: Record<string, Rule> = {
   },
   DL3009: {
     says: 'Delete the apt lists after installing something', example: plain('RUN apt-get update && apt-get install -y --no-install-recommends tini=0.19.*'),
-    broken: file => file.running(/^apt-get update/).filter(run => !/rm -rf \/var\/lib\/apt\/lists\/\*/.test(textOf(run))),
+    broken: file => file.running(/^apt-get update/).filter(run => !textOf(run).includes('rm -rf /var/lib/apt/lists/*')),
   },
   DL3014: {
     says: 'Use the -y switch', example: plain('RUN apt-get update && apt-get install --no-install-recommends tini=0.19.* && rm -rf /var/lib/apt/lists/*'),

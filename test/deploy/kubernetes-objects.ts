@@ -1,4 +1,7 @@
-/** Kubernetes objects against the types that are made of its OpenAPI document, which know every field; and against what this repository asks of a pod. */
+/**
+ * Kubernetes objects against the types that are made of its OpenAPI document, which know every field; and against what this repository asks of
+ * a pod.
+ */
 import { execFile } from 'node:child_process'
 import { cp, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -41,13 +44,17 @@ export function problemsOf(objects: readonly KubernetesObject[]): string[] {
     return `export const a${String(index)}: import('${module}').${kind} = ${JSON.stringify({ apiVersion, kind, ...rest })}`
   }).join('\n')
   const options: ts.CompilerOptions = {
-    strict: true, noEmit: true, skipLibCheck: true, types: [], module: ts.ModuleKind.NodeNext, moduleResolution: ts.ModuleResolutionKind.NodeNext, allowImportingTsExtensions: true,
+    strict: true, noEmit: true, skipLibCheck: true, types: [], allowImportingTsExtensions: true,
+    module: ts.ModuleKind.NodeNext, moduleResolution: ts.ModuleResolutionKind.NodeNext,
   }
   const host = ts.createCompilerHost(options)
-  const { getSourceFile, fileExists } = host
-  host.fileExists = path => path === name || fileExists.call(host, path)
-  host.getSourceFile = (path, version, ...rest) => (path === name ? ts.createSourceFile(path, text, version) : getSourceFile.call(host, path, version, ...rest))
-  return ts.getPreEmitDiagnostics(ts.createProgram([name], options, host)).map(({ messageText }) => ts.flattenDiagnosticMessageText(messageText, '\n'))
+  const withText: ts.CompilerHost = {
+    ...host,
+    fileExists: path => path === name || host.fileExists(path),
+    getSourceFile: (path, version, ...rest) => path === name ? ts.createSourceFile(path, text, version) : host.getSourceFile(path, version, ...rest),
+  }
+  const program = ts.createProgram([name], options, withText)
+  return ts.getPreEmitDiagnostics(program).map(({ messageText }) => ts.flattenDiagnosticMessageText(messageText, '\n'))
 }
 
 export function daemonSetIn(objects: readonly KubernetesObject[]): { pod: PodSpec; containers: Container[]; set: DaemonSet } {
