@@ -362,13 +362,18 @@ export class Agent {
   }
 
   private async startMonitoring(): Promise<string | null> {
-    const { port } = this.config.monitoring
+    const { port, address } = this.config.monitoring
     if (port === 0) return null
-    const endpoint = new Endpoint({ metrics: this.metrics, health: () => this.report.health, port })
+    const endpoint = new Endpoint({ metrics: this.metrics, health: () => this.report.health, address, port })
     this.began(() => endpoint.stop())
-    const address = await endpoint.start()
-    if (address === null) this.problem('MONITORING_UNAVAILABLE', `no port from monitoring.port (${String(port)}) on is free on 127.0.0.1; choose another`)
-    return address
+    try {
+      const url = await endpoint.start()
+      if (url === null) this.problem('MONITORING_UNAVAILABLE', `no port from monitoring.port (${String(port)}) on is free on ${address}; choose another`)
+      return url
+    } catch (cause) {
+      this.problem('MONITORING_UNAVAILABLE', `nothing can listen on monitoring.address (${address}): ${cause instanceof Error ? cause.message : String(cause)}`)
+      return null
+    }
   }
 
   // What serves, and what comes of it.

@@ -4,6 +4,7 @@ import { join, resolve } from 'node:path'
 import { Document, isMap, isSeq, parse, type Node, type YAMLMap } from 'yaml'
 import { validate as validCron } from 'node-cron'
 import { z } from 'zod'
+import { PawlError } from './errors.js'
 import { parseChecked, readText, type JsonSchema } from './lib/checked-yaml.js'
 import { packageRoot } from './lib/package-root.js'
 import { verbs } from './report/commands.js'
@@ -81,7 +82,7 @@ const isBrokerUrl = (text: string) => /^(mqtts?|wss?):\/\/[^/]/.test(text) && UR
 export const brokerUrl = line.refine(isBrokerUrl, 'not a mqtt://, mqtts://, ws:// or wss:// URL')
 
 const Config = z.strictObject({
-  device: identifier.default(safeHostname).describe('Name of this box on the broker, which no other box there may have; by default the name of the machine'),
+  device: identifier.default(safeHostname).describe('Name of this box on the broker, which no other box there may have; by default the name of the machine; PAWL_DEVICE in the environment goes before it, so that many boxes may have one file'),
   data: line.min(1).default('pawl-data').describe('Folder for frames, labels, models and state; relative to this file'),
   logLevel: z.enum(['trace', 'debug', 'info', 'warn', 'error']).default('info').describe('Least level that is logged; at info, where `pawl run` tells in plain lines what happens, only errors are logged beside them'),
   ffmpeg: line.default('').describe('Program that opens cameras of source rtsp, v4l2 and video; "": the one that FFMPEG_PATH names, else the one on the PATH'),
@@ -143,7 +144,8 @@ const Config = z.strictObject({
     falseAlarmsPerMonth: z.number().positive().max(1000).default(1).describe('Alarms to be expected in 30 days in which nothing changes; fewer come later'),
   }).prefault({}),
   monitoring: z.strictObject({
-    port: z.number().int().min(0).max(65_535).default(9464).describe('Port on loopback of /metrics for Prometheus and /healthz for probes; the next free one when it is taken; 0: none'),
+    port: z.number().int().min(0).max(65_535).default(9464).describe('Port of /metrics for Prometheus, /healthz and /livez for probes; the next free one when it is taken; 0: none'),
+    address: line.min(1).default('127.0.0.1').describe('Address that it listens on; any but loopback is for a network whose every member may read the numbers: there is no password'),
   }).prefault({}),
   dashboard: z.strictObject(pageKeys).prefault({}),
   mqtt: z.strictObject({
@@ -167,15 +169,24 @@ export type Config = z.infer<typeof Config>
 
 export type CameraConfig = z.infer<typeof CameraConfig>
 
-/** Every key at its default; paths are relative to the working directory. */
+/** Every key at its default; paths are relative to the working directory. Errors: CONFIG_INVALID, for the environment. */
 export function defaultConfig(): Config {
-  return withPaths(Config.parse({}), process.cwd())
+  return withPaths(named(Config.parse({})), process.cwd())
 }
 
 /** Errors: CONFIG_INVALID, naming file, line, column, key, value and fix of everything that is wrong. */
 export async function loadConfig(path: string): Promise<Config> {
   const file = resolve(path)
-  return withPaths(parseConfig(await readText(file, 'write one with `pawl config example`'), path), resolve(file, '..'))
+  return withPaths(named(parseConfig(await readText(file, 'write one with `pawl config example`'), path)), resolve(file, '..'))
+}
+
+/** Errors: CONFIG_INVALID for a name in the environment that no box can have. */
+function named(config: Config): Config {
+  const { PAWL_DEVICE: device } = process.env
+  if (device === undefined) return config
+  const { error } = identifier.safeParse(device)
+  if (error) throw new PawlError('CONFIG_INVALID', `PAWL_DEVICE is ${JSON.stringify(device.slice(0, 200))}; ${error.issues[0]?.message ?? ''}; unset it, or name the box by it`)
+  return { ...config, device }
 }
 
 /** The data folder that a file names, whatever else is wrong in it; null: it cannot be told. */

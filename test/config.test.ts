@@ -38,6 +38,24 @@ describe('configuration', () => {
     expect(parseConfig('', 'pawl.yaml')).toEqual(parseConfig(example, 'pawl.yaml'))
   })
 
+  it('takes the name of the box from the environment before that of the file, and refuses one that no box can have', async () => {
+    const folder = await mkdtemp(join(tmpdir(), 'pawl-config-'))
+    const file = join(folder, 'pawl.yaml')
+    await writeFile(file, 'device: of-the-file')
+    try {
+      process.env.PAWL_DEVICE = 'node-17'
+      expect([(await loadConfig(file)).device, defaultConfig().device]).toEqual(['node-17', 'node-17'])
+      for (const wrong of ['', 'ip-10-0-0-1.internal', 'a/b', '#']) {
+        process.env.PAWL_DEVICE = wrong
+        await expect(loadConfig(file)).rejects.toThrow(`PAWL_DEVICE is "${wrong}"; letters, digits, - and _ only`)
+      }
+    } finally {
+      delete process.env.PAWL_DEVICE
+      await rm(folder, { recursive: true })
+    }
+    expect(parseConfig('device: of-the-file', file).device).toBe('of-the-file')
+  })
+
   it('has every key of the schema in its example', () => {
     // What goes into a list that is empty at first stands in its description.
     for (const key of schemaKeys(configSchema())) expect(example).toMatch(new RegExp(`^[ -]*${key}:|# .*\\{[a-z, ]*\\b${key}\\b`, 'm'))

@@ -156,7 +156,17 @@ describe('monitoring', () => {
       const health = await fetch(`${address}/healthz`)
       expect([health.status, await health.json()]).toMatchObject([503, { state: 'degraded', cameras: 1, camerasOnline: 0 }])
     }, waiting)
+    // Nothing that a new start would mend.
+    expect((await fetch(`${address}/livez`)).status).toBe(200)
   }, 120_000)
+})
+
+describe('the name in the environment', () => {
+  it('goes before that in the file', async () => {
+    await write(configured(`${cameras('one')}, monitoring: {port: 0}`))
+    const { lines } = await daemon({ PAWL_DEVICE: 'node-17' })
+    expect(lines.join('\n')).toContain('pawl is running as "node-17"')
+  })
 })
 
 /** What arrives at a socket as systemd's is. */

@@ -243,7 +243,7 @@ describe.skipIf(!mosquitto)('the server of a fleet', { timeout: 60_000 }, () => 
       for (const name of asked) expect(numbers, `${file}: ${name}`).toMatch(new RegExp(`^# TYPE ${name.replace(/_(bucket|sum|count)$/, '')} `, 'm'))
     }
     const ofBoxes = [...told['fleet.json'].matchAll(/^# TYPE (pawl_fleet_\w+)/gm)].map(([, name = '']) => name).filter(name => !/boxes|broker|passed/.test(name))
-    expect(ofBoxes).toHaveLength(15)
+    expect(ofBoxes).toHaveLength(20)
     for (const name of ofBoxes) expect(told['fleet.json']).toMatch(new RegExp(`^${name}\\{device="box-0000\\d"\\} `, 'm'))
   })
 })

@@ -33,13 +33,14 @@ describe.concurrent('round in a child process', () => {
     signal?: AbortSignal
     closing?: AbortSignal
     onEvent?: (event: RoundEvent) => void
+    container?: NonNullable<RoundRunOptions['container']>
   }
   const run = (
     out: string,
-    { minutes = 10, limits = {}, brake = released(), signal = running(), closing = running(), onEvent = () => undefined }: Run = {},
+    { minutes = 10, limits = {}, brake = released(), signal = running(), closing = running(), onEvent = () => undefined, ...more }: Run = {},
   ) =>
     runInChild({ ...specOf(out), minutes }, {
-      module: trainer, graceMs: 100, limits: { maxMemoryMb: 4096, maxGpuMemoryMb: 0, cpuShare: 1, priority: 'low', ...limits }, brake, signal, closing, onEvent,
+      module: trainer, graceMs: 100, limits: { maxMemoryMb: 4096, maxGpuMemoryMb: 0, cpuShare: 1, priority: 'low', ...limits }, brake, signal, closing, onEvent, ...more,
     })
 
   /** Asks for the stop as soon as the child says that it works. */
@@ -84,6 +85,13 @@ describe.concurrent('round in a child process', () => {
   it('ends a trainer that exceeds its memory, naming the key', async () => {
     const outcome = await run('hoards', { limits: { maxMemoryMb: 350 } })
     expect(outcome).toMatchObject({ ok: false, reason: 'out-of-memory', message: expect.stringContaining('rounds.maxMemoryMb (350)') as string })
+  })
+
+  it('ends a trainer before its container has no memory left, where the kernel would choose what to end', async () => {
+    const container = () => Promise.resolve({ usedBytes: 0.91 * 2 ** 31, limitBytes: 2 ** 31 })
+    const outcome = await run('hangs', { container })
+    expect(outcome).toMatchObject({ ok: false, reason: 'out-of-memory', message: expect.stringMatching(/the container held 1864 of the 2048 MB that it may \(the trainer is \d+ MB, pages of files included\): give it more memory/) as string })
+    expect(await run('answers', { container: () => Promise.resolve({ usedBytes: 0.89 * 2 ** 31, limitBytes: 2 ** 31 }) })).toMatchObject({ ok: true })
   })
 
   it('ends a trainer that holds too much of a GPU\'s memory, by what the driver\'s program tells, naming the key', async () => {

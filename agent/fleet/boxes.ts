@@ -27,10 +27,11 @@ const read = {
   health: z.object({
     ...Health.pick({ state: true, atMs: true, rssBytes: true, camerasOnline: true, cameras: true, frames: true, frameBytes: true }).shape,
     wrong: z.array(Line).transform(all => all.slice(0, mostWrong)),
-    outbox: z.object({ waiting: z.number() }),
+    collection: Health.shape.collection.pick({ state: true }).strip().optional(),
+    outbox: z.object({ waiting: z.number(), dropped: z.number().optional() }),
   }),
   'model/active': ModelActive.pick({ version: true, accuracy: true, createdAtMs: true }).strip(),
-  'model/candidate': z.object({ round: z.number(), promoted: z.boolean(), reason: Line, decidedAtMs: z.number() }),
+  'model/candidate': z.object({ round: z.number(), promoted: z.boolean(), reason: Line, decidedAtMs: z.number(), accuracyChallenger: z.number().nullish() }),
   'model/mode': ModeSchema,
   drift: DriftState.pick({ state: true }).strip(),
   'train/state': TrainState.pick({ state: true, round: true, phase: true, fraction: true }).extend({ phase: Line.nullable() }).strip(),

@@ -1,6 +1,9 @@
-/** What a monitoring system asks the box for, over HTTP on loopback: `/metrics` for Prometheus, `/healthz` for a probe. */
+/**
+ * What a monitoring system asks the box for, over HTTP: `/metrics` for Prometheus; `/healthz`, whether all is well; `/livez`, whether the process
+ * answers at all, for what starts a box anew that does not: a camera that is away is no reason to.
+ */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
-import { listenOnLoopback } from '../lib/listen.js'
+import { listenOn } from '../lib/listen.js'
 import type { Health } from '../report/topics.js'
 import type { Metrics } from './metrics.js'
 
@@ -8,6 +11,7 @@ export interface EndpointOptions {
   metrics: Metrics
   /** How the agent stands, as it says over MQTT; null: it has only begun. */
   health: () => Health | null
+  address: string
   /** Tried first; then the following ones. */
   port: number
 }
@@ -22,13 +26,14 @@ export class Endpoint {
     this.options = options
   }
 
-  /** Gives its address; null: no port is free. */
+  /** Gives its address; null: no port is free. Errors: the address is not this machine's. */
   async start(): Promise<string | null> {
     const makeServer = () => createServer((request, response) => { void this.answer(request, response) })
-    const listening = await listenOnLoopback(makeServer, { port: this.options.port, tries: triedPorts })
+    const { address, port } = this.options
+    const listening = await listenOn(makeServer, { address, port, tries: triedPorts })
     if (!listening) return null
     this.server = listening.server
-    return `http://127.0.0.1:${String(listening.port)}`
+    return `http://${address.includes(':') ? `[${address}]` : address}:${String(listening.port)}`
   }
 
   async stop(): Promise<void> {
@@ -50,7 +55,8 @@ export class Endpoint {
   private async page(path: string): Promise<Page> {
     const { metrics, health } = this.options
     if (path === '/metrics') return { status: 200, type: metrics.contentType, body: await metrics.text() }
-    if (path !== '/healthz') return plain(404, 'there is /metrics, and /healthz')
+    if (path === '/livez') return plain(200, 'it answers')
+    if (path !== '/healthz') return plain(404, 'there is /metrics, /healthz and /livez')
     const now = health()
     return { status: now?.state === 'ok' ? 200 : 503, type: 'application/json', body: `${JSON.stringify(now ?? { state: 'starting' })}\n` }
   }

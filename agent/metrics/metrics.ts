@@ -10,6 +10,7 @@ export class Metrics {
   private readonly counters: ReturnType<typeof countersIn>
   private readonly latency: Histogram<'camera'>
   private readonly restarts = new Map<string, number>()
+  private gateOpen = false
 
   constructor({ device, version }: { device: string; version: string }) {
     const registers = [this.registry]
@@ -59,8 +60,10 @@ export class Metrics {
         gauges.training.set(1)
         gauges.progress.set(0)
         gauges.paused.set(0)
+        this.gateOpen = false
         return
       case 'round-event':
+        if (event.event.type === 'gate') this.gate(event.event.look.open)
         if (event.event.type === 'progress') gauges.progress.set(event.event.fraction)
         if (event.event.type === 'pause') gauges.paused.set(event.event.reason === null ? 0 : 1)
         return
@@ -105,6 +108,11 @@ export class Metrics {
       case 'problem':
         counters.problems.inc({ code: event.code })
     }
+  }
+
+  private gate(open: boolean): void {
+    if (open && !this.gateOpen) this.counters.gateOpenings.inc()
+    this.gateOpen = open
   }
 
   private camera({ camera, state, lastPictureAtMs, picturesPerSecond, restarts }: CameraStatus): void {
@@ -161,6 +169,7 @@ function countersIn(registers: Registry[]) {
     stored: counter('frames_stored', 'Frames stored, by why', ['camera', 'reason']),
     predictions: counter('predictions', 'Frames classified', ['camera', 'label']),
     rounds: counter('rounds', 'Rounds that ended, by what came of them', ['outcome']),
+    gateOpenings: counter('gate_openings', 'Times that the gate opened, so that pseudo-labels counted'),
     probations: counter('probations', 'Probations that ended: passed, why the former model came back, or ended where another was put in service', ['outcome']),
     quarantined: counter('quarantined', 'Images put aside because they could not be read'),
     problems: counter('problems', 'Things that went wrong, by their code', ['code']),

@@ -1,8 +1,10 @@
 /** Runs one round in a trainer child: at the lowest priority, within its limits, standing still when it should, ended when asked. */
 import type { ChildProcess } from 'node:child_process'
+import { totalmem } from 'node:os'
 import { trainerEnvironment, trainerProcess, type RoundEvent, type RoundFailure, type RoundResult, type RoundSpec, type TrainerReply, type TrainerRequest } from '../../trainer/index.js'
 import type { Config } from '../config.js'
 import { ended, forkModule } from '../lib/child.js'
+import { groupMemory, type GroupMemory } from '../lib/control-group.js'
 import { giveWay } from '../lib/priority.js'
 import { gpuMemoryMb, residentMb } from './memory.js'
 
@@ -19,6 +21,8 @@ export interface RoundBrake {
 export interface RoundRunOptions {
   /** The trainer's program. */
   module?: URL
+  /** The memory of the container; null: it has no limit of its own. */
+  container?: () => Promise<GroupMemory | null>
   /** Added to the round's own minutes before it is ended by force. */
   graceMs: number
   limits: Pick<Config['rounds'], 'maxMemoryMb' | 'maxGpuMemoryMb' | 'cpuShare' | 'priority'>
@@ -31,6 +35,8 @@ export interface RoundRunOptions {
 }
 
 const lookEveryMs = 1000
+/** Part of a container's memory at which a round is ended: at all of it the kernel would end processes, by its own choice. */
+const groupShare = 0.9
 /** A look at the GPU's memory starts a program. */
 const gpuLookEveryMs = 10_000
 /** From the request to stop to the kill: the last step must end, and its checkpoint reach the disk. */
@@ -61,6 +67,8 @@ export async function runInChild(spec: RoundSpec, options: RoundRunOptions): Pro
   const how = `the trainer ended with ${killedBy ?? `code ${String(code)}`} before it answered`
   return round.outcome ?? { ok: false, reason: signal.aborted || closing.aborted ? 'stopped' : 'crashed', message: how }
 }
+
+const megabytesOf = (bytes: number) => String(Math.round(bytes / 2 ** 20))
 
 class Round {
   outcome: RoundOutcome | null = null
@@ -157,7 +165,13 @@ class Round {
     const check = (megabytes: number, most: number, key: string, where: string) => {
       if (megabytes > most) this.fail('out-of-memory', `the trainer held ${String(Math.round(megabytes))} MB${where}, more than rounds.${key} (${String(most)})`)
     }
-    check(await residentMb(pid), maxMemoryMb, 'maxMemoryMb', '')
+    const heldMb = await residentMb(pid)
+    check(heldMb, maxMemoryMb, 'maxMemoryMb', '')
+    const { container = () => groupMemory(totalmem()) } = this.options
+    const group = await container()
+    if (group && group.usedBytes > groupShare * group.limitBytes) {
+      this.fail('out-of-memory', `the container held ${megabytesOf(group.usedBytes)} of the ${megabytesOf(group.limitBytes)} MB that it may (the trainer is ${String(Math.round(heldMb))} MB, pages of files included): give it more memory, or take a smaller rounds.preset or fewer rounds.lanes`)
+    }
     if (maxGpuMemoryMb === 0 || !this.onGpu || performance.now() - this.gpuLookedAtMs < gpuLookEveryMs) return
     this.gpuLookedAtMs = performance.now()
     check(await gpuMemoryMb(pid), maxGpuMemoryMb, 'maxGpuMemoryMb', ' on the GPU')

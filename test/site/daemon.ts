@@ -7,7 +7,7 @@ import type { Readable } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { ended, hasEnded } from '../../agent/lib/child.js'
 
-const main = join(import.meta.dirname, '..', '..', 'dist', 'agent', 'main.js')
+const built = join(import.meta.dirname, '..', '..', 'dist', 'agent', 'main.js')
 
 export interface DaemonOptions {
   /** The configuration file. */
@@ -19,6 +19,8 @@ export interface DaemonOptions {
   cwd?: string
   /** Program and arguments that start it, in the place of the shell's: a sandbox, say. */
   under?: readonly string[]
+  /** Another copy of the program. */
+  main?: string
 }
 
 export class Daemon {
@@ -28,7 +30,7 @@ export class Daemon {
   private readonly listeners = new Set<(line: string) => void>()
   private readonly closed: Promise<void>
 
-  constructor({ config, environment = {}, user, cwd, under = [] }: DaemonOptions) {
+  constructor({ config, environment = {}, user, cwd, main = built, under = [] }: DaemonOptions) {
     const [program, ...args] = [...under, process.execPath, main, 'run', '--config', config]
     this.child = spawn(program, args, {
       detached: true, stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...environment }, ...(user === undefined ? {} : { uid: user, gid: user }), ...(cwd !== undefined && { cwd }),

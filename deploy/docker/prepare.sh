@@ -1,0 +1,79 @@
+#!/usr/bin/env bash
+# Makes what compose.yaml needs and no repository may hold, in secrets/ beside it: the site's authority, certificates and passwords.
+#   docker compose run --rm keys       needs nothing on the host; or, where openssl, node and pawl are: ./prepare.sh
+# What is there already stays. PAWL_DEVICE names the box; BROKER_HOSTS is what boxes elsewhere call this machine (names and addresses, by spaces).
+set -euo pipefail
+# Each service reads its own folder, as a member of the group that owns it; others read nothing.
+umask 027
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+export PAWL_DEVICE=${PAWL_DEVICE:-box-1}
+export CA="$here/secrets/authority"
+
+fail() {
+  echo "prepare.sh: $*" >&2
+  exit 1
+}
+
+ca() {
+  "$here/../broker/ca.sh" "$@"
+}
+
+# Takes a file's place in one step, readable by the group.
+put() {
+  install -m 0640 "$1" "$2.new"
+  mv "$2.new" "$2"
+}
+
+password() {
+  [ -s "$1" ] || { openssl rand -hex 24 >"$1.new" && mv "$1.new" "$1"; }
+}
+
+# mosquitto's form of a password: PBKDF2 with SHA-512. It comes by the standard input, where `ps` does not show it.
+mosquitto_hash() {
+  # shellcheck disable=SC2016 # it is JavaScript
+  node -e '
+    const { pbkdf2Sync, randomBytes } = require("node:crypto")
+    const salt = randomBytes(12), rounds = 101
+    const key = pbkdf2Sync(require("node:fs").readFileSync(0, "utf8").trim(), salt, rounds, 64, "sha512")
+    console.log(`$7$${rounds}$${salt.toString("base64")}$${key.toString("base64")}`)'
+}
+
+mkdir -p "$here/secrets"
+cd "$here/secrets"
+mkdir -p broker box fleet
+
+[ -d authority ] || ca init
+# shellcheck disable=SC2086 # several words are several names
+[ -f authority/broker.crt ] || ca broker broker localhost 127.0.0.1 ${BROKER_HOSTS:-}
+for file in broker.key broker.crt ca.crt crl.pem; do put "authority/$file" "broker/$file"; done
+for file in "$here"/../broker/*.acl; do put "$file" "broker/$(basename "$file")"; done
+for service in box fleet; do put authority/ca.crt "$service/ca.crt"; done
+
+if [ -f box/box.pem ]; then
+  name=$(openssl x509 -in box/box.pem -noout -subject -nameopt RFC2253)
+  [ "$name" = "subject=CN=$PAWL_DEVICE" ] || fail "secrets/box is of \"${name#subject=CN=}\", and PAWL_DEVICE is \"$PAWL_DEVICE\": name the box as before, or move secrets/box away"
+else
+  pawl enroll --config "$here/pawl.yaml"
+  [ -f "$PAWL_DEVICE.crt" ] || ca sign "box/$PAWL_DEVICE.csr" "$PAWL_DEVICE"
+  pawl enroll --config "$here/pawl.yaml" --install "$PAWL_DEVICE.crt" --ca authority/ca.crt
+  rm "$PAWL_DEVICE.crt"
+fi
+chmod 0640 box/box.pem
+
+# One password opens the two pages; Prometheus asks `pawl fleet` with it too.
+password page-password
+password grafana-password
+password fleet/broker-password
+for service in box fleet; do
+  [ -s "$service/page-password-hash" ] || pawl password --out "$service/page-password-hash" <page-password
+  chmod 0640 "$service/page-password-hash"
+done
+[ -s broker/people.passwords ] || {
+  printf 'fleet:%s\n' "$(mosquitto_hash <fleet/broker-password)" >broker/people.passwords.new
+  mv broker/people.passwords.new broker/people.passwords
+}
+
+echo "ready: docker compose up -d"
+echo "secrets/page-password opens the pages of the box and of the fleet, secrets/grafana-password Grafana (user admin)"
+echo "secrets/authority signs for other boxes: keep a copy of it in a safe, and take it off this machine"
