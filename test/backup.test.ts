@@ -1,9 +1,10 @@
 import { spawn } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { createWriteStream } from 'node:fs'
-import { cp, mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
+import { cp, mkdir, mkdtemp, readdir, readFile, rename, rm, stat, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { join, relative } from 'node:path'
+import { basename, join, relative } from 'node:path'
+import { text } from 'node:stream/consumers'
 import { pipeline } from 'node:stream/promises'
 import fc from 'fast-check'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
@@ -86,7 +87,72 @@ describe('a backup', () => {
     await mkdir(at('empty'), { recursive: true })
     await expect(backUp({ data: at('empty'), file: at('empty.zip'), frames: false })).rejects.toMatchObject({ code: 'REGISTRY_CORRUPT', message: expect.stringContaining('start the agent once') as string })
     await expect(backUp({ data: box, file: at('nowhere', 'x.zip'), frames: false })).rejects.toMatchObject({ code: 'BACKUP_FAILED', message: expect.stringMatching(/nowhere\/x\.zip cannot be written \(ENOENT.*choose another file/) as string })
-    expect((await readdir(folder)).filter(name => name.endsWith('.part'))).toEqual([])
+    expect((await readdir(folder)).filter(name => name.endsWith('.tmp'))).toEqual([])
+  })
+
+  it('takes the place of the former one only when it is whole; two at once do not meet', async () => {
+    await cp(box, at('failing'), { recursive: true, filter: source => !source.endsWith('.holder') })
+    const target = at('nightly.zip')
+    await Promise.all([1, 2, 3].map(() => backUp({ data: at('failing'), file: target, frames: true })))
+    const former = await readFile(target)
+    // As a failing disk: opened, but not read.
+    await symlink('/proc/self/mem', join(at('failing'), 'labels', 'bag', '2.png'))
+    const failure = expect.stringMatching(/labels\/bag\/2\.png cannot be read \(EIO.*failing/) as string
+    await expect(backUp({ data: at('failing'), file: target, frames: true })).rejects.toMatchObject({ code: 'BACKUP_FAILED', message: failure })
+    expect((await readFile(target)).equals(former)).toBe(true)
+    await rm(join(at('failing'), 'labels', 'bag', '2.png'))
+    await writeFile(join(at('failing'), 'state.json'), '{"half":')
+    await expect(backUp({ data: at('failing'), file: target, frames: true })).rejects.toMatchObject({ code: 'REGISTRY_CORRUPT', message: expect.stringContaining('state.json holds no state') as string })
+    expect((await readFile(target)).equals(former)).toBe(true)
+    expect((await readdir(folder)).filter(name => name.endsWith('.tmp'))).toEqual([])
+  })
+
+  it('says what was wrong already, and brings it back all the same', async () => {
+    await cp(box, at('ill'), { recursive: true, filter: source => !source.endsWith('.holder') })
+    const [first = '', second = ''] = (await readdir(join(at('ill'), 'models'))).sort()
+    await writeFile(join(at('ill'), 'models', first, 'model.onnx'), 'damaged')
+    await rm(join(at('ill'), 'models', second, 'weights.safetensors'))
+    const history = await readFile(join(at('ill'), 'lineage.jsonl'), 'utf8')
+    await writeFile(join(at('ill'), 'lineage.jsonl'), history.slice(history.indexOf('\n') + 1))
+    await symlink('nowhere', join(at('ill'), 'labels', 'lost'))
+    const problems: unknown[] = [
+      expect.stringMatching(/^model 1: model\.onnx is not what its card says$/), expect.stringMatching(/^model 2: weights\.safetensors is missing$/),
+      expect.stringMatching(/^lineage\.jsonl: /),
+    ]
+    const backedUp = await backUp({ data: at('ill'), file: at('ill.zip'), frames: false })
+    expect(backedUp.problems).toEqual([expect.stringMatching(/labels\/lost is a link that leads nowhere/), ...problems])
+    expect(await restore({ data: at('ill-again'), file: at('ill.zip'), force: false })).toMatchObject({ problems })
+    const registry = new Registry({ data: at('ill-again'), clock: systemClock, onProblem: () => undefined })
+    await registry.start()
+    expect(registry.active()?.version).toBe(2)
+    await registry.stop()
+  })
+
+  it('holds what links lead to, names with every sign, and a label that moves while it is made; never itself or the certificate of the box', async () => {
+    const data = at('linked')
+    await grown(data, ['linked'])
+    await rename(join(data, 'labels'), at('elsewhere'))
+    await symlink(at('elsewhere'), join(data, 'labels'))
+    await symlink('.', join(at('elsewhere'), 'round'))
+    const odd = ['a\\b', 'a%5Cb', '100 %', 'ü " \' ; :', '__proto__']
+    for (const name of [...odd, 'moving', 'after']) await mkdir(join(data, 'labels', name))
+    for (const name of odd) await writeFile(join(data, 'labels', name, '1.png'), name)
+    const moving = Array.from({ length: 300 }, (_, index) => `${String(index)}.png`)
+    for (const name of moving) await writeFile(join(data, 'labels', 'moving', name), name)
+    await mkdir(join(data, 'tls'))
+    await writeFile(join(data, 'tls', 'identity.pem'), 'key')
+    await expect(backUp({ data, file: join(data, 'own.zip'), frames: false })).rejects.toMatchObject({ code: 'COMMAND_INVALID', message: expect.stringContaining('choose a place outside') as string })
+    const [{ index, problems }] = await Promise.all([
+      backUp({ data, file: at('linked.zip'), frames: false }),
+      (async () => { for (const name of moving) await rename(join(data, 'labels', 'moving', name), join(data, 'labels', 'after', name)) })(),
+    ])
+    expect(problems).toEqual([expect.stringContaining('labels/round is a link to a folder that it is in')])
+    expect(new Set(Object.keys(index.files).filter(name => /\/(moving|after)\//.test(name)).map(name => basename(name)))).toEqual(new Set(moving))
+    expect(Object.keys(index.files).filter(name => name.startsWith('tls'))).toEqual([])
+    await mkdir(join(at('linked-again'), 'tls'), { recursive: true })
+    await restore({ data: at('linked-again'), file: at('linked.zip'), force: false })
+    for (const name of odd) expect(await readFile(join(at('linked-again'), 'labels', name, '1.png'), 'utf8')).toBe(name)
+    expect(await readdir(at('linked-again'))).toContain('tls')
   })
 })
 
@@ -138,7 +204,15 @@ describe('to restore', () => {
     await zipped(at('more.zip'), { 'state.json': '{}', 'backup.json': JSON.stringify({ pawl: '1', createdAt: '', files: {} }) })
     await zipped(at('out.zip'), { 'aa/outside.txt': 'x', 'backup.json': JSON.stringify({ pawl: '1', createdAt: '', files: {} }) })
     await writeFile(at('out.zip'), (await readFile(at('out.zip'))).toString('latin1').replaceAll('aa/outside', '../outside'), 'latin1')
-    const wrong = { 'text.zip': /cannot be read as a backup/, 'plain.zip': /holds no backup\.json/, 'more.zip': /"state\.json" is not what backup\.json says/, 'out.zip': /invalid relative path/, 'absent.zip': /ENOENT/ }
+    for (const [name, inside] of [['stage.zip', 'restore-1.ready/state.json'], ['holder.zip', '.holder'], ['tls.zip', 'tls/identity.pem']] as const) {
+      await zipped(at(name), { [inside]: '{}', 'backup.json': JSON.stringify({ pawl: '1', createdAt: '', files: { [inside]: hashOf('{}') } }) })
+    }
+    await zipped(at('packed.zip'), { 'state.json': 'x'.repeat(10_000), 'backup.json': '{}' }, { compress: true })
+    await zipped(at('large.zip'), { 'backup.json': ' '.repeat(10_000) })
+    const wrong = {
+      'stage.zip': /none of a backup's files/, 'holder.zip': /none of a backup's files/, 'tls.zip': /none of a backup's files/, 'packed.zip': /compressed, as no backup/, 'large.zip': /too large for what it tells/,
+      'text.zip': /cannot be read as a backup/, 'plain.zip': /holds no backup\.json/, 'more.zip': /"state\.json" is not what backup\.json says/, 'out.zip': /invalid relative path/, 'absent.zip': /ENOENT/,
+    }
     for (const [name, message] of Object.entries(wrong)) {
       await expect(restore({ data: other, file: at(name), force: true }), name).rejects.toMatchObject({ code: 'BACKUP_INVALID', message: expect.stringMatching(message) as string })
     }
@@ -162,27 +236,30 @@ describe('to restore', () => {
   it('is finished by whoever holds the folder next, wherever the power went: until then nothing reads it', async () => {
     const restored = new Map([...await filesOf(box)].filter(([name]) => !/^(frames|outbox|rounds)\/|\.tmp$/.test(name)))
     restored.set('format', hashOf('1\n'))
-    let stood = { old: 0, new: 0, between: 0 }
-    for (let nth = 1; ; nth += 2) {
+    const stood = { old: 0, new: 0, between: 0 }
+    for (let nth = 1; ; nth++) {
       await rm(other, { recursive: true })
       await grown(other, ['three'])
       const before = await filesOf(other)
-      const child = spawn(process.execPath, ['--import', 'tsx', join(import.meta.dirname, 'restore-child.ts'), other, file, String(nth)], { stdio: 'inherit' })
-      const { signal } = await ended(child)
-      if (signal === null) break
-      const readable = await checkFolder(other).then(() => true, () => false)
-      if (!readable) stood = { ...stood, between: stood.between + 1 }
+      if (!(await restoring(String(nth))).killed) break
+      if (!await checkFolder(other).then(() => true, () => false)) stood.between++
+      // Somebody goes on labeling.
+      const meanwhile = nth % 3 === 0
+      if (meanwhile) await mkdir(join(other, 'labels', 'dress'), { recursive: true })
+      if (meanwhile) await writeFile(join(other, 'labels', 'dress', 'new.png'), 'new')
       await (await openFolder(other, () => undefined))()
       const found = await filesOf(other)
-      const aside = [...found].filter(([name]) => name.startsWith('before-')).map(([name, hash]) => [name.replace(/^before-\d+\//, ''), hash] as const)
-      const now = new Map([...found].filter(([name]) => !name.startsWith('before-')))
+      if (meanwhile) expect([...found.values()]).toContain(hashOf('new'))
+      const kept = [...found].filter(([name]) => !name.endsWith('/new.png'))
+      const aside = kept.filter(([name]) => name.startsWith('before-')).map(([name]) => name.replace(/^before-\d+\//, '').replace(/^labels\.1/, 'labels'))
+      const now = new Map(kept.filter(([name]) => !name.startsWith('before-')))
       if (now.get('state.json') === restored.get('state.json')) {
         expect([...now].sort()).toEqual([...restored].sort())
-        expect(new Set(aside.map(([name]) => name))).toEqual(new Set(before.keys()))
-        stood = { ...stood, new: stood.new + 1 }
+        expect(new Set(aside)).toEqual(new Set(before.keys()))
+        stood.new++
       } else {
         expect(new Set(now.keys())).toEqual(new Set([...before.keys(), 'format']))
-        stood = { ...stood, old: stood.old + 1 }
+        stood.old++
       }
       await checkFolder(other)
     }
@@ -190,7 +267,27 @@ describe('to restore', () => {
     expect(stood.new).toBeGreaterThan(4)
     expect(stood.between).toBeGreaterThan(4)
   }, 120_000)
+
+  it('where something of the folder cannot move away changes nothing, and says what; also when the power goes meanwhile', async () => {
+    const before = await filesOf(other)
+    for (const nth of [0, 4, 7, 9, 11]) {
+      const { killed, output } = await restoring(String(nth), 'records')
+      if (nth === 0) expect(output).toMatch(/records cannot move away \(EBUSY.*all of .* is as it was; free it \(unmount it/)
+      // It was killed, and the disk is still mounted.
+      if (killed) expect((await restoring('0', 'records')).output).toMatch(/records cannot move away/)
+      const found = await filesOf(other)
+      found.delete('format')
+      expect([nth, killed, found]).toEqual([nth, nth > 0, before])
+    }
+  }, 60_000)
 })
+
+/** By a process that is killed as it renames for the nth time, with 0 never. */
+async function restoring(nth: string, busy = ''): Promise<{ killed: boolean; output: string }> {
+  const child = spawn(process.execPath, ['--import', 'tsx', join(import.meta.dirname, 'restore-child.ts'), other, file, nth, busy], { stdio: ['ignore', 'pipe', 'inherit'] })
+  const [output, { signal }] = await Promise.all([text(child.stdout), ended(child)])
+  return { killed: signal !== null, output }
+}
 
 /** A data folder with a model of each name, labels and a frame, and what is only of the moment. */
 async function grown(data: string, models: readonly string[]): Promise<void> {
@@ -218,9 +315,9 @@ function hashOf(content: string | Buffer): string {
   return createHash('sha256').update(content).digest('hex')
 }
 
-async function zipped(path: string, files: Record<string, string | Buffer>): Promise<void> {
+async function zipped(path: string, files: Record<string, string | Buffer>, { compress = false } = {}): Promise<void> {
   const zip = new yazl.ZipFile()
-  for (const [name, content] of Object.entries(files)) zip.addBuffer(Buffer.from(content), name)
+  for (const [name, content] of Object.entries(files)) zip.addBuffer(Buffer.from(content), name, { compress })
   zip.end()
   await pipeline(zip.outputStream, createWriteStream(path))
 }

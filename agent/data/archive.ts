@@ -2,21 +2,24 @@
  * A backup as a file: a ZIP archive of the data folder's files, not compressed since pictures and weights hardly are, with `backup.json` as its
  * last entry, which tells what each file is by its SHA-256. It holds the box's private key: only its owner may read it.
  */
-import { createHash } from 'node:crypto'
+import { createHash, randomBytes } from 'node:crypto'
 import { createWriteStream } from 'node:fs'
-import { mkdir, open, readFile, rename, rm } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
-import { Readable } from 'node:stream'
+import { mkdir, open, rename, rm } from 'node:fs/promises'
+import { basename, dirname, join } from 'node:path'
+import { PassThrough, Readable } from 'node:stream'
 import { buffer } from 'node:stream/consumers'
-import { pipeline } from 'node:stream/promises'
+import { finished, pipeline } from 'node:stream/promises'
 import yauzl from 'yauzl'
 import yazl from 'yazl'
 import { z } from 'zod'
 import { PawlError } from '../errors.js'
-import { isMissing, syncFolder } from '../lib/durable.js'
+import { fitting, isMissing, syncFolder } from '../lib/durable.js'
+import { isOurs } from './names.js'
 
 const indexName = 'backup.json'
 const owner = 0o600
+/** Of a file in the index: its path, which a file system keeps below this, and its hash. */
+const indexBytesPerFile = 4352
 
 const Index = z.strictObject({
   pawl: z.string().describe('Version that wrote it'),
@@ -31,53 +34,105 @@ export interface Written {
   bytes: number
 }
 
-export interface WriteOptions {
-  folder: string
-  /** Read already. */
-  first: { name: string; content: Buffer }
-  /** In this order; what is gone when its turn comes is left out. */
-  names: readonly string[]
-  version: string
+export interface Archive {
+  /** SHA-256 by path, of what is in it already. */
+  readonly files: Readonly<Record<string, string>>
+  /** Puts a file in under a name, as it is when its turn comes. False: it is gone by then. */
+  add: (name: string, path: string) => Promise<boolean>
+  addContent: (name: string, content: Buffer) => Promise<void>
 }
 
-/** Writes files of a folder, under a temporary name until all is on disk. Errors: BACKUP_FAILED. */
-export async function writeArchive(path: string, { folder, first, names, version }: WriteOptions): Promise<Written> {
-  const temporary = `${path}.part`
+export interface WriteOptions {
+  version: string
+  /** Puts the files in. False: it is not to be kept. */
+  fill: (archive: Archive) => Promise<boolean>
+}
+
+/**
+ * Writes an archive under a temporary name; it takes the place of what is there once all is on disk. Null: it was not to be kept.
+ * Errors: BACKUP_FAILED.
+ */
+export async function writeArchive(path: string, { version, fill }: WriteOptions): Promise<Written | null> {
+  const ending = `.${randomBytes(4).toString('hex')}.tmp`
+  const temporary = join(dirname(path), `${fitting(basename(path), ending)}${ending}`)
   const index: Index = { pawl: version, createdAt: new Date().toISOString(), files: {} }
   let bytes = 0
-  try {
-    await rm(temporary, { force: true })
-    const zip = new yazl.ZipFile()
-    const written = pipeline(zip.outputStream, createWriteStream(temporary, { mode: owner, flags: 'wx' }))
-    // One after the other as the disk takes them. A disk that is full ends the wait.
-    const put = (name: string, content: Buffer) => Promise.race([written, new Promise<void>((resolve, reject) => {
-      zip.addReadStreamLazy(name, { mode: 0o100000 | owner, compress: false, size: content.length }, give => {
-        give(null, Readable.from([content]).once('end', resolve).once('error', reject))
+  const zip = new yazl.ZipFile()
+  const output = zip.outputStream.pipe(new PassThrough())
+  zip.on('error', (cause: Error) => { output.destroy(cause) })
+  const written = pipeline(output, createWriteStream(temporary, { mode: owner, flags: 'wx', flush: true }))
+  written.catch(() => undefined)
+  // One after the other as the disk takes them. A disk that is full ends the wait.
+  const put = async (name: string, content: Readable) => {
+    let next: Readable | null = content
+    await Promise.race([written, new Promise<void>((resolve, reject) => {
+      zip.addReadStreamLazy(escaped(name), { mode: 0o100000 | owner, compress: false }, give => {
+        if (!next) return
+        finished(next).then(resolve, reject)
+        give(null, next)
+        // The archive remembers its entries to the end.
+        next = null
       })
     })])
-    const add = async (name: string, content: Buffer) => {
-      index.files[name] = createHash('sha256').update(content).digest('hex')
-      bytes += content.length
-      await put(name, content)
-    }
-    await add(first.name, first.content)
-    for (const name of names) {
-      const content = await readFile(join(folder, name)).catch((cause: unknown) => { if (isMissing(cause)) return null; throw cause })
-      if (content !== null) await add(name, content)
-    }
-    await put(indexName, Buffer.from(`${JSON.stringify(index, null, 1)}\n`))
-    zip.end()
-    await written
-    const file = await open(temporary, 'r')
-    await file.sync().finally(() => file.close())
-    await rename(temporary, path)
-    await syncFolder(dirname(path))
-    return { index, bytes }
-  } catch (cause) {
-    await rm(temporary, { force: true }).catch(() => undefined)
-    const why = cause instanceof Error ? cause.message : String(cause)
-    throw new PawlError('BACKUP_FAILED', `${path} cannot be written (${why}); free some space, or choose another file`, { cause })
   }
+  const measured = async (name: string, content: AsyncIterable<Buffer> | Iterable<Buffer>) => {
+    const hash = createHash('sha256')
+    await put(name, Readable.from((async function* () {
+      for await (const chunk of content) {
+        hash.update(chunk)
+        bytes += chunk.length
+        yield chunk
+      }
+    })(), { objectMode: false }))
+    index.files[name] = hash.digest('hex')
+  }
+  try {
+    const keep = await fill({
+      files: index.files,
+      addContent: (name, content) => measured(name, [content]),
+      add: async (name, file) => {
+        const content = await contentOf(file)
+        if (content) await measured(name, content)
+        return content !== null
+      },
+    })
+    if (keep) {
+      await put(indexName, Readable.from([Buffer.from(`${JSON.stringify(index, null, 1)}\n`)]))
+      zip.end()
+      await written
+      await rename(temporary, path)
+      await syncFolder(dirname(path))
+      return { index, bytes }
+    }
+    await abandon()
+    return null
+  } catch (cause) {
+    await abandon()
+    if (cause instanceof PawlError) throw cause
+    throw new PawlError('BACKUP_FAILED', `${path} cannot be written (${reasonOf(cause)}); free some space, or choose another file`, { cause })
+  }
+
+  async function abandon(): Promise<void> {
+    output.destroy(new Error('given up'))
+    await written.catch(() => undefined)
+    await rm(temporary, { force: true }).catch(() => undefined)
+  }
+}
+
+/** Null: there is none. Errors: BACKUP_FAILED, also while it is read. */
+async function contentOf(path: string): Promise<AsyncIterable<Buffer> | null> {
+  const file = await open(path, 'r').catch((cause: unknown) => { if (isMissing(cause)) return null; throw unreadable(path, cause) })
+  return file && (async function* () {
+    try {
+      for await (const chunk of file.createReadStream()) yield chunk as Buffer
+    } catch (cause) {
+      throw unreadable(path, cause)
+    }
+  })()
+}
+
+export function unreadable(path: string, cause: unknown): PawlError {
+  return new PawlError('BACKUP_FAILED', `${path} cannot be read (${reasonOf(cause)}); run this as the user who owns it, or move it away if its disk is failing`, { cause })
 }
 
 /**
@@ -92,33 +147,56 @@ export async function readArchive(path: string, { folder, room }: { folder: stri
   try {
     const zip = await yauzl.openPromise(path, { strictFileNames: true })
     for await (const entry of zip.eachEntry()) {
+      const shown = JSON.stringify(entry.fileName)
+      // So that what it holds is no larger than it is.
+      if (entry.compressionMethod !== 0) throw invalid(`holds ${shown} compressed, as no backup does`)
       bytes += entry.uncompressedSize
       if (bytes > room) throw new PawlError('DISK_FULL', `${folder}: there is no room for what ${path} holds; nothing was changed; free some space`)
-      const name = entry.fileName
-      const read = await buffer(await zip.openReadStreamPromise(entry))
-      if (name === indexName) {
-        index = Index.parse(JSON.parse(read.toString('utf8')))
+      const content = await zip.openReadStreamPromise(entry)
+      if (entry.fileName === indexName) {
+        if (entry.uncompressedSize > indexBytesPerFile * (hashes.size + 1)) throw invalid(`holds ${shown}, too large for what it tells`)
+        index = Index.parse(JSON.parse((await buffer(content)).toString('utf8')))
         continue
       }
       // yauzl refuses absolute paths and those that lead out of the folder.
-      if (name.endsWith('/') || hashes.has(name)) throw invalid(`holds ${JSON.stringify(name)}, which is none of a backup's files`)
-      hashes.set(name, createHash('sha256').update(read).digest('hex'))
+      const name = unescaped(entry.fileName)
+      const [first = ''] = name.split('/')
+      if (name.endsWith('/') || hashes.has(name) || !isOurs(first)) throw invalid(`holds ${shown}, which is none of a backup's files`)
       await mkdir(dirname(join(folder, name)), { recursive: true, mode: 0o700 })
-      const file = await open(join(folder, name), 'wx', owner)
-      try {
-        await file.writeFile(read)
-        await file.sync()
-      } finally {
-        await file.close()
-      }
+      const hash = createHash('sha256')
+      await pipeline(content, async function* (chunks: AsyncIterable<Buffer>) {
+        for await (const chunk of chunks) {
+          hash.update(chunk)
+          yield chunk
+        }
+      }, createWriteStream(join(folder, name), { mode: owner, flags: 'wx', flush: true }))
+      hashes.set(name, hash.digest('hex'))
     }
   } catch (cause) {
     if (cause instanceof PawlError) throw cause
-    if (cause instanceof Error && 'code' in cause && cause.code === 'ENOSPC') throw new PawlError('DISK_FULL', `${folder}: the disk is full; nothing was changed; free some space`, { cause })
-    throw invalid(`cannot be read as a backup (${cause instanceof Error ? cause.message : String(cause)})`, cause)
+    if (isFull(cause)) throw cause
+    throw invalid(`cannot be read as a backup (${reasonOf(cause)})`, cause)
   }
   if (!index) throw invalid(`holds no ${indexName}: it is no backup, or not all of one`)
-  const wrong = [...new Set([...hashes.keys(), ...Object.keys(index.files)])].find(name => hashes.get(name) !== index.files[name])
+  const { files } = index
+  const wrong = [...new Set([...hashes.keys(), ...Object.keys(files)])].find(name => hashes.get(name) !== files[name])
   if (wrong !== undefined) throw invalid(`is damaged: ${JSON.stringify(wrong)} is not what ${indexName} says`)
   return index
+}
+
+export function isFull(cause: unknown): boolean {
+  return cause instanceof Error && 'code' in cause && cause.code === 'ENOSPC'
+}
+
+export function reasonOf(cause: unknown): string {
+  return cause instanceof Error ? cause.message : String(cause)
+}
+
+/** ZIP has "/" between folders, and some programs take "\" for it: a class may have one in its name. */
+function escaped(name: string): string {
+  return name.replace(/[%\\]/g, sign => encodeURIComponent(sign))
+}
+
+function unescaped(name: string): string {
+  return name.replace(/%25|%5C/g, sign => decodeURIComponent(sign))
 }

@@ -10,8 +10,9 @@ import { checkRestored, finishRestore } from './restore.js'
 export async function openFolder(data: string, onChange: (what: string) => void): Promise<() => Promise<void>> {
   const release = await holdFolder(data)
   try {
-    const before = await finishRestore(data)
-    if (before !== null) onChange(`${data}: a restore that was interrupted is finished; what was there before is in ${before}`)
+    const finished = await finishRestore(data)
+    if (finished?.stuck != null) onChange(`${data}: a restore that was interrupted is undone, as ${finished.stuck}; all is as it was before it`)
+    else if (finished) onChange(`${data}: a restore that was interrupted is finished${finished.before === null ? '' : `; what was there before is in ${finished.before}`}`)
     await bringUpToDate(data, { onStep: onChange })
     return release
   } catch (cause) {

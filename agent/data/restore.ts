@@ -5,28 +5,19 @@
  * INVARIANTS
  * - Until the backup is whole, checked and on disk, nothing of the folder has changed.
  * - From then on the restore is finished, by whoever next holds the folder, wherever it was interrupted: the name of its folder says how far it is.
+ *   Where something of what was there cannot move, all of it goes back to its place, and the restore is undone.
  * - Nothing is deleted but what a restore itself began and could not finish.
  */
-import { mkdir, readdir, rename, rm, rmdir, statfs } from 'node:fs/promises'
+import { lstat, mkdir, readdir, readFile, rename, rm, rmdir, statfs } from 'node:fs/promises'
 import { join } from 'node:path'
 import { PawlError } from '../errors.js'
 import { systemClock } from '../lib/clock.js'
-import { syncFolder } from '../lib/durable.js'
+import { isMissing, syncFolder } from '../lib/durable.js'
 import { holdFolder } from '../lib/exclusive.js'
-import { Registry } from '../registry/registry.js'
-import { readArchive, type Index } from './archive.js'
+import { isFull, readArchive, reasonOf, type Index } from './archive.js'
 import { bringUpToDate } from './format.js'
-
-/** `unpacked`: not known to be whole; `checked`: what was there moves away; `ready`: it moves in. */
-const stage = /^restore-(\d+)\.(unpacked|checked|ready)$/
-const former = /^before-\d+$/
-/** Of the process that holds the folder, and of a disk that is mounted there. */
-const notOurs: readonly string[] = ['.holder', '.control', 'lost+found']
-
-/** Whether a name in the data folder belongs to what is restored and backed up: not to a restore, or to somebody else. */
-export function isOurs(name: string): boolean {
-  return !stage.test(name) && !former.test(name) && !notOurs.includes(name)
-}
+import { isOurs, stage } from './names.js'
+import { modelProblems, problemsOf } from './soundness.js'
 
 export interface RestoreOptions {
   data: string
@@ -39,6 +30,8 @@ export interface Restored {
   index: Index
   /** Folder that holds what was there before; null: there was nothing. */
   before: string | null
+  /** What was wrong with the folder already when the backup was made. */
+  problems: string[]
 }
 
 /** Errors: DATA_LOCKED while an agent runs; BACKUP_INVALID; DATA_FORMAT for a backup of a newer version; DISK_FULL; COMMAND_INVALID. */
@@ -55,16 +48,18 @@ export async function restore({ data, file, force }: RestoreOptions): Promise<Re
       await mkdir(unpacked, { mode: 0o700 })
       const { bavail, bsize } = await statfs(data)
       const index = await readArchive(file, { folder: unpacked, room: bavail * bsize })
-      await check(unpacked)
+      const problems = await check(unpacked, index)
       const folders = (await readdir(unpacked, { recursive: true, withFileTypes: true })).filter(entry => entry.isDirectory())
       for (const { parentPath, name } of folders) await syncFolder(join(parentPath, name))
       await syncFolder(unpacked)
       await rename(unpacked, join(data, `restore-${time}.checked`))
       await syncFolder(data)
-      return { index, before: await finishRestore(data) }
+      const { before = null, stuck = null } = await finishRestore(data) ?? {}
+      if (stuck !== null) throw new PawlError('COMMAND_INVALID', `${stuck}; all of ${data} is as it was; free it (unmount it, or run this as the user who owns it) and restore again`)
+      return { index, before, problems }
     } catch (cause) {
       await rm(unpacked, { recursive: true, force: true })
-      throw cause
+      throw isFull(cause) ? new PawlError('DISK_FULL', `${data}: the disk is full; nothing was changed; free some space`, { cause }) : cause
     }
   } finally {
     await release()
@@ -78,8 +73,18 @@ export async function checkRestored(data: string): Promise<void> {
   }
 }
 
-/** Brings a restore that was interrupted to its end; the caller holds the folder. Gives where what was there before is; null: nowhere. */
-export async function finishRestore(data: string): Promise<string | null> {
+export interface Finished {
+  /** Where what was there before is; null: nowhere. */
+  before: string | null
+  /** What could not move, and why, so that the restore was undone; null: it is finished. */
+  stuck: string | null
+}
+
+/**
+ * Brings a restore that was interrupted to its end; the caller holds the folder. Null: there was none.
+ * Errors: DATA_FORMAT where what was restored cannot move into its place: it does once the reason is gone.
+ */
+export async function finishRestore(data: string): Promise<Finished | null> {
   const names = await readdir(data)
   for (const name of names) if (name.endsWith('.unpacked') && stage.test(name)) await rm(join(data, name), { recursive: true, force: true })
   const [name, time = '', reached] = names.map(found => stage.exec(found)).find(found => found !== null && found[2] !== 'unpacked') ?? []
@@ -87,28 +92,69 @@ export async function finishRestore(data: string): Promise<string | null> {
   const before = join(data, `before-${time}`)
   const ready = join(data, `restore-${time}.ready`)
   if (reached === 'checked') {
-    const old = names.filter(isOurs)
-    if (old.length) await mkdir(before, { recursive: true, mode: 0o700 })
-    for (const other of old) await rename(join(data, other), join(before, other))
-    if (old.length) await syncFolder(before)
-    await syncFolder(data)
+    const stuck = await moveAway(data, before)
+    if (stuck !== null) {
+      await rename(join(data, name), join(data, `restore-${time}.unpacked`))
+      await syncFolder(data)
+      await rm(join(data, `restore-${time}.unpacked`), { recursive: true, force: true })
+      return { before: null, stuck }
+    }
     await rename(join(data, name), ready)
     await syncFolder(data)
   }
-  for (const restored of await readdir(ready)) await rename(join(ready, restored), join(data, restored))
+  for (const restored of await readdir(ready)) {
+    try {
+      await giveWay(join(data, restored), before, restored)
+      await rename(join(ready, restored), join(data, restored))
+    } catch (cause) {
+      throw new PawlError('DATA_FORMAT', `${join(ready, restored)} cannot move to ${data} (${reasonOf(cause)}); what is restored is whole, and what was there is in ${before}; free the place and start again`, { cause })
+    }
+  }
   await syncFolder(data)
   await rmdir(ready)
-  return (await readdir(data)).includes(`before-${time}`) ? before : null
+  return { before: await isThere(before) ? before : null, stuck: null }
 }
 
-/** Whether this version can work on it. Errors: BACKUP_INVALID, DATA_FORMAT. */
-async function check(folder: string): Promise<void> {
+/** Moves what was there into the folder `before`: all of it, or, where that cannot be, nothing. Gives why; null: it moved. */
+async function moveAway(data: string, before: string): Promise<string | null> {
+  const old = (await readdir(data)).filter(isOurs)
+  if (old.length) await mkdir(before, { recursive: true, mode: 0o700 })
+  for (const name of old) {
+    try {
+      await giveWay(join(data, name), before, name)
+    } catch (cause) {
+      // What was written anew since it moved stays where it is, and what moved beside it.
+      for (const moved of await readdir(before)) if (!await isThere(join(data, moved))) await rename(join(before, moved), join(data, moved))
+      const all = await rmdir(before).then(() => true, () => false)
+      await syncFolder(data)
+      return `${join(data, name)} cannot move away (${reasonOf(cause)})${all ? '' : `, but for what was written meanwhile, whose former content is in ${before}`}`
+    }
+  }
+  if (old.length) await syncFolder(before)
+  await syncFolder(data)
+  return null
+}
+
+/** Into the folder `before`, under its name, or one that is free there: somebody may have written it anew meanwhile. */
+async function giveWay(path: string, before: string, name: string): Promise<void> {
+  if (!await isThere(path)) return
+  await mkdir(before, { recursive: true, mode: 0o700 })
+  let free = name
+  for (let number = 1; await isThere(join(before, free)); number++) free = `${name}.${String(number)}`
+  await rename(path, join(before, free))
+}
+
+async function isThere(path: string): Promise<boolean> {
+  return await lstat(path).then(() => true, (cause: unknown) => { if (isMissing(cause)) return false; throw cause })
+}
+
+/** What is wrong with it that an agent would start with. Errors: BACKUP_INVALID where none would; DATA_FORMAT. */
+async function check(folder: string, { files }: Index): Promise<string[]> {
   await bringUpToDate(folder, { onStep: () => undefined })
-  const problems: string[] = []
-  const registry = new Registry({ data: folder, clock: systemClock, onProblem: ({ message }) => { problems.push(message) } })
-  await registry.read()
-  problems.push(...(await registry.verify()).flatMap(({ version, problem }) => (problem === null ? [] : [`model ${String(version)}: ${problem}`])))
-  const history = await registry.verifyLineage()
-  if (!history.ok) problems.push(history.problem ?? 'its history does not hold')
-  if (problems.length) throw new PawlError('BACKUP_INVALID', `the backup is as it was written, but ${problems.join('; ')}; nothing was changed; take another backup`)
+  const path = join(folder, 'state.json')
+  try {
+    return [...modelProblems(path, await readFile(path), files), ...await problemsOf(folder)].map(problem => (typeof problem === 'string' ? problem : problem.what))
+  } catch (cause) {
+    throw new PawlError('BACKUP_INVALID', `the backup is as it was written, but ${reasonOf(cause)}; nothing was changed; take another backup`, { cause })
+  }
 }
