@@ -229,7 +229,7 @@ describe.skipIf(missing.length > 0)(`the daemon with ffmpeg and mosquitto${missi
   it('says that a camera is gone and why, and that it is back', async () => {
     await camera.stop()
     await vi.waitFor(() => { expect(watcher.last('cameraStatus')).toMatchObject({ state: 'offline', reason: expect.stringMatching(/./) as string }) }, soon)
-    expect(watcher.last('health')).toMatchObject({ state: 'degraded', camerasOnline: 0 })
+    await vi.waitFor(() => { expect(watcher.last('health')).toMatchObject({ state: 'degraded', camerasOnline: 0 }) }, soon)
     camera.start()
     await vi.waitFor(() => { expect(watcher.last('cameraStatus')?.state).toBe('online') }, soon)
   })

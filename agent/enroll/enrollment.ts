@@ -116,7 +116,7 @@ export class Enrollment {
     // Node calls the extended uses so. None named: any.
     const uses = certificate.keyUsage as string[] | undefined
     if (uses && !uses.includes(clientUse)) return 'is not for a client (extended key usage clientAuth); have it signed as one'
-    return untimely(certificate, this.clock.nowMs(), `have ${this.request} signed anew`)
+    return untimely(certificate, { nowMs: this.clock.nowMs(), renewal: `have ${this.request} signed anew` })
   }
 
   /** Under a second name, in one step; the first stays. */

@@ -27,11 +27,20 @@ export function validityOf({ validFrom, validTo }: { validFrom: string; validTo:
   return { fromMs: Date.parse(validFrom), toMs: Date.parse(validTo) }
 }
 
-/** Why a certificate does not count now, with both times, as one may be wrong, and the fix: `renewal`, for one that ended. Null: it counts. */
-export function untimely(certificate: { validFrom: string; validTo: string }, nowMs: number, renewal: string): string | null {
+export interface Untimeliness {
+  nowMs: number
+  /** What to do about one that ended. */
+  renewal: string
+  /** Whether to say what this box's clock says; not where that is told beside it, in what would be said anew each time. */
+  clock?: boolean
+}
+
+/** Why a certificate does not count now, with both times, as one may be wrong, and the fix. Null: it counts. */
+export function untimely(certificate: { validFrom: string; validTo: string }, { nowMs, renewal, clock = true }: Untimeliness): string | null {
   const { fromMs, toMs } = validityOf(certificate)
-  if (nowMs < fromMs) return `begins at ${timeOf(fromMs)}, and the clock of this box says ${timeOf(nowMs)}: set the clock, or let NTP do it`
-  if (nowMs > toMs) return `ended at ${timeOf(toMs)}, and the clock of this box says ${timeOf(nowMs)}: ${renewal}, or set the clock`
+  const told = clock ? `, and the clock of this box says ${timeOf(nowMs)}` : ''
+  if (nowMs < fromMs) return `begins at ${timeOf(fromMs)}${told}: set the clock, or let NTP do it`
+  if (nowMs > toMs) return `ended at ${timeOf(toMs)}${told}: ${renewal}, or set the clock`
   return null
 }
 

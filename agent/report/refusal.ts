@@ -75,7 +75,7 @@ async function brokersTimes({ url, nowMs, signal }: Look): Promise<string> {
     }
     socket.once('secureConnect', () => {
       const { valid_from: validFrom, valid_to: validTo } = socket.getPeerCertificate()
-      const untimeliness = untimely({ validFrom, validTo }, nowMs, 'give the broker a new one')
+      const untimeliness = untimely({ validFrom, validTo }, { nowMs, renewal: 'give the broker a new one' })
       tell(untimeliness === null ? fallback : `the broker's certificate ${untimeliness}`)
     })
     socket.once('error', () => { tell(fallback) })

@@ -38,20 +38,21 @@ export async function readTlsFiles(files: TlsFiles): Promise<TlsContents> {
   return contents
 }
 
-/** What is wrong with certificates that can be read, or soon will be: each with its file, both times, and the fix. */
-export function problemsOf(files: TlsFiles, { ca, cert }: TlsContents, nowMs: number): string[] {
-  const authorities = ca ? readable(ca).map(certificate => untimely(certificate, nowMs, 'take the authority\'s new one')) : []
-  const own = cert ? readable(cert).slice(0, 1).map(certificate => ownProblem(certificate, nowMs)) : []
+/** What is wrong with certificates that can be read, or soon will be: each with its file, both times unless `clock` is false, and the fix. */
+export function problemsOf(files: TlsFiles, { ca, cert }: TlsContents, nowMs: number, { clock = true } = {}): string[] {
+  const authorities = ca ? readable(ca).map(certificate => untimely(certificate, { nowMs, clock, renewal: 'take the authority\'s new one' })) : []
+  const own = cert ? readable(cert).slice(0, 1).map(certificate => ownProblem(certificate, nowMs, clock)) : []
   return [
     ...authorities.filter(problem => problem !== null).map(problem => `the authority in mqtt.tls.ca ("${files.ca}") ${problem}`),
     ...own.filter(problem => problem !== null).map(problem => `the certificate of this box ("${files.cert}") ${problem}`),
   ]
 }
 
-function ownProblem(certificate: X509Certificate, nowMs: number): string | null {
+function ownProblem(certificate: X509Certificate, nowMs: number, clock: boolean): string | null {
   const { fromMs, toMs } = validityOf(certificate)
   const isSoon = toMs - nowMs < renewedWhenLeft * (toMs - fromMs)
-  return untimely(certificate, nowMs, 'renew it (pawl enroll --renew)') ?? (isSoon ? `ends at ${timeOf(toMs)}: renew it (pawl enroll --renew)` : null)
+  const renewal = 'renew it (pawl enroll --renew)'
+  return untimely(certificate, { nowMs, renewal, clock }) ?? (isSoon ? `ends at ${timeOf(toMs)}: ${renewal}` : null)
 }
 
 /** Errors: CONFIG_INVALID. */

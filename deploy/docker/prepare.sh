@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Makes what compose.yaml needs and no repository may hold, in secrets/ beside it: the site's authority, certificates and passwords.
 #   docker compose run --rm keys       needs nothing on the host; or, where openssl, node and pawl are: ./prepare.sh
-# What is there already stays. PAWL_DEVICE names the box; BROKER_HOSTS is what boxes elsewhere call this machine (names and addresses, by spaces).
+# What is there already stays; a certificate that ends within 30 days is renewed. PAWL_DEVICE names the box; BROKER_HOSTS is what boxes elsewhere call this machine (names and addresses, by spaces).
 set -euo pipefail
 # Each service reads its own folder, as a member of the group that owns it; others read nothing.
 umask 027
@@ -39,13 +39,27 @@ mosquitto_hash() {
     console.log(`$7$${rounds}$${salt.toString("base64")}$${key.toString("base64")}`)'
 }
 
+ends_soon() {
+  ! openssl x509 -in "$1" -noout -checkend 2592000 >/dev/null
+}
+
+# A key that stays on this side, and what the authority makes of its request. $1: "--renew", or nothing for a first certificate.
+certify() {
+  pawl enroll --config "$here/pawl.yaml" "$@"
+  [ -f "$PAWL_DEVICE.crt" ] || ca sign "$@" "box/$PAWL_DEVICE.csr" "$PAWL_DEVICE"
+  pawl enroll --config "$here/pawl.yaml" --install "$PAWL_DEVICE.crt" --ca authority/ca.crt
+  rm "$PAWL_DEVICE.crt"
+}
+
 mkdir -p "$here/secrets"
 cd "$here/secrets"
 mkdir -p broker box fleet
 
 [ -d authority ] || ca init
-# shellcheck disable=SC2086 # several words are several names
-[ -f authority/broker.crt ] || ca broker broker localhost 127.0.0.1 ${BROKER_HOSTS:-}
+if [ ! -f authority/broker.crt ] || ends_soon authority/broker.crt; then
+  # shellcheck disable=SC2086 # several words are several names
+  ca broker broker localhost 127.0.0.1 ${BROKER_HOSTS:-}
+fi
 for file in broker.key broker.crt ca.crt crl.pem; do put "authority/$file" "broker/$file"; done
 for file in "$here"/../broker/*.acl; do put "$file" "broker/$(basename "$file")"; done
 for service in box fleet; do put authority/ca.crt "$service/ca.crt"; done
@@ -53,11 +67,9 @@ for service in box fleet; do put authority/ca.crt "$service/ca.crt"; done
 if [ -f box/box.pem ]; then
   name=$(openssl x509 -in box/box.pem -noout -subject -nameopt RFC2253)
   [ "$name" = "subject=CN=$PAWL_DEVICE" ] || fail "secrets/box is of \"${name#subject=CN=}\", and PAWL_DEVICE is \"$PAWL_DEVICE\": name the box as before, or move secrets/box away"
+  ! ends_soon box/box.pem || certify --renew
 else
-  pawl enroll --config "$here/pawl.yaml"
-  [ -f "$PAWL_DEVICE.crt" ] || ca sign "box/$PAWL_DEVICE.csr" "$PAWL_DEVICE"
-  pawl enroll --config "$here/pawl.yaml" --install "$PAWL_DEVICE.crt" --ca authority/ca.crt
-  rm "$PAWL_DEVICE.crt"
+  certify
 fi
 chmod 0640 box/box.pem
 

@@ -1,5 +1,6 @@
 /** What compose.yaml starts, tried without an engine: its form, its rules, and its parts with the very files that it mounts. */
 import { execFile } from 'node:child_process'
+import { X509Certificate } from 'node:crypto'
 import { chmod, cp, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -161,6 +162,21 @@ describe.skipIf(!mosquitto)('the parts of compose.yaml', () => {
     await prepare()
     expect(await secrets()).toEqual(before)
     await expect(prepare({ PAWL_DEVICE: 'box-8' })).rejects.toMatchObject({ stderr: expect.stringContaining('secrets/box is of "box-7", and PAWL_DEVICE is "box-8"') as string })
+  })
+
+  it('have certificates that are renewed when they end soon, and no other', async () => {
+    const days = async (...path: string[]) => (Date.parse(new X509Certificate(await readFile(docker('secrets', ...path))).validTo) - Date.now()) / 86_400_000
+    const [broker, box] = [['broker', 'broker.crt'], ['box', 'box.pem']]
+    await rm(docker('secrets', 'authority', 'broker.crt'))
+    await prepare({ DAYS: '20' })
+    expect([await days(...broker) < 21, await days(...box) > 80]).toEqual([true, true])
+    await run(docker('secrets', '..', '..', '..', 'bin', 'pawl'), ['enroll', '--config', docker('pawl.yaml'), '--renew'], { cwd: docker('secrets'), env: { ...process.env, PAWL_DEVICE: 'box-7' } })
+    await run(docker('..', 'broker', 'ca.sh'), ['sign', '--renew', 'box/box-7.csr', 'box-7'], { cwd: docker('secrets'), env: { ...process.env, CA: docker('secrets', 'authority'), DAYS: '20' } })
+    await run(docker('secrets', '..', '..', '..', 'bin', 'pawl'), ['enroll', '--config', docker('pawl.yaml'), '--install', 'box-7.crt', '--ca', 'authority/ca.crt'], { cwd: docker('secrets'), env: { ...process.env, PAWL_DEVICE: 'box-7' } })
+    await rm(docker('secrets', 'box-7.crt'))
+    expect(await days(...box)).toBeLessThan(21)
+    await prepare()
+    expect([await days(...broker) > 360, await days(...box) > 80]).toEqual([true, true])
   })
 
   it('speak to each other: the box reports over TLS under its own name, the fleet sees it, Prometheus may ask both', async () => {
