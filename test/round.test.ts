@@ -41,7 +41,7 @@ async function someOf(part: 'labeled' | 'validation', from: number, count: numbe
 /** A short round; what it learns does not matter here. */
 function round(name: string, changes: Partial<RoundSpec> = {}, options: Partial<RoundOptions> = {}): Promise<RoundResult> {
   return train({
-    ...ordinary, ...data, out: join(folder, name), seed: 5, steps: 8, lanes: 2, ...changes,
+    ...ordinary, ...data, out: join(folder, name), seed: 5, steps: 5, lanes: 2, ...changes,
   }, { signal: new AbortController().signal, onEvent: () => undefined, ...options })
 }
 
@@ -70,8 +70,8 @@ describe('round', () => {
     expect(told.flatMap(event => (event.type === 'phase' ? [event.phase] : [])))
       .toEqual(['load', 'prepare', 'semi-supervised', 'export', 'evidence'])
     const progress = told.filter(event => event.type === 'progress')
-    expect(progress.map(({ step }) => step)).toEqual([1, 2, 3, 4, 5, 6, 7, 8])
-    expect(progress.at(-1)).toMatchObject({ fraction: 1, steps: 8, secondsLeft: 0 })
+    expect(progress.map(({ step }) => step)).toEqual([1, 2, 3, 4, 5])
+    expect(progress.at(-1)).toMatchObject({ fraction: 1, steps: 5, secondsLeft: 0 })
     expect(progress.every(({ losses }) => Object.values(losses).every(Number.isFinite))).toBe(true)
     expect(told.flatMap(event => (event.type === 'gate' ? [event.look] : []))).toEqual(result.card.gate)
     expect(result.card.gate.length).toBeGreaterThan(0)
@@ -89,7 +89,7 @@ describe('round', () => {
   it('writes a card that is true to its files', async () => {
     const { card } = result
     expect(JSON.parse(await readFile(join(out, 'card.json'), 'utf8'))).toEqual(card)
-    expect(card).toMatchObject({ method: 'pawl', preset: 'nano', seed: 5, steps: 8, classes, parent: null, recipe: { ...recipes.pawl } })
+    expect(card).toMatchObject({ method: 'pawl', preset: 'nano', seed: 5, steps: 5, classes, parent: null, recipe: { ...recipes.pawl } })
     for (const name of ['model.onnx', 'weights.safetensors'] as const) expect(card.files[name]).toBe(await sha256(join(out, name)))
     expect(card.validation).toMatchObject({ images: 18, accuracy: card.validation.correct / 18 })
     expect(card.trainedShare).toBeGreaterThanOrEqual(0)
@@ -193,7 +193,7 @@ describe('round', () => {
   })
 
   it('trains beside the words that were learned, and leaves them as they are', async () => {
-    await round('words', { seed: 80, method: 'supervised' })
+    await round('words', { steps: 1, seed: 80, method: 'supervised' })
     const images = await Promise.all(data.labeled.map(async ({ path }) => decodeImage(await readFile(path), 28)))
     const learned = await learnDictionary({ images, preset: presets.nano, seed: 80, turns: undisturbed })
     const weights = await weightsIn(join(folder, 'words'))
@@ -203,7 +203,7 @@ describe('round', () => {
   it('lets no pseudo-label count when told so, and learns from labels and reconstruction all the same', async () => {
     const told: RoundEvent[] = []
     const { card } = await round('closed', { method: 'ungated', switches: { gate: 'never' } }, { onEvent: event => { told.push(event) } })
-    expect(card).toMatchObject({ steps: 8, gate: [], recipe: { gate: 'never' }, pseudoLabels: { used: 0, gateOpenings: 0, lastThreshold: null } })
+    expect(card).toMatchObject({ steps: 5, gate: [], recipe: { gate: 'never' }, pseudoLabels: { used: 0, gateOpenings: 0, lastThreshold: null } })
     expect(told.flatMap(event => (event.type === 'phase' ? [event.phase] : []))).toContain('semi-supervised')
     const losses = told.flatMap(event => (event.type === 'progress' ? [event.losses] : []))
     expect(losses.every(({ reconstruction, unlabeled }) => reconstruction > 0 && unlabeled === 0)).toBe(true)
@@ -219,10 +219,10 @@ describe('round', () => {
   for (const { method, looks, reconstructs } of methods) {
     it(`makes a model by the method ${method} too`, async () => {
       const losses: number[] = []
-      const { card } = await round(method, { method, steps: 4, lanes: 1 }, {
+      const { card } = await round(method, { method, steps: 3, lanes: 1 }, {
         onEvent: event => { if (event.type === 'progress') losses.push(event.losses.reconstruction) },
       })
-      expect(card).toMatchObject({ method, steps: 4, classes, data: { unlabeled: reconstructs ? 60 : 0 } })
+      expect(card).toMatchObject({ method, steps: 3, classes, data: { unlabeled: reconstructs ? 60 : 0 } })
       expect([card.gate.length > 0, losses.every(loss => loss > 0)]).toEqual([looks, reconstructs])
       if (method === 'ungated') expect(card.pseudoLabels.used).toBeGreaterThan(0)
       await ModelFile.open(await readFile(join(folder, method, 'model.onnx')))

@@ -128,12 +128,12 @@ echo "1, 9000"; echo "2, [N/A]"; for child in $(cat ${folder}/pids); do echo "$c
     let reason: string | null = 'it is hot'
     brake.reason = () => Promise.resolve(reason)
     const outcome = run('stands-when-asked', {
-      minutes: 0.15, brake,
+      minutes: 0.08, brake,
       onEvent: event => {
         told.push(event)
         if (event.type !== 'pause' || event.reason === null) return
         // Longer than the minutes that it has.
-        setTimeout(() => { expect(brake.working).toBe(false); reason = null }, 10_000)
+        setTimeout(() => { expect(brake.working).toBe(false); reason = null }, 6_000)
       },
     })
     expect(await outcome).toMatchObject({ ok: true })
@@ -398,7 +398,7 @@ describe('learning', () => {
   })
 
   it('makes a first model from real images, sets unreadable ones aside, and counts every later challenger judged on its images', async () => {
-    const { learning, registry } = await open({ firstMinutes: 0.3, minutes: 0.1, lanes: 1, method: 'supervised' })
+    const { learning, registry } = await open({ firstMinutes: 0.2, minutes: 0.05, lanes: 1, method: 'supervised' })
     const split = await readLabels(bundled('labeled'), bundled('validation'))
     const promotion = split.promotion.slice(0, 100)
     await mkdir(join(data, 'labels', 'bag'), { recursive: true })

@@ -27,8 +27,10 @@ export class ModelFile {
   /** Errors: bytes that are no model of pawl's, or that onnxruntime refuses. */
   static async open(model: Uint8Array, { threads = 1 }: { threads?: number } = {}): Promise<ModelFile> {
     const metadata = readModelMetadata(model)
-    const { InferenceSession, Tensor } = await import('./onnxruntime.js')
-    const session = await InferenceSession.create(model, { executionProviders: ['cpu'], intraOpNumThreads: threads, logSeverityLevel: 3 })
+    const { InferenceSession, Tensor, waitsQuietly } = await import('./onnxruntime.js')
+    const session = await InferenceSession.create(model, {
+      executionProviders: ['cpu'], intraOpNumThreads: threads, extra: waitsQuietly, logSeverityLevel: 3,
+    })
     const { size } = metadata
     const [input] = session.inputMetadata
     const [, height, width] = input?.isTensor ? input.shape : []

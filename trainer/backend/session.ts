@@ -1,7 +1,7 @@
 /** One compiled graph in onnxruntime-node. */
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { InferenceSession, Tensor } from './onnxruntime.js'
+import { InferenceSession, Tensor, waitsQuietly } from './onnxruntime.js'
 import { described } from './describe.js'
 import { lower, type NamedValue } from './lower.js'
 import { rewritten, type RewriteName } from './rewrite.js'
@@ -73,6 +73,7 @@ export class Session {
     const session = await InferenceSession.create(model, {
       executionProviders: device === 'cpu' ? ['cpu'] : [device, 'cpu'],
       intraOpNumThreads: threads,
+      extra: waitsQuietly,
       interOpNumThreads: 1,
       // One block for all values of a run is larger than what the arena hands out and takes back, and no faster.
       enableMemPattern: false,
