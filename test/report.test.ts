@@ -250,7 +250,7 @@ describe('Home Assistant', { timeout: 60_000 }, () => {
     const train = vi.fn(() => ({ started: true as const }))
     const agent = await reporter(url, { homeAssistant: 'homeassistant', handlers: { ...handlers, train } })
     const topic = 'homeassistant/device/pawl_box-7/config'
-    await vi.waitFor(() => { expect(watcher.texts(topic)).toHaveLength(1) }, waiting)
+    await vi.waitFor(() => { expect([watcher.texts(topic).length, watcher.texts('availability').length]).toEqual([1, 1]) }, waiting)
     expect(watcher.messages.findIndex(message => message.topic === topic)).toBeLessThan(watcher.messages.findIndex(message => message.topic === 'availability'))
     const { device, availability, components } = Announcement.parse(watcher.json(topic))
     expect([device.name, availability[0]?.topic]).toEqual(['box-7', 'pawl/box-7/availability'])

@@ -77,29 +77,31 @@ function missingModels(path: string, state: Buffer, { files }: Archive) {
   return modelProblems(path, state, files).filter(({ missing }) => missing)
 }
 
-/** Files by their paths in the folder, with "/" between, also where links lead to. */
-async function* namesIn(data: string, { frames, onProblem }: { frames: boolean; onProblem: (problem: string) => void }): AsyncGenerator<string> {
-  const left = new Set([...ofTheMoment, ...frames ? [] : ['frames']])
-  for (const name of (await readdir(data)).sort()) if (isOurs(name) && !left.has(name)) yield* filesAt(name, [])
+interface NamesOptions extends Pick<BackupOptions, 'frames'> {
+  onProblem: (problem: string) => void
+}
 
-  async function* filesAt(name: string, above: readonly string[]): AsyncGenerator<string> {
+/**
+ * Files by their paths in the folder, with "/" between. Links count where the agent follows them: in the folder itself, and those to a file; not
+ * those to a folder further down.
+ */
+async function* namesIn(data: string, { frames, onProblem }: NamesOptions): AsyncGenerator<string> {
+  const left = new Set([...ofTheMoment, ...frames ? [] : ['frames']])
+  for (const name of (await readdir(data)).sort()) if (isOurs(name) && !left.has(name)) yield* filesAt(name, true)
+
+  async function* filesAt(name: string, top = false): AsyncGenerator<string> {
     if (isHalfWritten(name)) return
     const path = join(data, name)
-    const found = await stat(path).catch(async (cause: unknown) => {
-      const link = await lstat(path).then(entry => entry.isSymbolicLink(), () => false)
-      if (link) onProblem(`${path} is a link that leads nowhere; it was left out`)
+    const isLink = await lstat(path).then(entry => entry.isSymbolicLink(), () => false)
+    const found = await stat(path).catch((cause: unknown) => {
+      if (isLink) onProblem(`${path} is a link that leads nowhere; it was left out`)
       else if (name.includes('\ufffd')) onProblem(`${path}: its name is not written in UTF-8; it was left out`)
       else if (!isMissing(cause)) throw unreadable(path, cause)
       return null
     })
     if (found?.isFile()) yield name
-    if (!found?.isDirectory()) return
-    const real = await realpath(path)
-    if (above.includes(real)) {
-      onProblem(`${path} is a link to a folder that it is in; it was left out`)
-      return
-    }
+    if (!found?.isDirectory() || (isLink && !top)) return
     const below = await readdir(path).catch((cause: unknown) => { if (isMissing(cause)) return []; throw unreadable(path, cause) })
-    for (const own of below.sort()) yield* filesAt(`${name}/${own}`, [...above, real])
+    for (const own of below.sort()) yield* filesAt(`${name}/${own}`)
   }
 }

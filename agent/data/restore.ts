@@ -8,7 +8,7 @@
  *   Where something of what was there cannot move, all of it goes back to its place, and the restore is undone.
  * - Nothing is deleted but what a restore itself began and could not finish.
  */
-import { lstat, mkdir, readdir, readFile, rename, rm, rmdir, statfs } from 'node:fs/promises'
+import { lstat, mkdir, readdir, readFile, rename, rm, rmdir, stat, statfs } from 'node:fs/promises'
 import { join } from 'node:path'
 import { PawlError } from '../errors.js'
 import { systemClock } from '../lib/clock.js'
@@ -41,6 +41,10 @@ export async function restore({ data, file, force }: RestoreOptions): Promise<Re
     await finishRestore(data)
     if (!force && (await readdir(data)).includes('state.json')) {
       throw new PawlError('COMMAND_INVALID', `${data} holds a registry already; with --force it moves into a folder beside the restored one`)
+    }
+    const { uid } = await stat(data)
+    if (process.getuid && process.getuid() !== uid) {
+      throw new PawlError('COMMAND_INVALID', `${data} belongs to another user, who could not read what is restored; run this as that user: sudo -u '#${String(uid)}' pawl restore …`)
     }
     const time = String(systemClock.nowMs())
     const unpacked = join(data, `restore-${time}.unpacked`)
