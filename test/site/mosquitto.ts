@@ -46,6 +46,11 @@ export class Mosquitto {
     await writeFile(this.config, `user root\nlistener ${new URL(this.url).port} 127.0.0.1\n${kept}${more}\n`)
   }
 
+  /** 0: it does not run. */
+  get pid(): number {
+    return this.child?.pid ?? 0
+  }
+
   get running(): boolean {
     return this.child !== null && !hasEnded(this.child)
   }
