@@ -40,7 +40,7 @@ export const PromotionRecordSchema: z.ZodType<PromotionRecord> = z.looseObject({
   promoted: z.boolean(),
   reason: z.enum([
     'first-model', 'better', 'refreshed', 'inconclusive', 'regressed', 'class-regressed', 'likelihood-worse', 'below-chance', 'no-evidence', 'held',
-    'labels', 'diverged', 'export-mismatch', 'out-of-memory', 'out-of-time', 'stopped', 'crashed',
+    'labels', 'diverged', 'export-mismatch', 'unfit', 'out-of-memory', 'out-of-time', 'stopped', 'crashed',
   ]),
   explanation: z.string(),
   champion: Count.nullable(),
@@ -48,6 +48,7 @@ export const PromotionRecordSchema: z.ZodType<PromotionRecord> = z.looseObject({
   accuracyChampion: Share.nullable(),
   accuracyChallenger: Share.nullable(),
   comparison: ComparisonSchema.nullable(),
+  from: z.strictObject({ box: z.string(), version: Count, digest: z.string() }).optional(),
 })
 
 const Compared = z.strictObject({ differ: Share, gain: z.number() }).nullable()
