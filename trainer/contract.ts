@@ -213,7 +213,7 @@ export interface RoundResult {
   quarantined: { path: string; reason: string }[]
 }
 
-/** Raised when a round ends without a model. `reason` is stable; the message says more. `unfit`: what comes from elsewhere is no model of this version. */
+/** Raised when a round ends without a model. `reason` is stable; the message says more. `unfit`: a model from elsewhere is none of this version. */
 export type RoundFailure = 'labels' | 'diverged' | 'export-mismatch' | 'unfit' | 'out-of-memory' | 'out-of-time' | 'stopped' | 'crashed'
 
 export class RoundError extends Error {

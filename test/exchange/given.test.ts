@@ -104,7 +104,8 @@ describe('a model from elsewhere', () => {
     const { evidence } = await round('first', { given: join(folder, 'there') })
     const { challenger } = evidence
     // Right on a little more than half of them.
-    const middling = { ...evidence, challenger: { ...challenger, predicted: challenger.predicted.map((label, at) => (at % 3 === 0 ? (label + 1) % 3 : label)) } }
+    const predicted = challenger.predicted.map((label, at) => (at % 3 === 0 ? (label + 1) % 3 : label))
+    const middling = { ...evidence, challenger: { ...challenger, predicted } }
     const at = (attempt: number) => decide(middling, { alpha: 0.05, attempt, refreshMargin: 0, given: true, random: () => 0.5 })
     expect(at(1)).toMatchObject({ promoted: true, reason: 'first-model' })
     expect(at(10_000)).toMatchObject({ promoted: false, reason: 'below-chance' })
