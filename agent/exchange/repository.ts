@@ -40,7 +40,7 @@ export class Repository {
   }
 
   /** Puts a blob there, unless it is there. Errors: EXCHANGE_UNAVAILABLE. */
-  async push({ digest, size }: Descriptor, content: string | Uint8Array, signal: AbortSignal): Promise<void> {
+  async push({ digest, size }: Pick<Descriptor, 'digest' | 'size'>, content: string | Uint8Array, signal: AbortSignal): Promise<void> {
     if (await this.has(`${this.base}/blobs/${digest}`, signal)) return
     const url = await this.beginUpload(signal)
     url.searchParams.set('digest', digest)
