@@ -126,7 +126,8 @@ describe('models between two boxes', () => {
     await first.cut()
     expect(await readdir(at('taker', 'data', 'exchange'))).not.toContain('half')
     taker = start(config)
-    await taker.said(/^round \d+: promoted: the (challenger is better|first model): .*images were left out, from which it learned/, { withinMs: 120_000 })
+    const outcome = /^round \d+: promoted: the (challenger is better|first model): .*images were left out, from which it learned/
+    await taker.said(outcome, { withinMs: 120_000 })
     await vi.waitFor(() => { expect(judged()).toHaveLength(1) }, waiting)
     const offer = offerOf('giver')
     const [ended] = judged()
