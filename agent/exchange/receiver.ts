@@ -36,6 +36,8 @@ export interface ReceiverOptions {
   random: () => number
   /** Least milliseconds between two models of one box that are judged: each look at the promotion images makes the next one weigh less. */
   leastBetweenMs?: number
+  /** From a fetch or a judgement that could not be to the next try, milliseconds; it doubles, up to an hour. */
+  retryMs?: number
 }
 
 interface Waiting {
@@ -58,7 +60,6 @@ interface Fetched {
   notBeforeMs: number
 }
 
-const retry = { firstMs: 5000, longestMs: 3_600_000 }
 const mostSleepMs = 60_000
 
 export class Receiver {
@@ -85,7 +86,7 @@ export class Receiver {
 
   /** What stands below the name of a box; empty: it offers nothing. */
   heard(name: string, payload: Uint8Array): void {
-    const { boxes, memory, wanted, isDecided, random } = this.options
+    const { boxes, memory, wanted, isDecided } = this.options
     const box = boxes.find(each => each.name === name)
     if (!box) return
     if (payload.length === 0) {
@@ -100,8 +101,7 @@ export class Receiver {
       // What is said beside the signature is for a first look: nothing is remembered of it.
       const objection = objectionTo(offer, wanted())
       if (objection !== null) throw new PawlError('OFFER_REFUSED', `${describe(box, offer)} is not fetched: ${objection}`)
-      const backoff = new Backoff({ ...retry, random })
-      this.waiting.set(name, { box, offer, backoff, notBeforeMs: this.earliestMs(name), gone: new AbortController() })
+      this.waiting.set(name, { box, offer, backoff: this.backoff(), notBeforeMs: this.earliestMs(name), gone: new AbortController() })
       this.wake()
     } catch (cause) {
       this.options.onProblem(cause)
@@ -164,14 +164,14 @@ export class Receiver {
   }
 
   private async fetch(waiting: Waiting): Promise<void> {
-    const { memory, signal, clock, onProblem, random } = this.options
+    const { memory, signal, clock, onProblem } = this.options
     const { box, offer, backoff, gone } = waiting
     try {
       if (memory.triesOf(offer.manifest) >= mostTries) throw new PawlError('OFFER_REFUSED', `it was tried ${String(mostTries)} times`)
       const given = await this.bring(waiting, AbortSignal.any([signal, gone.signal]))
       gone.signal.throwIfAborted()
       this.waiting.delete(box.name)
-      this.fetched = { given, taken: false, backoff: new Backoff({ ...retry, random }), notBeforeMs: -Infinity }
+      this.fetched = { given, taken: false, backoff: this.backoff(), notBeforeMs: -Infinity }
     } catch (cause) {
       if (signal.aborted) return
       if (gone.signal.aborted) {
@@ -223,6 +223,11 @@ export class Receiver {
     this.fetched = null
     if (folder !== undefined) await remove(folder)
     this.wake()
+  }
+
+  private backoff(): Backoff {
+    const { random, retryMs = 5000 } = this.options
+    return new Backoff({ firstMs: retryMs, longestMs: 3_600_000, random })
   }
 
   /** When a model of this box may be judged next, on the monotonic clock. */

@@ -76,12 +76,14 @@ class Shelf {
   }
 }
 
-function receiver(boxes: readonly Giver[], shelf: Shelf, memory: ExchangeMemory, problems: string[], changes: { classes?: string[]; minFreeBytes?: number } = {}): Receiver {
+interface Site { classes?: string[]; minFreeBytes?: number }
+
+function receiver(boxes: readonly Giver[], shelf: Shelf, memory: ExchangeMemory, problems: string[], changes: Site = {}): Receiver {
   const made = new Receiver({
     folder: join(folder, 'exchange'), boxes, repository: shelf as unknown as Repository, memory, maxBytes: 1000, minFreeBytes: changes.minFreeBytes ?? 0,
     wanted: () => ({ preset: 'nano', classes: changes.classes ?? ['a'] }), isDecided: () => false,
     onProblem: cause => { problems.push(cause instanceof Error ? cause.message : String(cause)) },
-    clock: { nowMs: () => Date.now(), monotonicMs: () => 1000 * systemClock.monotonicMs() }, signal: ending.signal, random: () => 0,
+    clock: systemClock, retryMs: 5, signal: ending.signal, random: () => 0,
   })
   made.start()
   return made
@@ -99,7 +101,7 @@ describe('an offer', () => {
     const { offer } = await given(box, 'x')
     expect(proven(bytesOf(offer), box)).toEqual(offer)
     const text = JSON.stringify(offer.signed)
-    fc.assert(fc.property(fc.nat(text.length - 1), fc.constantFrom(...'0123456789abcdef"{'), (at, sign) => {
+    fc.assert(fc.property(fc.nat(text.length - 1), fc.constantFrom('0', '1', '7', 'a', 'f', '"', '{'), (at, sign) => {
       fc.pre(text[at] !== sign)
       let signed: unknown
       try {
@@ -161,22 +163,22 @@ describe('the receiver', () => {
     await vi.waitFor(() => { expect(shelf.asked).toBeGreaterThan(3) }, { timeout: 10_000, interval: 5 })
     expect([memory.triesOf(offer.manifest), made.ready]).toEqual([0, false])
     shelf.away = false
-    await vi.waitFor(() => { expect(made.ready).toBe(true) }, { timeout: 60_000, interval: 5 })
+    await vi.waitFor(() => { expect(made.ready).toBe(true) }, { timeout: 10_000, interval: 5 })
     made.heard(box.name, new Uint8Array())
     expect([made.ready, await made.take()]).toEqual([false, null])
     ending.abort()
     await made.stop()
     expect(await readdir(folder)).not.toContain('exchange')
-  }, 90_000)
+  })
 
   it('takes nothing that does not fit here, is too large, is not as signed, or finds no room', async () => {
     const box = giver('box-1')
-    const cases: [changes: { classes?: string[]; minFreeBytes?: number }, spoil: (offer: Offer, bytes: Map<string, Buffer>) => void, why: RegExp][] = [
+    const cases: [changes: Site, spoil: (offer: Offer, bytes: Map<string, Buffer>) => void, why: RegExp][] = [
       [{ classes: ['a', 'z'] }, () => undefined, /it does not know "z"/],
       [{ minFreeBytes: 1e15 }, () => undefined, /less than frames\.minFreeBytes would be free/],
       [{}, (offer, bytes) => { bytes.set(offer.manifest, Buffer.from('{}')) }, /its manifest is none of a model/],
       [{}, (_, bytes) => {
-        for (const [digest, content] of bytes) if (content.toString().startsWith('{"format":"pawl-model-card/1"')) bytes.set(digest, Buffer.from(content.toString().replace('"seed":1', '"seed":2')))
+        for (const [digest, content] of bytes) bytes.set(digest, Buffer.from(content.toString().replace('"seed":1', '"seed":2')))
       }, /its card is not the one that was signed/],
     ]
     for (const [changes, spoil, why] of cases) {
