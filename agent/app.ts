@@ -4,7 +4,8 @@
  *   camera ─► sampler ─► classifier ─┬─► predictions ─┬─► report
  *                                    │                ├─► drift ─► report; no pseudo-labels while it lasts
  *                                    │                └─► probation ─► report
- *                                    └─► selection ─► frame store ─► round ─► promotion gate ─► registry ─► hot swap ─► report
+ *                                    └─► selection ─► frame store ─► round ─► promotion gate ─► registry ─► hot swap ─┬─► report
+ *                                          models of other boxes ─► exchange ─► round                                └─► exchange ─► other boxes
  *
  * The hot swap (training.ts) and the way back in `probed` are the arrows back.
  */
@@ -20,6 +21,7 @@ import { Control } from './control.js'
 import { Drift } from './drift/drift.js'
 import type { ErrorCode } from './errors.js'
 import type { AgentEvent, ModelVersion } from './events.js'
+import { Exchange } from './exchange/exchange.js'
 import { LabelStore } from './frames/label-store.js'
 import { LabelWatch } from './frames/label-watch.js'
 import { Selection } from './frames/selection.js'
@@ -82,6 +84,7 @@ export class Agent {
   private readonly intake: Intake
   private readonly serving: Serving
   private readonly brake: Brake
+  private readonly exchange: Exchange
   private readonly training: Training
   private readonly probation: ProbationWatch
   private readonly drift: Drift
@@ -154,6 +157,7 @@ export class Agent {
       onActive: (model, loadedInMs) => this.announce(model, loadedInMs),
       onMode: mode => {
         this.publish({ type: 'mode', mode })
+        this.exchange.served()
         // What a person has pinned does not fall back.
         if (mode.kind === 'pin') void this.probation.begin(this.registry.probation())
       },
@@ -180,6 +184,19 @@ export class Agent {
       },
     })
     const records = new RoundRecords({ folder: join(config.data, 'records'), onProblem: message => { logger.warn({ message }, 'a round is not told whole') } })
+    this.exchange = new Exchange({
+      config: config.exchange,
+      device: config.device,
+      data: config.data,
+      preset: config.rounds.preset,
+      minFreeBytes: config.frames.minFreeBytes,
+      registry: this.registry,
+      onOffer: offer => { this.publish({ type: 'offer', offer }) },
+      onProblem: (code, message) => { this.problem(code, message) },
+      clock,
+      signal: this.ending.signal,
+      random: Math.random,
+    })
     this.training = new Training({
       config: config.rounds,
       frames: this.frames,
@@ -190,6 +207,7 @@ export class Agent {
       learning,
       records,
       serving: this.serving,
+      exchange: this.exchange,
       publish: event => { this.publish(event) },
       onActive: (model, loadedInMs) => this.announce(model, loadedInMs),
       onFailed: message => { this.problem('TRAINING_FAILED', message) },
@@ -217,6 +235,11 @@ export class Agent {
       data: config.data,
       version: packageVersion(),
       handlers: handlersOf(handled, 'over MQTT'),
+      offers: {
+        gives: config.exchange.registry !== '' && config.exchange.publish,
+        boxes: () => this.exchange.boxes,
+        onOffer: (box, payload) => { this.exchange.heard(box, payload) },
+      },
       away: () => this.serving.away,
       emit: event => { this.publish(event) },
       onState: change => { this.page.state(change) },
@@ -308,9 +331,11 @@ export class Agent {
     }
     this.began(() => this.labelWatch.stop())
     await this.labelWatch.start()
+    this.began(() => this.exchange.stop())
+    await this.exchange.start()
     this.began(() => this.report.stop())
     const former = { frames: frames.count, frameBytes: frames.totalBytes, mode: registry.mode }
-    const broker = await this.report.start({ decision: registry.decisions().at(-1) ?? null, ...former })
+    const broker = await this.report.start({ decision: registry.decisions().findLast(({ from }) => from === undefined) ?? null, ...former })
     this.metrics.begin(former)
     const monitoring = await this.startMonitoring()
     this.began(() => this.drift.stop())
@@ -320,6 +345,7 @@ export class Agent {
     this.began(() => this.serving.stop())
     await this.serving.start()
     await this.report.catchUp(registry.decisions())
+    this.exchange.served()
     this.began(() => this.control.stop())
     await this.startControl()
     const dashboard = await this.startPage()
@@ -382,12 +408,16 @@ export class Agent {
     this.publish({ type: 'model-active', model, loadedInMs, lineage: this.registry.lineage() })
     this.drift.begin(model.version)
     await this.probation.begin(this.registry.probation())
+    this.exchange.served()
     await this.intake.answerAgain()
   }
 
   private async probed(record: ProbationRecord): Promise<void> {
     this.publish({ type: 'probation', record })
-    if (record.state === 'passed') await this.registry.endProbation(record.model)
+    if (record.state === 'passed') {
+      await this.registry.endProbation(record.model)
+      this.exchange.served()
+    }
     if (record.state === 'failed') await this.serving.fallBack(record.model, record.explanation)
   }
 

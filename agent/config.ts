@@ -78,6 +78,14 @@ export const linkKeys = {
   base: topic.regex(/^[^+#/]+(\/[^+#/]+)*$/, 'a topic without wildcards and without a slash at its ends').default('pawl').describe('First level of every topic'),
 }
 
+/** Nothing but where it is: the rest has keys of its own. */
+function isRegistry(text: string): boolean {
+  if (text === '' || !URL.canParse(text)) return text === ''
+  const { protocol, hostname, username, password, pathname, search, hash } = new URL(text)
+  const loopback = ['localhost', '127.0.0.1', '[::1]'].includes(hostname)
+  return (protocol === 'https:' || (protocol === 'http:' && loopback)) && `${username}${password}${search}${hash}` === '' && pathname === '/'
+}
+
 const isBrokerUrl = (text: string) => /^(mqtts?|wss?):\/\/[^/]/.test(text) && URL.canParse(text)
 export const brokerUrl = line.refine(isBrokerUrl, 'not a mqtt://, mqtts://, ws:// or wss:// URL')
 
@@ -142,6 +150,23 @@ const Config = z.strictObject({
     reference: z.number().int().min(50).max(5000).default(1000).describe('The first pictures of a new model, which say what it is used to'),
     window: z.number().int().min(20).max(1000).default(200).describe('The newest pictures, which are compared with them: fewer are faster, more see smaller changes'),
     falseAlarmsPerMonth: z.number().positive().max(1000).default(1).describe('Alarms to be expected in 30 days in which nothing changes; fewer come later'),
+  }).prefault({}),
+  exchange: z.strictObject({
+    registry: line.default('').describe('OCI registry by which boxes give models to each other, as https://registry.site:5000; "": they do not')
+      .refine(isRegistry, 'neither "" nor an https:// URL of a host (http:// on loopback alone), without user, password and path'),
+    repository: z.string().max(128).regex(/^[a-z0-9]+([._-][a-z0-9]+)*(\/[a-z0-9]+([._-][a-z0-9]+)*)*$/, 'small letters and digits, with . _ - between them, in parts divided by /')
+      .default('pawl/models').describe('Repository there, the same for all boxes'),
+    username: line.default('').describe('User on the registry'),
+    passwordFile: line.default('').describe('File that holds the password; or set PAWL_REGISTRY_PASSWORD'),
+    ca: line.default('').describe('File (PEM) of who signed the registry\'s certificate; "": who the system trusts'),
+    publish: z.boolean().default(true).describe('Whether a model of this box that has passed its probation is given to others'),
+    trust: line.default('').describe('Folder of keys, <device>.public.pem each (`pawl models key` there): the boxes whose models are judged here; "": none are'),
+    maxBytes: z.number().int().min(1_000_000).max(4_000_000_000).default(200_000_000).describe('Bytes of the weights of a model that is fetched'),
+  }).superRefine(({ registry, username, passwordFile, trust }, context) => {
+    const wrong = (key: string, message: string) => { context.addIssue({ code: 'custom', path: [key], message }) }
+    if (username !== '' && registry.startsWith('http:')) wrong('username', 'a registry over https: a password is sent over nothing else')
+    if (passwordFile !== '' && username === '') wrong('username', 'a name for the password of passwordFile')
+    if (registry === '' && trust !== '') wrong('registry', 'the registry that the boxes of trust give their models by')
   }).prefault({}),
   monitoring: z.strictObject({
     port: z.number().int().min(0).max(65_535).default(9464).describe('Port of /metrics for Prometheus, /healthz and /livez for probes; the next free one when it is taken; 0: none'),
@@ -236,7 +261,7 @@ export function withSecretPaths<T extends { passwordFile: string; tls: Readonly<
 }
 
 function withPaths(config: Config, folder: string): Config {
-  const { mqtt, dashboard } = config
+  const { mqtt, dashboard, exchange } = config
   const absolute = (path: string) => path && resolve(folder, path)
   return {
     ...config,
@@ -246,6 +271,7 @@ function withPaths(config: Config, folder: string): Config {
     labels: labelFolders(config, folder),
     mqtt: withSecretPaths(mqtt, folder),
     dashboard: withSecretPaths(dashboard, folder),
+    exchange: { ...exchange, passwordFile: absolute(exchange.passwordFile), ca: absolute(exchange.ca), trust: absolute(exchange.trust) },
     cameras: config.cameras.map(camera => ({
       ...camera,
       url: camera.source === 'folder' || camera.source === 'video' ? resolve(folder, camera.url) : camera.url,

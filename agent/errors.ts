@@ -18,6 +18,8 @@ export const errorCatalogue = {
   DISK_FULL: 'The disk is nearly full; collection stops first.',
   BROKER_UNAVAILABLE: 'The MQTT broker cannot be reached; the agent goes on.',
   BROKER_REFUSES: 'The MQTT broker does not take a message: what this box may publish is too little; the agent goes on.',
+  EXCHANGE_UNAVAILABLE: 'The registry by which boxes give models to each other cannot be reached, or refuses this box; it is tried again.',
+  OFFER_REFUSED: 'A model that another box offers is not taken; the model in service stays.',
   MONITORING_UNAVAILABLE: 'Metrics are served nowhere; the agent goes on.',
   DASHBOARD_UNAVAILABLE: 'The page is served nowhere; the agent goes on.',
   CONTROL_UNAVAILABLE: 'Commands at the box do not reach the agent; it goes on.',

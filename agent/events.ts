@@ -2,6 +2,7 @@
 import type { ModelCard, RoundEvent } from '../trainer/contract.js'
 import type { FittedImage } from '../trainer/index.js'
 import type { DriftEvent } from './drift/alarm.js'
+import type { Offer } from './exchange/offer.js'
 import type { KeptReason } from './frames/selection.js'
 import type { SignedHead } from './registry/lineage.js'
 import type { Mode } from './registry/state.js'
@@ -77,6 +78,8 @@ export type AgentEvent =
   /** running: after each look; failed: the former model is being put back in service; ended: another one was, for another reason. */
   | { type: 'probation'; record: ProbationRecord }
   | { type: 'mode'; mode: Mode }
+  /** What this box gives to others from now on; null: nothing. */
+  | { type: 'offer'; offer: Offer | null }
   | DriftEvent
   | { type: 'quarantine'; path: string; reason: string }
   | { type: 'broker'; state: 'connected'; url: string }

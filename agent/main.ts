@@ -132,6 +132,8 @@ modelsCommand('history', 'what became of the models lately: what was registered,
   .action(async (options: CommonOptions) => { await (await import('./commands/models.js')).history(options) })
 modelsCommand('verify', 'compares every model with the hashes on its card, and all of them with their signed history')
   .action(async (options: CommonOptions) => { await (await import('./commands/models.js')).verify(options) })
+modelsCommand('key', 'the key that signs what this box gives to others: to be put into exchange.trust of those that are to judge its models')
+  .action(async (options: CommonOptions) => { await (await import('./commands/models.js')).key(options) })
 modelsChange('promote', 'puts a model in service, whatever was proved of it', '<version>')
 modelsChange('rollback', 'puts the former model back in service')
 modelsChange('pin', 'keeps a model in service, whatever passes the gate: the one that serves, unless another is named', '[version]')

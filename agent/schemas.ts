@@ -11,6 +11,8 @@ const Count = z.number().int().min(0)
 const Share = z.number().min(0).max(1)
 const TimeMs = z.number()
 const Sha256 = z.string().regex(/^[0-9a-f]{64}$/)
+/** Of what a registry holds. */
+const Digest = z.string().regex(/^sha256:[0-9a-f]{64}$/)
 
 const Interval = z.tuple([z.number(), z.number()])
 
@@ -40,7 +42,7 @@ export const PromotionRecordSchema: z.ZodType<PromotionRecord> = z.looseObject({
   promoted: z.boolean(),
   reason: z.enum([
     'first-model', 'better', 'refreshed', 'inconclusive', 'regressed', 'class-regressed', 'likelihood-worse', 'below-chance', 'no-evidence', 'held',
-    'labels', 'diverged', 'export-mismatch', 'out-of-memory', 'out-of-time', 'stopped', 'crashed',
+    'labels', 'diverged', 'export-mismatch', 'unfit', 'out-of-memory', 'out-of-time', 'stopped', 'crashed',
   ]),
   explanation: z.string(),
   champion: Count.nullable(),
@@ -48,6 +50,7 @@ export const PromotionRecordSchema: z.ZodType<PromotionRecord> = z.looseObject({
   accuracyChampion: Share.nullable(),
   accuracyChallenger: Share.nullable(),
   comparison: ComparisonSchema.nullable(),
+  from: z.strictObject({ box: z.string(), version: Count, digest: z.string() }).optional(),
 })
 
 const Compared = z.strictObject({ differ: Share, gain: z.number() }).nullable()
@@ -170,7 +173,7 @@ export const LineageEntrySchema = z.strictObject({
   /** From 1. */
   sequence: z.number().int().positive(),
   atMs: z.number(),
-  change: z.enum(['registered', 'decided', 'promoted', 'rolled-back', 'retired', 'mode', 'undone', 'continued']),
+  change: z.enum(['registered', 'decided', 'promoted', 'rolled-back', 'retired', 'mode', 'undone', 'continued', 'published']),
   /** The model that it is about; null: none. */
   version: z.number().int().positive().nullable(),
   /** Hashes of its files, its card and the decision on it. */
@@ -184,12 +187,32 @@ export const LineageEntrySchema = z.strictObject({
   previous: Sha256,
   /** Fingerprint of the key that signs. */
   key: z.string(),
+  /** Of `published`: the digest of the manifest under which a registry holds the model. */
+  manifest: Digest.optional(),
 })
 /** A line: the signature, hexadecimal, is of the entry's JSON, to the byte. */
 export const SignedEntrySchema = z.strictObject({ entry: LineageEntrySchema, signature: z.string().regex(/^[0-9a-f]{128}$/) })
 
 /** The newest entry as it goes out, with the key that it is signed with (SPKI, PEM). */
 export const SignedHeadSchema = SignedEntrySchema.extend({ publicKey: z.string() })
+
+/** A model that a box gives to others. All but the entry is for people and for a first look: what counts is what the entry signs. */
+export const OfferSchema = z.strictObject({
+  format: z.literal('pawl-offer/1'),
+  manifest: Digest,
+  /** Registry, repository and digest, as tools of the trade take it. */
+  reference: z.string().max(1024),
+  /** SHA-256 of model.onnx. */
+  model: Sha256,
+  preset: z.enum(presetNames),
+  classes: z.array(z.string().min(1).max(100)).min(1).max(1000),
+  method: z.string().max(64),
+  createdAt: z.string().max(64),
+  /** On the promotion images of its box, 0 to 1. */
+  accuracy: Share.nullable(),
+  /** The entry of its box's history that says that it was published, with its signature. */
+  signed: SignedEntrySchema,
+})
 
 /** Where the history of the models stands. */
 export const HeadSchema = z.strictObject({ sequence: z.number().int().positive(), hash: Sha256 })

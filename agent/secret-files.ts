@@ -6,9 +6,9 @@ import type { Config } from './config.js'
 import { withoutPasswords } from './lib/logger.js'
 
 /** `file`: the configuration's own; it counts where an address in it holds a password. */
-export async function openSecrets({ mqtt, dashboard, cameras, data }: Config, file?: string): Promise<{ files: string[]; open: string[] }> {
+export async function openSecrets({ mqtt, dashboard, exchange, cameras, data }: Config, file?: string): Promise<{ files: string[]; open: string[] }> {
   const holdsPassword = [mqtt.broker, ...cameras.map(({ url }) => url)].some(address => withoutPasswords(address) !== address)
-  const named = [mqtt.passwordFile, mqtt.tls.key, dashboard.passwordFile, dashboard.tls.key, ...cameras.map(({ passwordFile }) => passwordFile)]
+  const named = [mqtt, dashboard, exchange, ...cameras].map(({ passwordFile }) => passwordFile).concat(mqtt.tls.key, dashboard.tls.key)
   const all = new Set([...named, join(data, 'identity', 'private.pem'), ...file !== undefined && holdsPassword ? [resolve(file)] : []])
   const files = (await Promise.all([...all].filter(path => path !== '').map(async path => (await modeOf(path) === null ? [] : [path])))).flat()
   const open = (await Promise.all(files.map(async path => (await isOpen(path) ? [path] : [])))).flat()

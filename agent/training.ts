@@ -3,13 +3,14 @@ import { PawlError } from './errors.js'
 import type { Config } from './config.js'
 import type { Drift } from './drift/drift.js'
 import type { AgentEvent, ModelVersion } from './events.js'
+import type { Exchange } from './exchange/exchange.js'
 import type { LabelStore } from './frames/label-store.js'
 import type { LabelWatch } from './frames/label-watch.js'
 import { reservoir } from './frames/reservoir.js'
 import type { FrameStore } from './frames/store.js'
 import type { Clock } from './lib/clock.js'
 import type { Registry } from './registry/registry.js'
-import type { Learning, RoundData } from './rounds/learning.js'
+import type { Learning, RoundBegin, RoundData, RoundEnd, RunOptions } from './rounds/learning.js'
 import type { RoundRecords } from './rounds/records.js'
 import { Schedule, type Trigger } from './rounds/schedule.js'
 import type { Serving } from './serving.js'
@@ -24,6 +25,7 @@ export interface TrainingOptions {
   learning: Learning
   records: RoundRecords
   serving: Serving
+  exchange: Exchange
   publish: (event: AgentEvent) => void
   /** A challenger serves from now on; milliseconds that it took to load. */
   onActive: (model: ModelVersion, loadedInMs: number) => Promise<void>
@@ -48,7 +50,7 @@ export class Training {
 
   /** After the model in service serves: an interrupted round goes on for it. */
   async start(): Promise<void> {
-    const { config, frames, labelWatch, drift, registry, learning, clock, onFailed } = this.options
+    const { config, frames, labelWatch, drift, registry, learning, exchange, clock, onFailed } = this.options
     await learning.start()
     const lastRoundAtMs = registry.lastRunAtMs(job)
     this.schedule = new Schedule({
@@ -61,6 +63,7 @@ export class Training {
         hasModel: () => registry.active() !== null,
         interrupted: () => learning.interrupted,
         driftAlarmAtMs: () => drift.alarm?.raisedAtMs ?? null,
+        offered: () => exchange.ready,
         labelsSince: ms => labelWatch.since(ms),
         newestLabelAtMs: () => labelWatch.newestAtMs,
       },
@@ -100,19 +103,20 @@ export class Training {
   private async round(trigger: Trigger, closing: AbortSignal, began: () => void): Promise<string | null> {
     const { learning, records, registry, serving, publish, onActive, signal } = this.options
     let end
+    const running = {
+      signal,
+      closing,
+      began: (begin: RoundBegin) => {
+        began()
+        publish({ type: 'round-started', trigger, ...begin })
+      },
+    }
     try {
-      end = await learning.run({
-        gather: () => this.gather(),
-        signal,
-        closing,
-        began: begin => {
-          began()
-          publish({ type: 'round-started', trigger, ...begin })
-        },
-      })
+      end = trigger === 'offer' ? await this.judge(running) : await learning.run({ ...running, gather: () => this.gather() })
+      if (!end) return 'what was offered is withdrawn'
     } catch (cause) {
       if (!(cause instanceof PawlError && cause.code === 'LABELS_INSUFFICIENT')) throw cause
-      publish({ type: 'round-refused-to-start', reason: cause.message })
+      if (trigger !== 'offer') publish({ type: 'round-refused-to-start', reason: cause.message })
       return cause.message
     }
     const { decision, challenger, result } = end
@@ -127,6 +131,21 @@ export class Training {
     publish({ type: 'round-ended', round: entered.decision.round, decision: entered.decision })
     if (entered.decision.promoted) await onActive(challenger, entered.loadedInMs)
     return null
+  }
+
+  /** A model that another box made; null: it is withdrawn. Errors: LABELS_INSUFFICIENT, and it waits on. */
+  private async judge(running: Omit<RunOptions, 'gather' | 'given'>): Promise<RoundEnd | null> {
+    const { exchange, labels, learning } = this.options
+    const given = await exchange.take()
+    if (!given) return null
+    let judged = false
+    try {
+      const end = await learning.run({ ...running, given, gather: async () => ({ ...await labels.read(), unlabeled: [], switches: {} }) })
+      judged = end.decision.reason !== 'stopped'
+      return end
+    } finally {
+      await exchange.settle(given, judged)
+    }
   }
 
   /** What a new round learns from. Errors: LABELS_INSUFFICIENT. */

@@ -142,8 +142,8 @@ describe('the AsyncAPI document', () => {
     expect(host.violations).toEqual([])
     await vi.waitFor(() => { expect(seen.get('availability')).toBe(2) }, waiting)
     expect(wrong).toEqual([])
-    // A first model has no predecessor that it is compared with.
-    expect([...seen.keys(), 'modelProbation'].sort()).toEqual(Object.keys(document.channels).filter(name => !name.startsWith('request-')).sort())
+    // A first model has no predecessor that it is compared with, and without a registry nothing is offered.
+    expect([...seen.keys(), 'modelProbation', 'modelOffer'].sort()).toEqual(Object.keys(document.channels).filter(name => !name.startsWith('request-')).sort())
   }, 300_000)
 })
 

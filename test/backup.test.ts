@@ -51,7 +51,7 @@ describe('a backup', () => {
     expect(await restore({ data: at('fresh'), file, force: false })).toMatchObject({ before: null })
     const [was, is] = [await filesOf(box), await filesOf(at('fresh'))]
     const kept = [...was].filter(([name]) => !/^(frames|outbox|rounds)\/|\.tmp$/.test(name))
-    expect([...is].sort()).toEqual([...kept, ['format', hashOf('1\n')] as const].sort())
+    expect([...is].sort()).toEqual([...kept, ['format', hashOf('2\n')] as const].sort())
     const registry = new Registry({ data: at('fresh'), clock: systemClock, onProblem: error => { throw error } })
     await registry.start()
     expect(registry.active()?.version).toBe(2)
@@ -240,7 +240,7 @@ describe('to restore', () => {
 
   it('is finished by whoever holds the folder next, wherever the power went: until then nothing reads it', async () => {
     const restored = new Map([...await filesOf(box)].filter(([name]) => !/^(frames|outbox|rounds)\/|\.tmp$/.test(name)))
-    restored.set('format', hashOf('1\n'))
+    restored.set('format', hashOf('2\n'))
     const stood = { old: 0, new: 0, between: 0 }
     for (let nth = 1; ; nth += nth < 4 ? 1 : 2) {
       await rm(other, { recursive: true })

@@ -16,14 +16,14 @@ const fileOf = (name: string) => readFile(join(folder, name), 'utf8')
 describe('the format of a data folder', () => {
   it('is written where there is none, and told from then on', async () => {
     await bringUpToDate(folder, { onStep: silent })
-    expect(await fileOf('format')).toBe('1\n')
+    expect(await fileOf('format')).toBe('2\n')
     await checkFormat(folder)
   })
 
   it('of a newer version is refused by whoever writes and whoever reads, and left as it is', async () => {
     await writeFile(join(folder, 'format'), '7\n')
     for (const look of [bringUpToDate(folder, { onStep: silent }), checkFormat(folder)]) {
-      await expect(look).rejects.toMatchObject({ code: 'DATA_FORMAT', message: expect.stringMatching(/is of format 7, and this version knows none after 1; nothing was changed; run the newer version/) as string })
+      await expect(look).rejects.toMatchObject({ code: 'DATA_FORMAT', message: expect.stringMatching(/is of format 7, and this version knows none after 2; nothing was changed; run the newer version/) as string })
     }
     expect([await readdir(folder), await fileOf('format')]).toEqual([['format'], '7\n'])
   })
@@ -31,7 +31,7 @@ describe('the format of a data folder', () => {
   it('that is no number is refused, with what to do', async () => {
     for (const text of ['', 'two', '0', '-1', '1.5', '1\n1', '\0']) {
       await writeFile(join(folder, 'format'), text)
-      await expect(checkFormat(folder)).rejects.toMatchObject({ code: 'DATA_FORMAT', message: expect.stringContaining('put 1 in it if this version wrote the folder last') as string })
+      await expect(checkFormat(folder)).rejects.toMatchObject({ code: 'DATA_FORMAT', message: expect.stringContaining('put 2 in it if this version wrote the folder last') as string })
     }
     await rm(join(folder, 'format'))
     await mkdir(join(folder, 'format'))

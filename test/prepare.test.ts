@@ -8,7 +8,7 @@ import { loadImages } from '../trainer/data/load.js'
 import { argMax, labelsOf } from '../trainer/evidence.js'
 import { closedGate } from '../trainer/gate/pseudo-label-gate.js'
 import { presets } from '../trainer/model/presets.js'
-import { prepare, remaining, type Prepared } from '../trainer/prepare.js'
+import { prepare, remaining, type Preparation } from '../trainer/prepare.js'
 import { recipes, type Recipe } from '../trainer/recipe.js'
 import type { RoundImages } from '../trainer/round.js'
 import { Turns } from '../trainer/turns.js'
@@ -18,7 +18,7 @@ const classes = ['ankle-boot', 'bag', 'dress', 'pullover', 'trouser']
 let data: RoundImages
 /** Classes of the frames, which nobody is told. */
 let truth: number[]
-let result: Prepared
+let result: Preparation
 const heard: Heard = { events: [], pseudoLabels: [] }
 
 beforeAll(async () => {
@@ -41,7 +41,7 @@ interface Heard {
   pseudoLabels: (readonly [path: string, label: string])[]
 }
 
-function prepared(changes: Partial<Recipe> = {}, images: RoundImages = data, ear: Heard = { events: [], pseudoLabels: [] }): Promise<Prepared> {
+function prepared(changes: Partial<Recipe> = {}, images: RoundImages = data, ear: Heard = { events: [], pseudoLabels: [] }): Promise<Preparation> {
   return prepare(images, {
     recipe: { ...recipes.pawl, ...changes }, preset: 'nano', seed: 1, gate: closedGate(13), dictionary: null, limitMs: null, turns,
     onEvent: event => { ear.events.push(event) }, onPseudoLabels: (_, labels) => { ear.pseudoLabels.push(...labels) },
@@ -49,7 +49,7 @@ function prepared(changes: Partial<Recipe> = {}, images: RoundImages = data, ear
 }
 
 /** Class of each image of a part of the pool. */
-function believed({ beliefs }: Prepared, from: number, count: number): number[] {
+function believed({ beliefs }: Preparation, from: number, count: number): number[] {
   return Array.from({ length: count }, (_, row) => argMax([...beliefs.subarray((from + row) * classes.length, (from + row + 1) * classes.length)]))
 }
 
@@ -107,10 +107,10 @@ it('an interrupted round goes on with what was believed of the frames that are s
   const places = [0, 2, 5]
   const [items, pixels] = [places.map(place => data.unlabeled.items[place] ?? ''), places.map(place => data.unlabeled.pixels[place] as Uint8Array)]
   const now = { ...data, unlabeled: { ...data.unlabeled, items: ['new.png', ...items], pixels: [new Uint8Array(pixels[0]!.length), ...pixels] } }
-  const left = remaining(result, now)
+  const left = remaining({ ...result, learned: null }, now)
   expect([left.data.unlabeled.items, left.data.unlabeled.pixels, left.prepared.frames]).toEqual([items, pixels, items])
   const before = data.labeled.items.length + data.gate.items.length
-  const rowOf = ({ beliefs }: Prepared, row: number) => beliefs.slice((before + row) * classes.length, (before + row + 1) * classes.length)
+  const rowOf = ({ beliefs }: Preparation, row: number) => beliefs.slice((before + row) * classes.length, (before + row + 1) * classes.length)
   places.forEach((place, row) => { expect(rowOf(left.prepared, row)).toEqual(rowOf(result, place)) })
   expect(left.prepared.beliefs.slice(0, before * classes.length)).toEqual(result.beliefs.slice(0, before * classes.length))
   expect(left.prepared).toMatchObject({ decision: result.decision, taught: result.taught })

@@ -24,11 +24,15 @@ interface World {
   labels: number[]
   /** Why no round can begin; null: one can. */
   hindrance: string | null
+  /** A model of another box waits. */
+  offered: boolean
 }
 
 /** A schedule whose rounds end when told, or when their window closes; what it looks at can be changed. */
 function scheduled(config: Partial<Config['rounds']> = {}, world: Partial<World> = {}, options: Partial<ScheduleOptions> = {}) {
-  const now: World = { nowMs: at(7, 12), mayLearn: true, hasModel: true, interrupted: false, alarmAtMs: null, labels: [], hindrance: null, ...world }
+  const now: World = {
+    nowMs: at(7, 12), mayLearn: true, hasModel: true, interrupted: false, alarmAtMs: null, labels: [], hindrance: null, offered: false, ...world,
+  }
   const begun: Trigger[] = []
   let [running, most, closed] = [0, 0, 0]
   let finish: () => void = () => undefined
@@ -41,6 +45,7 @@ function scheduled(config: Partial<Config['rounds']> = {}, world: Partial<World>
       interrupted: () => now.interrupted,
       driftAlarmAtMs: () => now.alarmAtMs,
       labelsSince: ms => now.labels.filter(label => label > ms).length,
+      offered: () => now.offered,
       newestLabelAtMs: () => Math.max(0, ...now.labels),
     },
     lastRoundAtMs: null, framesSince: 0,
@@ -78,6 +83,44 @@ function scheduled(config: Partial<Config['rounds']> = {}, world: Partial<World>
   const start = () => { schedule.start(); return begun }
   return { schedule, now, begun, start, end, wait, finish: () => { finish() }, most: () => most, closed: () => closed }
 }
+
+describe('a model of another box', () => {
+  it('is judged where no round of this box is due, within the windows, and not while learning is paused', async () => {
+    const { start, begun, end, wait, now } = scheduled({ windows: ['22:00-06:00'] }, { offered: true, mayLearn: false })
+    start()
+    now.mayLearn = true
+    await wait(1000)
+    expect(begun).toEqual([])
+    now.nowMs = at(7, 23)
+    now.alarmAtMs = 5
+    await wait(1000)
+    await end()
+    await wait(1000)
+    expect(begun).toEqual(['drift', 'offer'])
+    now.offered = false
+    await end()
+  })
+
+  it('answers nothing that makes a round due: not a time of the schedule that comes meanwhile, nor frames, nor a round that could not begin', async () => {
+    const { start, begun, end, wait, now, schedule } = scheduled({ schedule: '0 */6 * * *', newFrames: 3 }, { nowMs: at(7, 17, 59, 50), offered: true })
+    start()
+    expect(begun).toEqual(['offer'])
+    now.offered = false
+    for (let frame = 0; frame < 3; frame++) schedule.frameStored()
+    await wait(20_000)
+    await end()
+    await wait(1000)
+    expect(begun).toEqual(['offer', 'schedule'])
+    now.hindrance = 'no labels'
+    await end()
+    for (let frame = 0; frame < 3; frame++) schedule.frameStored()
+    await wait(1000)
+    now.offered = true
+    now.hindrance = null
+    await wait(1000)
+    expect(begun.slice(2)).toEqual(['frames', 'offer'])
+  })
+})
 
 describe('a round starts', () => {
   it('at once where there is no model, and not where there is one', () => {

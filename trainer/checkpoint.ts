@@ -48,7 +48,7 @@ export interface Checkpoint {
 }
 
 /** Counts up whenever a checkpoint of before means something else than one of now. */
-export const checkpointFormat = 8
+export const checkpointFormat = 9
 const fileName = 'checkpoint.safetensors'
 const preparedParts = ['dictionary', 'shortcut', 'beliefs'] as const
 
@@ -93,9 +93,8 @@ export class Checkpoints {
       end += vector.length
       return { name, shape: [vector.length], offset: end - vector.length, size: vector.length }
     })
-    const state = JSON.stringify({
-      engine, progress, learner, prepared: { frames: prepared.frames, decision: prepared.decision, taught: prepared.taught },
-    } satisfies StoredState)
+    const { frames, decision, taught, learned } = prepared
+    const state = JSON.stringify({ engine, progress, learner, prepared: { frames, decision, taught, learned } } satisfies StoredState)
     const sha256 = hashOf(named.map(([, vector]) => vector), state)
     const bytes = writeSafetensors({ specs }, flat, { round: this.round, sha256, state })
     const fresh = `${this.path}.new`

@@ -46,6 +46,8 @@ export interface RoundSpec {
   lanes: number | null
   /** What the round does otherwise than its method says, as `gate: 'never'` where the gate split is known not to speak for the frames. */
   switches: Partial<Recipe>
+  /** Folder with the weights.safetensors and card.json of a model that was made elsewhere: it is judged, nothing is learned. */
+  given?: string | undefined
 }
 
 /** What the self-check of an engine found: one step of the real model beside the embedded engine's plainest graph. */
@@ -115,6 +117,8 @@ export interface PairedEvidence {
   scenes: string[]
   challenger: Predictions
   champion: Predictions | null
+  /** Images that a model from elsewhere owes itself to, and that are not among these; absent: none. */
+  leftOut?: number | undefined
 }
 
 export interface ModelCard {
@@ -209,8 +213,8 @@ export interface RoundResult {
   quarantined: { path: string; reason: string }[]
 }
 
-/** Raised when a round ends without a model. `reason` is stable; the message says more. */
-export type RoundFailure = 'labels' | 'diverged' | 'export-mismatch' | 'out-of-memory' | 'out-of-time' | 'stopped' | 'crashed'
+/** Raised when a round ends without a model. `reason` is stable; the message says more. `unfit`: a model from elsewhere is none of this version. */
+export type RoundFailure = 'labels' | 'diverged' | 'export-mismatch' | 'unfit' | 'out-of-memory' | 'out-of-time' | 'stopped' | 'crashed'
 
 export class RoundError extends Error {
   override readonly name = 'RoundError'

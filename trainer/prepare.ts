@@ -15,7 +15,7 @@ import type { RoundImages, RoundOptions } from './round.js'
 import { fewestFrames, fitShortcut, type Examples } from './shortcut.js'
 import type { Turns } from './turns.js'
 
-export interface Prepared {
+export interface Preparation {
   /** Paths of the frames that it was made from. */
   frames: readonly string[]
   /** `dictionary.*` and `shortcut.*`, flat, as their tables have them; empty where the recipe has none. */
@@ -27,6 +27,11 @@ export interface Prepared {
   decision: GateDecision | null
   /** Frames that taught it. */
   taught: number
+}
+
+export interface Prepared extends Preparation {
+  /** Fingerprints of all images of the round, and of the model that it goes on from, as the weights carry them; null: too many. */
+  learned: string | null
 }
 
 export interface PrepareOptions extends Pick<RoundOptions, 'onEvent' | 'onPseudoLabels'> {
@@ -43,7 +48,7 @@ export interface PrepareOptions extends Pick<RoundOptions, 'onEvent' | 'onPseudo
 }
 
 /** The same for the same images and options, unless time was short. Errors: what its turns raise. */
-export async function prepare(data: RoundImages, options: PrepareOptions): Promise<Prepared> {
+export async function prepare(data: RoundImages, options: PrepareOptions): Promise<Preparation> {
   const { recipe, preset, seed, gate, limitMs, turns, onEvent, onPseudoLabels } = options
   const { classes, labeled, unlabeled } = data
   const [frames, none] = [unlabeled.items, new Float32Array()]

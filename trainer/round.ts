@@ -3,16 +3,18 @@ import { createHash } from 'node:crypto'
 import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { balance } from './balance.js'
-import { ModelFile } from './backend/model-file.js'
+import { compare } from './compare.js'
 import { RoundError, type LabeledImage, type ModelCard, type RoundEvent, type RoundFailure, type RoundPhase, type RoundResult, type RoundSpec } from './contract.js'
 import { judgesOf, refuseLeaked, withoutJudges } from './data/leaks.js'
+import { fingerprintOf, readLearned, writeLearned } from './data/learned.js'
 import { loadImages, type Unreadable } from './data/load.js'
 import { checkpointFormat, Checkpoints } from './checkpoint.js'
 import { chooseEngine, onTrial } from './engines.js'
-import { fitTemperature, labelsOf, metricsOf, predictionsOf, probabilitiesOf, softmax } from './evidence.js'
+import { fitTemperature, labelsOf, metricsOf, softmax } from './evidence.js'
 import { picturesForWords } from './dictionary.js'
 import { exportChecked } from './export/checked.js'
-import { readSafetensors } from './export/safetensors.js'
+import { readSafetensors, safetensorsMetadata } from './export/safetensors.js'
+import { judgeGiven } from './given.js'
 import { Learner } from './learner.js'
 import { lanesOn } from './lanes/lanes.js'
 import { modelTable, parameterTable, partOf, type ParameterTable } from './model/parameters.js'
@@ -52,6 +54,7 @@ export async function runRound(spec: RoundSpec, options: RoundOptions): Promise<
   const enter = (phase: RoundPhase) => { onEvent({ type: 'phase', phase }) }
   try {
     await mkdir(spec.out, { recursive: true })
+    if (spec.given !== undefined) return await judgeGiven(spec, spec.given, { turns, onEvent })
     enter('load')
     const found = await load(spec, recipe, { turns, onEvent })
     const limit = spec.minutes === null ? {} : { limitMs: verificationShare * spec.minutes * 60_000 }
@@ -72,7 +75,10 @@ export async function runRound(spec: RoundSpec, options: RoundOptions): Promise<
     const { prepared, data } = former
       ? remaining(former.prepared, found)
       : {
-          prepared: await prepare(found, { recipe, preset, seed: spec.seed, gate: unseenGate, dictionary, limitMs, turns, onEvent, onPseudoLabels }),
+          prepared: {
+            ...await prepare(found, { recipe, preset, seed: spec.seed, gate: unseenGate, dictionary, limitMs, turns, onEvent, onPseudoLabels }),
+            learned: writeLearned(found.fingerprints, warm && champion ? champion.learned : []),
+          },
           data: found,
         }
     const learner = new Learner({
@@ -99,6 +105,7 @@ export async function runRound(spec: RoundSpec, options: RoundOptions): Promise<
       const files = await exportChecked({
         folder: spec.out, ssmae: new Ssmae(presets[spec.preset], recipe), table, weights,
         classes: data.classes, temperature, examples: data.labeled.pixels.slice(0, 8), engine,
+        learned: prepared.learned,
       })
       const card: ModelCard = {
         format: 'pawl-model-card/1',
@@ -135,7 +142,9 @@ export async function runRound(spec: RoundSpec, options: RoundOptions): Promise<
         await pictureReconstruction({ folder: spec.out, preset: presets[spec.preset], recipe, table, weights, ...data.gate, seed: spec.seed })
           .catch(() => undefined)
       }
-      const { evidence, paths, unreadable } = await compare(spec, data.classes, turns)
+      const { evidence, paths, unreadable } = await compare({
+        ...spec, challenger: { folder: spec.out, size: presets[spec.preset].size }, classes: data.classes, turns,
+      })
       for (const { path, reason } of unreadable) onEvent({ type: 'quarantine', path, reason })
       await checkpoints.remove()
       return { card, evidence, paths, losses: trained.losses, quarantined: [...data.unreadable, ...unreadable] }
@@ -147,7 +156,7 @@ export async function runRound(spec: RoundSpec, options: RoundOptions): Promise<
 }
 
 /** The decoded images of a round, with those that could not be read. */
-export type RoundImages = Awaited<ReturnType<typeof load>>
+export type RoundImages = Omit<Awaited<ReturnType<typeof load>>, 'fingerprints'>
 
 function picturesOf({ labeled, unlabeled }: RoundImages): number {
   return labeled.items.length + unlabeled.items.length
@@ -160,7 +169,8 @@ async function load(spec: RoundSpec, recipe: Recipe, { turns, onEvent }: Pick<Ro
   const gate = await loadImages(spec.gate, pathOf, size, turns)
   const wanted = recipe.reconstruction || recipe.gate !== 'never' ? spec.unlabeled : []
   // Of the promotion split no more is looked at here than whether an image of it is to be learned from.
-  const judges = judgesOf(gate, await loadImages(spec.promotion, pathOf, size, turns))
+  const promotion = await loadImages(spec.promotion, pathOf, size, turns)
+  const judges = judgesOf(gate, promotion)
   refuseLeaked(labeled, judges)
   const unlabeled = withoutJudges(await loadImages(wanted, path => path, size, turns), judges)
   const unreadable: Unreadable[] = [labeled, gate, unlabeled].flatMap(part => part.unreadable)
@@ -173,7 +183,8 @@ async function load(spec: RoundSpec, recipe: Recipe, { turns, onEvent }: Pick<Ro
   if (gate.items.length === 0) {
     throw new RoundError('labels', 'no readable validation image: without them neither the gate nor the temperature can be trusted')
   }
-  return { classes, labeled, gate, unlabeled, unreadable }
+  const fingerprints = [labeled, gate, promotion, unlabeled].flatMap(({ pixels }) => pixels.map(fingerprintOf))
+  return { classes, labeled, gate, unlabeled, unreadable, fingerprints }
 }
 
 interface Champion {
@@ -183,6 +194,8 @@ interface Champion {
   recipe: Record<string, unknown> | null
   /** Images that it learned from, labeled or not. */
   pictures: number
+  /** Fingerprints of images that it and its ancestors owe themselves to. */
+  learned: readonly string[]
   tensors: ReturnType<typeof readSafetensors>
 }
 
@@ -200,6 +213,7 @@ async function championOf({ champion }: RoundSpec): Promise<Champion | null> {
     sha256,
     recipe: card?.recipe ?? null,
     pictures: card ? card.data.labeled + card.data.unlabeled : 0,
+    learned: intact ? readLearned(safetensorsMetadata(weights).learned) ?? [] : [],
     tensors: intact ? readSafetensors(weights) : new Map<string, never>(),
   }
 }
@@ -235,32 +249,6 @@ function identityOf(
     classes: data.classes, weights: table.specs, champion: champion?.sha256 ?? null,
   }
   return createHash('sha256').update(JSON.stringify(decides)).update(dataHash(data.labeled.pixels, data.gate.pixels)).digest('hex')
-}
-
-/** Both models, as the files that would serve, on the promotion split: here alone is it predicted on. */
-async function compare(
-  spec: RoundSpec, known: readonly string[], turns: Turns,
-): Promise<Pick<RoundResult, 'evidence' | 'paths'> & { unreadable: Unreadable[] }> {
-  const { items, pixels, unreadable } = await loadImages(spec.promotion, ({ path }) => path, presets[spec.preset].size, turns)
-  // A class that the challenger does not know any more is one that it gets wrong.
-  const classes = [...new Set([...known, ...items.map(({ label }) => label)])].sort()
-  const labels = labelsOf(items, classes)
-  const predict = async (folder: string) => {
-    const model = await ModelFile.open(await readFile(join(folder, 'model.onnx')))
-    const sized = model.metadata.size === presets[spec.preset].size
-      ? pixels
-      : (await loadImages(items, ({ path }) => path, model.metadata.size, turns)).pixels
-    const predictions = predictionsOf(await probabilitiesOf(model, sized), model.metadata.classes, classes, labels)
-    await model.release()
-    return predictions
-  }
-  const challenger = await predict(spec.out)
-  const champion = spec.champion ? await predict(spec.champion.folder) : null
-  return {
-    evidence: { classes, labels, scenes: items.map(({ scene, path }) => scene ?? path), challenger, champion },
-    paths: items.map(({ path }) => path),
-    unreadable,
-  }
 }
 
 function hashOf(bytes: Uint8Array): string {

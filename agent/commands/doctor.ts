@@ -10,6 +10,8 @@ import { ffmpegOf } from '../camera/ffmpeg.js'
 import { sourceOf } from '../camera/index.js'
 import type { CameraConfig, Config } from '../config.js'
 import { ask } from '../control.js'
+import { repositoryOf } from '../exchange/exchange.js'
+import { trustedBoxes } from '../exchange/offer.js'
 import { readLabels } from '../frames/labels.js'
 import { certificatesIn, timeOf, validityOf } from '../lib/certificates.js'
 import { systemClock } from '../lib/clock.js'
@@ -75,6 +77,14 @@ const checks: Record<string, Check> = {
     if (mqtt.broker === 'embedded') return ok(`embedded, port ${String(mqtt.port)} or the next free one`)
     return brokerCheck(mqtt, device)
   },
+  exchange: async ({ exchange, device }) => {
+    if (exchange.registry === '') return note('models stay on this box (exchange.registry)')
+    const { boxes, problems } = exchange.trust === '' ? { boxes: [], problems: [] } : await trustedBoxes(exchange.trust, device)
+    if (problems.length) return problem(problems.join('; '))
+    await repositoryOf(exchange).check({ push: exchange.publish }, AbortSignal.timeout(registryMs))
+    const trusts = boxes.map(({ name, fingerprint }) => `${name} (${fingerprint})`).join(', ') || 'no box'
+    return ok(`${exchange.registry} lets this box ${exchange.publish ? 'fetch and give' : 'fetch'} models; it judges those of ${trusts}`)
+  },
   certificates: async ({ mqtt: { broker, tls } }) => {
     if (broker === 'embedded' || (tls.ca === '' && tls.cert === '')) return note('none of its own (mqtt.tls)')
     const contents = await readTlsFiles(tls)
@@ -116,6 +126,8 @@ const oldestFfmpeg = { major: 5, minor: 1 }
 const needsFfmpeg: ReadonlySet<CameraConfig['source']> = new Set(['rtsp', 'v4l2', 'video'])
 /** Milliseconds that a camera has for its first picture. */
 const firstPictureMs = 15_000
+/** And a registry for all of its answers. */
+const registryMs = 30_000
 /** And a broker for its answer. */
 const brokerMs = 10_000
 

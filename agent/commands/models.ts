@@ -1,7 +1,9 @@
+import { join } from 'node:path'
 import type { Config } from '../config.js'
 import { ask } from '../control.js'
 import { PawlError } from '../errors.js'
 import type { ModelVersion } from '../events.js'
+import { publicKeyIn } from '../registry/identity.js'
 import type { Registry } from '../registry/registry.js'
 import type { Mode } from '../registry/state.js'
 import { changeRegistry, configOf, readRegistry } from './data.js'
@@ -40,6 +42,18 @@ export async function verify(options: Options): Promise<void> {
     `history: ${lineage.problem ?? `ok, ${String(lineage.entries)} signed entries`}`,
   ])
   if ([...results, lineage].some(({ ok }) => !ok)) process.exitCode = 1
+}
+
+export async function key(options: Options): Promise<void> {
+  const { data, device } = await configOf(options)
+  const folder = join(data, 'identity')
+  const found = await publicKeyIn(folder).catch((cause: unknown) => {
+    throw new PawlError('REGISTRY_CORRUPT', `${folder}: the key cannot be read (${cause instanceof Error ? cause.message : String(cause)})`, { cause })
+  })
+  if (!found) throw new PawlError('MODEL_INVALID', `${data} has no key yet: the first start of the daemon makes it`)
+  const file = `${device}.public.pem`
+  print(options, { device, file, fingerprint: found.fingerprint, publicKey: found.pem }, found.pem.trimEnd().split('\n'))
+  if (!options.json) process.stderr.write(`fingerprint ${found.fingerprint}; as ${file} in exchange.trust of another box\n`)
 }
 
 /** Why, in the history. */

@@ -16,7 +16,7 @@ import { isOurs } from './names.js'
 import { modelFolders, modelProblems, problemsOf } from './soundness.js'
 
 /** Of the moment: what a broker has not heard yet, and a round that is not done. Another box would say and do it again. */
-const ofTheMoment: readonly string[] = ['outbox', 'rounds']
+const ofTheMoment: readonly string[] = ['exchange', 'outbox', 'rounds']
 const tries = 5
 
 export interface BackupOptions {

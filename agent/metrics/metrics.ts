@@ -68,9 +68,14 @@ export class Metrics {
         if (event.event.type === 'pause') gauges.paused.set(event.event.reason === null ? 0 : 1)
         return
       case 'round-ended': {
-        const { decision: { promoted, reason, accuracyChampion, accuracyChallenger } } = event
+        const { decision: { promoted, reason, accuracyChampion, accuracyChallenger, from } } = event
         gauges.training.set(0)
         gauges.paused.set(0)
+        // Nothing was learned: it is none of the rounds that a box is to have.
+        if (from) {
+          counters.offers.inc({ outcome: promoted ? 'promoted' : reason })
+          return
+        }
         counters.rounds.inc({ outcome: promoted ? 'promoted' : reason })
         if (accuracyChampion !== null) gauges.lastAccuracy.set({ of: 'champion' }, accuracyChampion)
         if (accuracyChallenger !== null) gauges.lastAccuracy.set({ of: 'challenger' }, accuracyChallenger)
@@ -98,6 +103,8 @@ export class Metrics {
         return
       case 'quarantine':
         counters.quarantined.inc()
+        return
+      case 'offer':
         return
       case 'broker':
         gauges.broker.set(event.state === 'connected' ? 1 : 0)
@@ -169,6 +176,7 @@ function countersIn(registers: Registry[]) {
     stored: counter('frames_stored', 'Frames stored, by why', ['camera', 'reason']),
     predictions: counter('predictions', 'Frames classified', ['camera', 'label']),
     rounds: counter('rounds', 'Rounds that ended, by what came of them', ['outcome']),
+    offers: counter('offers_judged', 'Models of other boxes that were judged here, by what came of them', ['outcome']),
     gateOpenings: counter('gate_openings', 'Times that the gate opened, so that pseudo-labels counted'),
     probations: counter('probations', 'Probations that ended: passed, why the former model came back, or ended where another was put in service', ['outcome']),
     quarantined: counter('quarantined', 'Images put aside because they could not be read'),

@@ -48,14 +48,26 @@ export async function readPublicKey(folder: string, fingerprint: string): Promis
   }
 }
 
+/** The key of a box that was started once, for people; null: there is none yet. Errors: a file that cannot be read, or is no key. */
+export async function publicKeyIn(folder: string): Promise<{ pem: string; fingerprint: string } | null> {
+  const text = await readFile(join(folder, 'private.pem'), 'utf8').catch((cause: unknown) => {
+    if (isMissing(cause)) return null
+    throw cause
+  })
+  if (text === null) return null
+  const privateKey = createPrivateKey(text)
+  return { pem: publicPemOf({ privateKey }), fingerprint: fingerprintOf(privateKey) }
+}
+
 /** As a person or a program gets it: SPKI in PEM. */
-export function publicPemOf({ privateKey }: Identity): string {
+export function publicPemOf({ privateKey }: Pick<Identity, 'privateKey'>): string {
   return createPublicKey(privateKey).export({ type: 'spki', format: 'pem' }).toString()
 }
 
 const publicName = (fingerprint: string) => `${fingerprint}.public.pem`
 
-function fingerprintOf(key: KeyObject): string {
+/** First 16 hexadecimal digits of the SHA-256 of the public key (SPKI, DER). */
+export function fingerprintOf(key: KeyObject): string {
   const own = key.type === 'private' ? createPublicKey(key) : key
   return createHash('sha256').update(own.export({ type: 'spki', format: 'der' })).digest('hex').slice(0, 16)
 }

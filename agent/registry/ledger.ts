@@ -13,7 +13,7 @@ import { PawlError } from '../errors.js'
 import type { Clock } from '../lib/clock.js'
 import { DurableAdapter } from './durable-adapter.js'
 import { identityIn, publicPemOf, type Identity } from './identity.js'
-import { Lineage, readLineage, readRecent, type LineageChange, type LineageEntry, type ReadLineage, type SignedHead } from './lineage.js'
+import { Lineage, readLineage, readRecent, type LineageChange, type LineageEntry, type ReadLineage, type SignedEntry, type SignedHead } from './lineage.js'
 import { emptyState, RegistryState, stateSchemaVersion } from './state.js'
 
 const names = { state: 'state.json', lineage: 'lineage.jsonl', identity: 'identity' } as const
@@ -96,9 +96,9 @@ export class Ledger {
 
   /**
    * One change after the other, with its entry in the history where it has one; what cannot be written is not changed.
-   * Errors: DISK_FULL; DATA_LOCKED after `stop`.
+   * `onEntry` hears of it as it was signed. Errors: DISK_FULL; DATA_LOCKED after `stop`.
    */
-  write<R>(change: (state: RegistryState) => R, told?: (result: R) => LineageChange): Promise<R> {
+  write<R>(change: (state: RegistryState) => R, told?: (result: R) => LineageChange, onEntry?: (entry: SignedEntry) => void): Promise<R> {
     if (this.stopped) return Promise.reject(new PawlError('DATA_LOCKED', `${this.options.data}: this agent has given it back; nothing was changed`))
     const turn = this.last.then(async () => {
       const former = this.db.data
@@ -108,6 +108,8 @@ export class Ledger {
         if (told && this.history) next.lineage = await this.history.lineage.append(former.lineage, told(result))
         this.db.data = next
         await this.db.write()
+        const entry = this.history?.lineage.last
+        if (told && entry) onEntry?.(entry)
       } catch (cause) {
         this.db.data = former
         if (cause instanceof Error && 'code' in cause && cause.code === 'ENOSPC') {

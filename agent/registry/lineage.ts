@@ -23,7 +23,7 @@ export type SignedHead = z.infer<typeof SignedHeadSchema>
 export type LineageEntry = z.infer<typeof LineageEntrySchema>
 export type SignedEntry = z.infer<typeof SignedEntrySchema>
 /** What is told of a change; the rest of its entry follows from where it stands. */
-export type LineageChange = Pick<LineageEntry, 'change' | 'version' | 'why'> & Partial<Pick<LineageEntry, 'model' | 'card' | 'decision' | 'holds'>>
+export type LineageChange = Pick<LineageEntry, 'change' | 'version' | 'why'> & Partial<Pick<LineageEntry, 'model' | 'card' | 'decision' | 'holds' | 'manifest'>>
 
 /** Where the history stands. */
 export type Head = z.infer<typeof HeadSchema>
@@ -76,7 +76,7 @@ export class Lineage {
       const entry: LineageEntry = {
         sequence: (at?.sequence ?? 0) + 1, atMs: nowMs(), change: told.change, version: told.version,
         model: told.model ?? null, card: told.card ?? null, decision: told.decision ?? null, why: told.why, holds: told.holds ?? null,
-        previous: at?.hash ?? nothing, key: identity.fingerprint,
+        previous: at?.hash ?? nothing, key: identity.fingerprint, ...told.manifest !== undefined && { manifest: told.manifest },
       }
       const signed = { entry, signature: sign(null, bytesOf(entry), identity.privateKey).toString('hex') }
       added.push(signed)
@@ -176,7 +176,11 @@ async function checked(bytes: Buffer, keys: string, from = 0): Promise<ReadLinea
 function objectionTo({ entry, signature }: SignedEntry, former: SignedEntry | 'unread' | null, key: KeyObject | null): string | null {
   if (former !== 'unread' && !follows(entry, former)) return 'does not follow the one before it'
   if (!key) return `is signed by key ${entry.key}, which is not known`
-  return verify(null, bytesOf(entry), key, Buffer.from(signature, 'hex')) ? null : 'has a signature that is not of its key'
+  return isSignedBy({ entry, signature }, key) ? null : 'has a signature that is not of its key'
+}
+
+export function isSignedBy({ entry, signature }: SignedEntry, key: KeyObject): boolean {
+  return verify(null, bytesOf(entry), key, Buffer.from(signature, 'hex'))
 }
 
 function follows({ change, sequence, previous }: LineageEntry, former: SignedEntry | null): boolean {

@@ -15,7 +15,7 @@ import type { ModelCard } from '../../trainer/contract.js'
 import type { PromotionRecord } from '../rounds/promotion.js'
 import { problemOf, type FileProblem, syncFiles, unknownFolders, versionOf } from './model-files.js'
 import { Ledger } from './ledger.js'
-import { hashOfJson, type LineageEntry, type SignedHead } from './lineage.js'
+import { hashOfJson, type LineageEntry, type SignedEntry, type SignedHead } from './lineage.js'
 import { beyond, findModel, modelsOf, onProbation } from './models.js'
 import type { Mode, RegistryState } from './state.js'
 import { verifyLineage, type LineageVerification, type Verification } from './verification.js'
@@ -203,6 +203,17 @@ export class Registry {
       state.probation = null
       if (state.mode.kind === 'pin') state.mode = { kind: 'follow' }
     }, () => ({ change: 'retired', version: null, why: 'the model in service is damaged, and there is none to go back to' }))
+  }
+
+  /** Writes down that a registry holds a model, under this manifest. `card`: its card as it is there. Gives the signed entry that says so. */
+  async published(version: number, { manifest, card }: { manifest: string; card: unknown }): Promise<SignedEntry> {
+    const { card: { files } } = this.find(version)
+    let signed: SignedEntry | null = null
+    await this.ledger.write(() => undefined, () => ({
+      change: 'published', version, why: 'it passed here, and is given to other boxes', model: files['model.onnx'], card: hashOfJson(card), manifest,
+    }), entry => { signed = entry })
+    if (!signed) throw new PawlError('REGISTRY_CORRUPT', `there is no history in which model ${String(version)} could be published`)
+    return signed
   }
 
   /** What becomes of a challenger that passes the gate. */

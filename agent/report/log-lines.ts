@@ -42,6 +42,7 @@ function levelOf(event: AgentEvent): Level {
     case 'round-started':
     case 'round-ended':
     case 'model-active':
+    case 'offer':
     case 'mode': return 'info'
     case 'problem': return 'warn'
   }

@@ -9,7 +9,7 @@ import { Reporter, type Connection, type ReporterOptions } from './reporter.js'
 import { Sparkplug } from './sparkplug/sparkplug.js'
 import type { Health } from './topics.js'
 
-export interface ReportOptions extends Pick<ReporterOptions, 'device' | 'cameras' | 'version' | 'handlers' | 'away' | 'emit' | 'onState' | 'clock' | 'random' | 'logger'> {
+export interface ReportOptions extends Pick<ReporterOptions, 'device' | 'cameras' | 'version' | 'handlers' | 'offers' | 'away' | 'emit' | 'onState' | 'clock' | 'random' | 'logger'> {
   config: Config['mqtt']
   /** The data folder: the outbox is in it. */
   data: string

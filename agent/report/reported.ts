@@ -22,6 +22,7 @@ export function reportedEvent(event: AgentEvent, head: { id: string; atMs: numbe
     case 'prediction':
     case 'round-event':
     case 'broker':
+    case 'offer':
       return null
   }
 }

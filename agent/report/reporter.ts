@@ -55,6 +55,8 @@ export interface ReporterOptions {
   accepted: readonly Verb[]
   /** What there is from before this start. */
   former: { decision: PromotionRecord | null; mode: Mode; frames: number; frameBytes: number }
+  /** Whether this box offers models; those whose offers are listened to, and who hears them: empty, there is none any more. */
+  offers: { gives: boolean; boxes: () => readonly string[]; onOffer: (box: string, payload: Uint8Array) => void }
   /** Why nothing answers although a model is in service; null: one does, or there is none yet. */
   away: () => string | null
   /** Told when the connection comes and goes. */
@@ -108,7 +110,7 @@ export class Reporter {
     this.memory = new RetainedMemory({
       path: join(folder, 'retained.json'),
       prefix: this.prefix,
-      topics: retainedTopics(cameras).map(topic => `${this.prefix}/${topic}`),
+      topics: retainedTopics(cameras, { offers: options.offers.gives }).map(topic => `${this.prefix}/${topic}`),
       announcement: this.announced && { topic: this.announced.topic, components: platformsOf(this.announced) },
       logger,
     })
@@ -124,6 +126,7 @@ export class Reporter {
       subscriptions: () => [
         { filter: `${this.prefix}/request/#`, essential: true },
         ...homeAssistant === '' ? [] : [{ filter: birthTopic(homeAssistant), essential: false }],
+        ...options.offers.boxes().map(box => ({ filter: this.offerOf(box), essential: false })),
         ...this.listens ? [{ filter: this.availability('online').topic, essential: false }] : [],
         ...this.names.subscriptions,
       ],
@@ -260,7 +263,11 @@ export class Reporter {
     } else if (topic === this.availability('online').topic) {
       // A retained one is from before.
       if (payload.toString() === 'online' && !isRetained) this.echo.heard()
-    } else this.names.heard(topic, payload.toString())
+    } else {
+      const box = this.options.offers.boxes().find(name => this.offerOf(name) === topic)
+      if (box === undefined) this.names.heard(topic, payload.toString())
+      else this.options.offers.onOffer(box, payload)
+    }
   }
 
   /** What is announced first, then that the box is there. How it stands follows. */
@@ -273,9 +280,14 @@ export class Reporter {
     return { topic: `${this.prefix}/${topic}`, payload, qos, retained }
   }
 
+  private offerOf(box: string): string {
+    return `${this.options.base}/${box}/${topics.modelOffer.topic}`
+  }
+
   private retain({ name, camera, value }: StateChange): void {
     const { topic, qos } = topics[name]
-    this.outgoing.retain({ topic: `${this.prefix}/${ofCamera(topic, camera)}`, payload: JSON.stringify(value), qos, retained: true })
+    // What there is no more is empty at the broker.
+    this.outgoing.retain({ topic: `${this.prefix}/${ofCamera(topic, camera)}`, payload: value === null ? '' : JSON.stringify(value), qos, retained: true })
     this.options.onState({ name, camera, value })
   }
 

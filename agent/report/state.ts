@@ -92,8 +92,8 @@ export class RetainedState {
         return
       case 'round-ended':
         this.setTrain({ ...idle, round: event.round })
-        // A round that was only stopped says nothing of a candidate.
-        if (event.decision.reason !== 'stopped') this.set('modelCandidate', event.decision)
+        // One that was only stopped says nothing of a candidate, and one that judged a model of another box learned nothing.
+        if (event.decision.reason !== 'stopped' && !event.decision.from) this.set('modelCandidate', event.decision)
         return
       case 'round-refused-to-start':
         this.setTrain({ ...idle, round: this.train.round, refused: event.reason })
@@ -104,6 +104,9 @@ export class RetainedState {
         return
       case 'probation':
         this.set('modelProbation', event.record)
+        return
+      case 'offer':
+        this.set('modelOffer', event.offer)
         return
       case 'mode':
         this.set('modelMode', event.mode)

@@ -62,7 +62,8 @@ export class Terminal {
         return
       case 'prediction': return this.predicted(event.prediction)
       case 'round-started':
-        this.say(`round ${String(event.round)} (${event.trigger}): ${String(event.labeled)} labels, ${String(event.unlabeled)} frames that nobody labeled${event.pseudoLabels ? '' : '; no pseudo-labels, as the pictures have changed'}`, 'bold')
+        if (event.trigger === 'offer') this.say(`round ${String(event.round)} (offer): a model of another box is judged`, 'bold')
+        else this.say(`round ${String(event.round)} (${event.trigger}): ${String(event.labeled)} labels, ${String(event.unlabeled)} frames that nobody labeled${event.pseudoLabels ? '' : '; no pseudo-labels, as the pictures have changed'}`, 'bold')
         return
       case 'round-event': return this.roundEvent(event.round, event.event)
       case 'round-ended': {
@@ -82,6 +83,9 @@ export class Terminal {
       }
       case 'probation':
         this.say(event.record.explanation, event.record.state === 'failed' ? 'red' : undefined)
+        return
+      case 'offer':
+        if (event.offer) this.say(`model ${String(event.offer.signed.entry.version)} is offered to other boxes as ${event.offer.reference}`)
         return
       case 'mode':
         this.say(modeText(event.mode))

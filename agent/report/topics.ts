@@ -3,7 +3,7 @@
  * alone is plain text. Times are milliseconds since 1970.
  */
 import { z } from 'zod'
-import { CameraStatusSchema, DriftAlarmSchema, ModeSchema, PredictionSchema, ProbationRecordSchema, PromotionRecordSchema, SignedHeadSchema } from '../schemas.js'
+import { CameraStatusSchema, DriftAlarmSchema, ModeSchema, OfferSchema, PredictionSchema, ProbationRecordSchema, PromotionRecordSchema, SignedHeadSchema } from '../schemas.js'
 
 export interface Topic {
   /** Below `<base>/<device>/`; `{name}` stands for one level. */
@@ -124,7 +124,7 @@ export const topics = {
   },
   modelCandidate: {
     topic: 'model/candidate', retained: true, qos: 1, direction: 'out', payload: PromotionRecordSchema,
-    description: 'Promotion record of the last round: the whole evidence, also when the answer was no',
+    description: 'Promotion record of the last round that learned: the whole evidence, also when the answer was no; of a model that another box made the event `round-ended` tells',
   },
   modelProbation: {
     topic: 'model/probation', retained: true, qos: 1, direction: 'out', payload: ProbationRecordSchema,
@@ -133,6 +133,10 @@ export const topics = {
   modelMode: {
     topic: 'model/mode', retained: true, qos: 1, direction: 'out', payload: ModeSchema,
     description: '`follow`: a challenger that passes the gate serves; `pin`: the named model serves whatever passes; `pause`: no round begins either',
+  },
+  modelOffer: {
+    topic: 'model/offer', retained: true, qos: 1, direction: 'out', payload: OfferSchema,
+    description: 'A model of this box that has passed its probation, for other boxes to fetch from the registry, with the signed entry of the history that says so; none: the topic is empty',
   },
   drift: {
     topic: 'drift', retained: true, qos: 1, direction: 'out', payload: DriftState,
@@ -172,9 +176,9 @@ export const clientIdOf = (device: string) => `pawl-${device}`
 /** A topic of one camera. */
 export const ofCamera = (topic: string, camera: string) => topic.replace('{camera}', camera)
 
-/** Everything that a box with these cameras may retain, below its prefix. */
-export function retainedTopics(cameras: readonly string[]): string[] {
+/** Everything that a box with these cameras may retain, below its prefix. `offers`: it gives models to others. */
+export function retainedTopics(cameras: readonly string[], { offers }: { offers: boolean }): string[] {
   const all: Topic[] = Object.values(topics)
-  return all.filter(({ retained }) => retained)
+  return all.filter(({ retained, topic }) => retained && (offers || topic !== topics.modelOffer.topic))
     .flatMap(({ topic }) => (topic.includes('{camera}') ? cameras.map(camera => ofCamera(topic, camera)) : [topic]))
 }

@@ -7,7 +7,7 @@ import { Random, type LabeledImage, type RoundEvent, type RoundResult, type Roun
 import type { Config } from '../config.js'
 import type { ModelVersion } from '../events.js'
 import type { Clock } from '../lib/clock.js'
-import { accuracyOf, decide, type PromotionRecord, type Verdict } from './promotion.js'
+import { accuracyOf, decide, type Origin, type PromotionRecord, type Verdict } from './promotion.js'
 import { runInChild, type RoundBrake, type RoundOutcome } from './round.js'
 import { beginUnfinished, endUnfinished, findUnfinished, type UnfinishedRound } from './unfinished.js'
 
@@ -43,9 +43,18 @@ export interface LearningOptions {
   onGivenUp: (round: number, reason: string) => void
 }
 
+/** A model that was made elsewhere, to be judged. */
+export interface GivenModel {
+  /** With its weights.safetensors and card.json. */
+  folder: string
+  from: Origin
+}
+
 export interface RunOptions {
   /** What a new round learns from; not asked for where one goes on that was interrupted. */
   gather: () => Promise<RoundData>
+  /** Nothing is learned: this model is judged, and what was interrupted stays so. */
+  given?: GivenModel
   /** The agent ends; the round goes on after its next start. */
   signal: AbortSignal
   /** The round has to make way; it goes on in the next run. */
@@ -62,7 +71,7 @@ export interface RoundEnd {
 }
 
 /** What is known of a decision before it falls. */
-type Facts = Pick<PromotionRecord, 'round' | 'decidedAtMs' | 'champion'>
+type Facts = Pick<PromotionRecord, 'round' | 'decidedAtMs' | 'champion' | 'from'>
 
 /** What a round learns from, told as it begins. */
 export interface RoundBegin {
@@ -92,11 +101,13 @@ export class Learning {
   }
 
   /** Runs a round to its end, first the one that was interrupted. Never leaves a half-finished model. Errors: those of `gather`. */
-  async run({ gather, signal, closing, began }: RunOptions): Promise<RoundEnd> {
+  async run({ gather, given, signal, closing, began }: RunOptions): Promise<RoundEnd> {
     const { registry, config, clock, brake, onEvent, onUnreadable } = this.options
     const champion = registry.active()
-    const { round, spec, attempts } = await this.begin(gather, champion)
-    began({ round, labeled: spec.labeled.length, unlabeled: spec.unlabeled.length, pseudoLabels: spec.switches.gate !== 'never' })
+    const { round, spec, attempts } = given ? await this.fresh(await gather(), champion, given) : await this.begin(gather, champion)
+    began({
+      round, labeled: given ? 0 : spec.labeled.length, unlabeled: spec.unlabeled.length, pseudoLabels: given !== undefined || spec.switches.gate !== 'never',
+    })
     const unreadable: Extract<RoundEvent, { type: 'quarantine' }>[] = []
     const outcome = await runInChild(spec, {
       graceMs: this.options.graceMs ?? 60_000,
@@ -109,13 +120,18 @@ export class Learning {
         onEvent(round, event)
       },
     }).catch((cause: unknown): RoundOutcome => ({ ok: false, reason: 'crashed', message: cause instanceof Error ? cause.message : String(cause) }))
-    const facts = { round, decidedAtMs: clock.nowMs(), champion: champion?.version ?? null }
+    const facts = { round, decidedAtMs: clock.nowMs(), champion: champion?.version ?? null, ...given && { from: given.from } }
     if (!outcome.ok && outcome.reason === 'stopped') {
       // The end of the agent, or of a window, is not the end of the round, nor the round's fault.
+      const when = signal.aborted ? 'after the next start' : 'when the next window opens'
+      const stopped = (explanation: string) => ({ decision: { ...facts, ...refusal(outcome), explanation }, challenger: null, result: null })
+      if (given) {
+        await rm(spec.out, { recursive: true, force: true }).catch(() => undefined)
+        return stopped(`model ${String(given.from.version)} of ${given.from.box} is judged ${when}`)
+      }
       this.unfinished = { round, spec, attempts: attempts - 1 }
       await beginUnfinished(this.unfinished).catch(() => undefined)
-      const when = signal.aborted ? 'after the next start' : 'when the next window opens'
-      return { decision: { ...facts, ...refusal(outcome), explanation: `it goes on ${when}, from its last checkpoint if there is one yet` }, challenger: null, result: null }
+      return stopped(`it goes on ${when}, from its last checkpoint if there is one yet`)
     }
     try {
       await onUnreadable(unreadable.map(({ path, reason }) => ({ path, reason })))
@@ -145,9 +161,9 @@ export class Learning {
     return begun
   }
 
-  private async fresh(data: RoundData, champion: ModelVersion | null): Promise<UnfinishedRound> {
+  private async fresh(data: RoundData, champion: ModelVersion | null, given?: GivenModel): Promise<UnfinishedRound> {
     const round = await this.options.registry.beginRound()
-    return { round, spec: this.specOf(data, champion, round), attempts: 1 }
+    return { round, spec: { ...this.specOf(data, champion, round), ...given && { given: given.folder } }, attempts: 1 }
   }
 
   /** The round that was interrupted, if it may go on; what else lies in the folder is cleared away. */
@@ -168,9 +184,10 @@ export class Learning {
     const { config, registry } = this.options
     const { card, evidence } = result
     // Counted on disk before anybody sees a result: a round that ends without one has cost nothing.
-    const attempt = spec.champion ? await registry.countAttempt(hashOf(spec.promotion)) : 1
+    const given = facts.from !== undefined
+    const attempt = spec.champion || given ? await registry.countAttempt(hashOf(spec.promotion)) : 1
     const random = Random.of(spec.seed, attempt)
-    const verdict = decide(evidence, { alpha: config.alpha, refreshMargin: config.refreshMargin, attempt, random: () => random.float() })
+    const verdict = decide(evidence, { alpha: config.alpha, refreshMargin: config.refreshMargin, attempt, given, random: () => random.float() })
     const decisionFor = (version: number): PromotionRecord => ({
       ...facts, ...verdict, challenger: version,
       accuracyChampion: accuracyOf(evidence, evidence.champion), accuracyChallenger: accuracyOf(evidence, evidence.challenger),

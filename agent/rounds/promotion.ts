@@ -68,6 +68,15 @@ export interface PromotionRecord {
   accuracyChampion: number | null
   accuracyChallenger: number | null
   comparison: Comparison | null
+  /** Where a challenger comes from that was made elsewhere; absent: it was made here. */
+  from?: Origin | undefined
+}
+
+/** Another box, by the name under which its key is trusted, its version of the model, and the digest of the manifest that it was fetched by. */
+export interface Origin {
+  box: string
+  version: number
+  digest: string
 }
 
 export interface PromotionOptions {
@@ -77,6 +86,11 @@ export interface PromotionOptions {
   attempt: number
   /** Share of the accuracy by which a challenger may be worse that replaces the champion without being better; 0: none does. */
   refreshMargin: number
+  /**
+   * The challenger was made elsewhere: it must be better (nothing refreshes a model but what learned here), on so many images at least, and spends
+   * alpha where there is no champion too.
+   */
+  given?: boolean
   /** Uniform in [0, 1), seeded: for the permutation test. */
   random: () => number
 }
@@ -88,20 +102,31 @@ export interface Verdict {
   comparison: Comparison
 }
 
+/** Images on which a model from elsewhere is judged at least. */
+const leastForGiven = 20
+
 export function decide(evidence: PairedEvidence, options: PromotionOptions): Verdict {
   const comparison = compare(evidence, options)
   const unjudged = comparison.perClass.filter(({ images: shown }) => shown === 0).map(({ class: name }) => `"${name}"`)
+  const { leftOut = 0 } = evidence
   const verdict = (promoted: boolean, reason: PromotionReason, why: string): Verdict => ({
     promoted, reason, comparison,
-    explanation: unjudged.length && images > 0 ? `${why}; nothing judges ${unjudged.join(', ')}: label more of it` : why,
+    explanation: [
+      why,
+      ...leftOut > 0 ? [`${String(leftOut)} images were left out, from which it learned or by which it was chosen where it was made`] : [],
+      ...unjudged.length && images > 0 ? [`nothing judges ${unjudged.join(', ')}: label more of it`] : [],
+    ].join('; '),
   })
   const { images, wins, losses, p, alpha } = comparison
   const { classes, labels, challenger, champion } = evidence
   const scenes = scenesOf(evidence)
   if (images === 0) return verdict(false, 'no-evidence', 'there is no readable image to compare on')
+  if (options.given && images < leastForGiven) {
+    return verdict(false, 'no-evidence', `there are ${String(images)} images to judge a model from elsewhere by, fewer than ${String(leastForGiven)}`)
+  }
   if (!champion) {
     const correct = count(labels.map((label, index) => challenger.predicted[index] === label))
-    const lower = clopperPearsonLower(correct * scenes.worth, images * scenes.worth, options.alpha)
+    const lower = clopperPearsonLower(correct * scenes.worth, images * scenes.worth, options.given ? alpha : options.alpha)
     // The most that one answer for everything would get right.
     const chance = Math.max(...classes.map((_, label) => count(labels.map(actual => actual === label)))) / images
     return lower > chance
@@ -118,7 +143,7 @@ export function decide(evidence: PairedEvidence, options: PromotionOptions): Ver
   if (likelihoodP < options.alpha) return verdict(false, 'likelihood-worse', `the challenger's probabilities are worse (p = ${likelihoodP.toPrecision(2)}): ${score}`)
   if (p < alpha) return verdict(true, 'better', `the challenger is better: ${score}`)
   const least = pairedGainScoreLower(wins * scenes.worth, losses * scenes.worth, images * scenes.worth, normalUpperQuantile(alpha))
-  return options.refreshMargin > 0 && least > -options.refreshMargin
+  return options.refreshMargin > 0 && !options.given && least > -options.refreshMargin
     ? verdict(true, 'refreshed', `not proved better, but surely not worse by ${percent(options.refreshMargin)}, which refreshMargin allows (at most ${percent(Math.max(0, -least))} worse): ${score}`)
     : verdict(false, 'inconclusive', `not proved better: ${score}`)
 }
@@ -133,7 +158,9 @@ function compare(evidence: PairedEvidence, { alpha, attempt }: PromotionOptions)
   const [wins, losses] = [1, -1].map(gain => count(gains.map(value => value === gain))) as [number, number]
   const interval = (correct: number) => wilsonInterval(correct * scenes.worth, images * scenes.worth)
   const lossesOf = (label: number) => scenes.sums(gains.map((gain, index) => (labels[index] === label ? -gain : 0)))
-  const regressions = champion ? holm(classes.map((_, label) => signFlip(lossesOf(label)))) : null
+  // Classes without images neither show anything nor make the others less sure.
+  const judged = [...new Set(labels)]
+  const adjusted = champion ? holm(judged.map(label => signFlip(lossesOf(label)))) : []
   return {
     images,
     scenes: scenes.count,
@@ -156,7 +183,7 @@ function compare(evidence: PairedEvidence, { alpha, attempt }: PromotionOptions)
         images: count(labels.map(actual => actual === label)),
         challenger: of(own),
         champion: champion ? of(other) : null,
-        regressionP: regressions?.[label] ?? null,
+        regressionP: champion ? adjusted[judged.indexOf(label)] ?? 1 : null,
       }
     }),
   }

@@ -7,6 +7,7 @@
  *   answers), one that could not begin, the hours outside the windows, and a pause of all learning. A command does not wait: it starts a round or
  *   is refused.
  * - Outside the windows no round begins or goes on, but the first, without which nothing serves, and one on command.
+ * - A model from elsewhere is judged when no round of this box's own is due, and such a round answers nothing that makes one due.
  */
 import { createTask, parse, type ScheduledTask } from 'node-cron'
 import type { Config } from '../config.js'
@@ -14,7 +15,7 @@ import { Backoff } from '../lib/backoff.js'
 import type { Clock } from '../lib/clock.js'
 import { isOpen, windowOf, type Window } from './windows.js'
 
-export type Trigger = 'first' | 'interrupted' | 'schedule' | 'missed' | 'drift' | 'labels' | 'frames' | 'command'
+export type Trigger = 'first' | 'interrupted' | 'schedule' | 'missed' | 'drift' | 'labels' | 'frames' | 'command' | 'offer'
 
 const minuteMs = 60_000
 /** How far back a missed run is looked for: a month, so that the start of a box never waits for it. */
@@ -34,6 +35,8 @@ export interface Surroundings {
   driftAlarmAtMs: () => number | null
   /** Labels that were put there after a time. */
   labelsSince: (ms: number) => number
+  /** Whether a model that another box made waits to be judged. */
+  offered: () => boolean
   /** When the newest label was put there; 0: there are none. */
   newestLabelAtMs: () => number
 }
@@ -55,6 +58,8 @@ interface Running {
   closing: AbortController
   /** Whether it needs no window. */
   exempt: boolean
+  /** Whether it learns, and so answers what made it due. */
+  learns: boolean
 }
 
 export class Schedule {
@@ -132,7 +137,7 @@ export class Schedule {
     const setBack = nowMs < lookedAtMs
     this.lookedAtMs = nowMs
     this.followedMs = setBack ? wallMs : Math.max(wallMs, followedMs)
-    if (!task || this.running || setBack || wallMs <= followedMs) return
+    if (!task || this.running?.learns || setBack || wallMs <= followedMs) return
     const late = wallMs - followedMs > minuteMs
     if (late && wasDue(task, config.schedule, followedMs, wallMs)) this.due ??= 'missed'
     if (!late && secondsBetween(followedMs, wallMs).some(atMs => task.match(new Date(atMs)))) this.due ??= 'schedule'
@@ -146,9 +151,9 @@ export class Schedule {
       if (!open && !this.running.exempt) this.running.closing.abort()
       return
     }
-    const { mayLearn, hasModel } = this.options.surroundings
-    if (this.stopped || !mayLearn() || !(open || !hasModel()) || this.resting()) return
-    const trigger = this.next()
+    const { mayLearn, hasModel, offered } = this.options.surroundings
+    if (this.stopped || !mayLearn() || !(open || !hasModel())) return
+    const trigger = (this.resting() ? null : this.next()) ?? (offered() ? 'offer' : null)
     if (trigger !== null) void this.begin(trigger)
   }
 
@@ -180,10 +185,13 @@ export class Schedule {
     // A round that is taken up again learns from what there was when it began: what came since stays new.
     const anew = !surroundings.interrupted()
     const closing = new AbortController()
+    const learns = trigger !== 'offer'
     return new Promise(resolve => {
       let hasBegun = false
       const began = () => {
         hasBegun = true
+        resolve(null)
+        if (!learns) return
         this.refused = null
         this.backoff.reset()
         this.due = null
@@ -192,14 +200,13 @@ export class Schedule {
           this.labelsFromMs = labelsFromMs
           this.answeredAlarmMs = alarmMs
         }
-        resolve(null)
       }
       // What is due by then begins at the next look, not at once: rounds that end as they begin do not follow on one another without a pause.
       const ended = run(trigger, closing.signal, began).then(reason => {
-        if (!hasBegun) this.refused = { untilMs: clock.monotonicMs() + this.backoff.nextMs(), labelsFromMs }
+        if (!hasBegun && learns) this.refused = { untilMs: clock.monotonicMs() + this.backoff.nextMs(), labelsFromMs }
         resolve(reason)
       }).finally(() => { this.running = null })
-      this.running = { ended, closing, exempt: trigger === 'command' || !surroundings.hasModel() }
+      this.running = { ended, closing, exempt: trigger === 'command' || !surroundings.hasModel(), learns }
     })
   }
 }

@@ -16,7 +16,7 @@ const main = join(import.meta.dirname, '..', '..', 'dist', 'agent', 'main.js')
 /** What there may be in a data folder while nothing is being written; everything else is left over. */
 const known: readonly RegExp[] = [
   /^(\.holder|\.control|format)$/, /^state\.json(\.\d+)?$/, /^lineage\.jsonl(\.\d+)?$/, /^identity\/(private|[0-9a-f]{16}\.public)\.pem(\.\d+)?$/,
-  /^(engines|probation|skipped)\.json$/, /^report\/[a-z-]+\.json$/,
+  /^(engines|exchange|probation|skipped)\.json$/, /^report\/[a-z-]+\.json$/,
   /^frames\/belt\/\d{4}-\d\d-\d\d\/\d+-[0-9a-f]{12}-[a-z]+-\d+\.jpg$/,
   /^(labels|validation)\/[^/]+\/[^/]+\.png$/,
   /^quarantine\/[^/]+\/[^/]+\.png(\.reason\.txt)?$/,
@@ -24,6 +24,7 @@ const known: readonly RegExp[] = [
   /^rounds\/\d+\/(round\.json|checkpoint\.safetensors(\.new)?|model\.onnx|weights\.safetensors|card\.json|reconstruction\.png)$/,
   /^records\/\d+\/(record\.json|reconstruction\.png|mistake-\d+\.jpg)$/,
   /^outbox\/\d{12}\.json$/,
+  /^exchange\/[0-9a-f]{64}\/(card|card\.json|weights\.safetensors)$/,
   /^drift\/(reference|alarm)\.json$/,
 ]
 

@@ -91,7 +91,7 @@ export class Simulation {
   /** What a box retains is taken away. */
   async clear(device: string): Promise<void> {
     const { base, cameras } = this.options
-    const topics = retainedTopics(Array.from({ length: cameras }, (_, index) => `cam-${String(index + 1)}`))
+    const topics = retainedTopics(Array.from({ length: cameras }, (_, index) => `cam-${String(index + 1)}`), { offers: false })
     await Promise.all(topics.map(topic => this.clients[0]!.publishAsync(`${base}/${device}/${topic}`, '', { qos: 1, retain: true })))
   }
 

@@ -27,6 +27,8 @@ export interface ExportOptions {
   examples: readonly Uint8Array[]
   /** What trained, whose forward pass is the reference. */
   engine: Engine
+  /** Fingerprints of what it owes itself to (data/learned.ts); null: not told. */
+  learned: string | null
 }
 
 /** Largest difference of a logit that counts as the same. */
@@ -58,7 +60,7 @@ export async function exportChecked(options: ExportOptions): Promise<ModelCard['
   }
   return {
     'model.onnx': await writeFlushed(join(folder, 'model.onnx'), onnx),
-    'weights.safetensors': await writeFlushed(join(folder, 'weights.safetensors'), writeSafetensors(table, flat, { format: 'pt' })),
+    'weights.safetensors': await writeFlushed(join(folder, 'weights.safetensors'), writeSafetensors(table, flat, { format: 'pt', ...options.learned !== null && { learned: options.learned } })),
   }
 }
 

@@ -25,7 +25,7 @@ export function Learning() {
     {decisions.length > 0 && <History decisions={decisions} />}
     {decisions.toReversed().map(decision => <section class="card" key={decision.round} aria-labelledby={`round-${String(decision.round)}`}>
       <h2 id={`round-${String(decision.round)}`}>Round {decision.round} <span class={`badge ${decision.promoted ? 'good' : 'bad'}`}>{decision.promoted ? 'promoted' : decision.reason}</span></h2>
-      <p class="faint">{time(decision.decidedAtMs)}</p>
+      <p class="faint">{time(decision.decidedAtMs)}{decision.from && `; model ${String(decision.from.version)} of ${decision.from.box} was judged, nothing was learned`}</p>
       <p>{decision.explanation}</p>
       <Evidence decision={decision} />
     </section>)}

@@ -64,6 +64,7 @@ function Model({ model: { version, createdAtMs, status, card, decision }, active
     <h2 id={`model-${String(version)}`}>Model {version} <span class={`badge ${active ? 'good' : status === 'refused' ? 'bad' : ''}`}>{active ? 'in service' : status}</span>{pinned && <span class="badge">pinned</span>}</h2>
     <p class="faint">{time(createdAtMs)} · {card.method}, {card.preset} · {card.parent ? `from model ${String(card.parent.version)}` : 'from scratch'} · {counted(card.data.labeled, 'label')}, {counted(card.data.unlabeled, 'frame')} · trained {duration(card.seconds)}</p>
     {decision.accuracyChallenger !== null && <Interval label="Right of the promotion images" value={decision.accuracyChallenger} interval={decision.comparison?.intervalChallenger ?? null} />}
+    {decision.from && <p>Made by {decision.from.box}, its model {decision.from.version}; judged here.</p>}
     <p>{decision.promoted ? 'Promoted' : 'Refused by the gate'}: {decision.explanation}{!decision.promoted && status !== 'refused' && '. A person has put it in service all the same.'}</p>
     <details><summary>Evidence</summary><Decision decision={decision} /><GateLooks card={card} /></details>
     <div class="row">
@@ -81,6 +82,7 @@ const changed: Readonly<Record<LineageEntry['change'], (version: string) => stri
   'rolled-back': version => `rolled back to ${version}`,
   retired: () => 'taken out of service',
   mode: () => 'the mode was changed',
+  published: version => `${version} was published for other boxes`,
   undone: () => 'undone',
   continued: () => 'the history goes on',
 }

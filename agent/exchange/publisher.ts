@@ -1,0 +1,132 @@
+/**
+ * Gives the model in service to other boxes, once it has passed its probation.
+ *
+ * INVARIANTS
+ * - An offer is made of what a registry holds and the history says, in this order: bytes, manifest, entry, memory, offer. Cut off anywhere, the next
+ *   start makes the offer.
+ * - What came from elsewhere is not given on, and versions only go forward: after a rollback nothing is offered until a newer model passes.
+ */
+import { createHash } from 'node:crypto'
+import { createReadStream } from 'node:fs'
+import { readFile, stat } from 'node:fs/promises'
+import { join } from 'node:path'
+import { pipeline } from 'node:stream/promises'
+import type { ModelVersion } from '../events.js'
+import { Backoff } from '../lib/backoff.js'
+import type { Registry } from '../registry/registry.js'
+import type { ExchangeMemory } from './memory.js'
+import { manifestOf, offerOf, type Offer } from './offer.js'
+import { digestOf, type Repository } from './repository.js'
+
+export interface PublisherOptions {
+  device: string
+  repository: Repository
+  /** Registry and repository, as a reference begins. */
+  place: string
+  registry: Pick<Registry, 'active' | 'probation' | 'folderOf' | 'published'>
+  memory: ExchangeMemory
+  /** Hears what is offered from now on; null: nothing. */
+  onOffer: (offer: Offer | null) => void
+  /** Told once for each reason. */
+  onProblem: (cause: unknown) => void
+  signal: AbortSignal
+  random: () => number
+}
+
+const retry = { firstMs: 5000, longestMs: 3_600_000 }
+
+export class Publisher {
+  private readonly options: PublisherOptions
+  private readonly backoff: Backoff
+  private working: Promise<void> | null = null
+  private again = false
+
+  constructor(options: PublisherOptions) {
+    this.options = options
+    this.backoff = new Backoff({ ...retry, random: options.random })
+  }
+
+  /** What serves, or whether it is on probation, may have changed. */
+  look(): void {
+    this.tell()
+    this.again = true
+    this.working ??= this.work().finally(() => { this.working = null })
+  }
+
+  /** Before, the signal must have fired. */
+  async stop(): Promise<void> {
+    await this.working
+  }
+
+  private async work(): Promise<void> {
+    const { signal, onProblem } = this.options
+    while (this.again && !signal.aborted) {
+      this.again = false
+      try {
+        await this.settle()
+        this.backoff.reset()
+      } catch (cause) {
+        if (signal.aborted) return
+        onProblem(cause)
+        this.again = true
+        await this.backoff.wait(signal)
+      }
+    }
+  }
+
+  private async settle(): Promise<void> {
+    const { registry, memory, place } = this.options
+    const model = this.own()
+    const { published } = memory
+    const known = published && model && (model.version < published.version || isOf(published, model.version, place))
+    if (!model || known || registry.probation()) return
+    const offer = await this.publish(model)
+    await memory.publish({ version: model.version, offer })
+    // Another may serve by now: then this one is not offered.
+    this.tell()
+  }
+
+  /** At once, also while the registry is away: what fell back is not offered any longer. A newer model is offered once it passed. */
+  private tell(): void {
+    const { published } = this.options.memory
+    const model = this.own()
+    this.options.onOffer(published && model && model.version >= published.version ? published.offer : null)
+  }
+
+  /** The model in service, if it was made here. */
+  private own(): ModelVersion | null {
+    const model = this.options.registry.active()
+    return model?.decision.from === undefined ? model : null
+  }
+
+  private async publish(model: ModelVersion): Promise<Offer> {
+    const { device, repository, place, registry, signal } = this.options
+    const folder = registry.folderOf(model)
+    const card = await readFile(join(folder, 'card.json'))
+    const blobs = {
+      card: { digest: digestOf(card), size: card.length },
+      weights: await blobOf(join(folder, 'weights.safetensors')),
+      onnx: await blobOf(join(folder, 'model.onnx')),
+    }
+    const put = (blob: { digest: string; size: number }, content: string | Uint8Array) => repository.push(blob, content, signal)
+    await put(blobs.card, card)
+    await put(blobs.weights, join(folder, 'weights.safetensors'))
+    await put(blobs.onnx, join(folder, 'model.onnx'))
+    const manifest = manifestOf(blobs)
+    await repository.pushManifest(manifest, `v${String(model.version)}.${device}`, signal)
+    const digest = digestOf(manifest)
+    const signed = await registry.published(model.version, { manifest: digest, card: JSON.parse(card.toString()) })
+    return offerOf(model, { manifest: digest, reference: `${place}@${digest}`, signed })
+  }
+}
+
+/** Whether it is of this version, and of the registry that is used now. */
+function isOf({ version, offer }: { version: number; offer: Offer }, wanted: number, place: string): boolean {
+  return version === wanted && offer.reference.startsWith(`${place}@`)
+}
+
+async function blobOf(path: string): Promise<{ digest: string; size: number }> {
+  const hash = createHash('sha256')
+  await pipeline(createReadStream(path), hash)
+  return { digest: `sha256:${hash.digest('hex')}`, size: (await stat(path)).size }
+}

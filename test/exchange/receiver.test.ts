@@ -1,0 +1,195 @@
+/** Offers: how they are proved, and how they are fetched when something is wrong. */
+import { createHash, generateKeyPairSync, sign, type KeyObject } from 'node:crypto'
+import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import fc from 'fast-check'
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
+import { ExchangeMemory } from '../../agent/exchange/memory.js'
+import { manifestOf, offerOf, proven, type Offer, type TrustedBox } from '../../agent/exchange/offer.js'
+import { Receiver } from '../../agent/exchange/receiver.js'
+import { digestOf, type Repository } from '../../agent/exchange/repository.js'
+import { PawlError } from '../../agent/errors.js'
+import { systemClock } from '../../agent/lib/clock.js'
+import { fingerprintOf } from '../../agent/registry/identity.js'
+import { hashOfJson, type LineageEntry } from '../../agent/registry/lineage.js'
+import { challenger, record } from '../challenger.js'
+
+let folder = ''
+let ending = new AbortController()
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'pawl-receiver-'))
+  ending = new AbortController()
+})
+afterEach(async () => {
+  ending.abort()
+  await rm(folder, { recursive: true, force: true })
+})
+
+interface Giver extends TrustedBox { privateKey: KeyObject }
+
+function giver(name: string): Giver {
+  const { publicKey: key, privateKey } = generateKeyPairSync('ed25519')
+  return { name, key, privateKey, fingerprint: fingerprintOf(key) }
+}
+
+/** What a box offers, and the bytes that a registry holds for it. */
+async function given({ name, privateKey, fingerprint }: Giver, text: string) {
+  const { card, folder: from } = await challenger(folder, `${name}-${text}`)
+  const bytes = new Map<string, Buffer>()
+  const put = (content: Buffer) => {
+    bytes.set(digestOf(content), content)
+    return { digest: digestOf(content), size: content.length }
+  }
+  const blobs = {
+    card: put(Buffer.from(JSON.stringify(card))), weights: put(await readFile(join(from, 'weights.safetensors'))), onnx: put(await readFile(join(from, 'model.onnx'))),
+  }
+  const manifest = manifestOf(blobs)
+  put(manifest)
+  const entry: LineageEntry = {
+    sequence: 7, atMs: 1, change: 'published', version: 3, model: card.files['model.onnx'], card: hashOfJson(card), decision: null, why: 'test', holds: null,
+    previous: '0'.repeat(64), key: fingerprint, manifest: digestOf(manifest),
+  }
+  const signed = { entry, signature: sign(null, Buffer.from(JSON.stringify(entry)), privateKey).toString('hex') }
+  const model = { version: 3, folder: '', status: 'champion' as const, createdAtMs: 1, card, decision: record(1) }
+  return { offer: offerOf(model, { manifest: digestOf(manifest), reference: `registry/pawl/models@${digestOf(manifest)}`, signed }), bytes, blobs }
+}
+
+const bytesOf = (offer: unknown) => Buffer.from(JSON.stringify(offer))
+
+/** A registry in memory that can be away. */
+class Shelf {
+  readonly bytes = new Map<string, Buffer>()
+  away = false
+  asked = 0
+
+  manifest(digest: string): Promise<Buffer> {
+    this.asked++
+    if (this.away) return Promise.reject(new PawlError('EXCHANGE_UNAVAILABLE', 'away'))
+    const found = this.bytes.get(digest)
+    return found ? Promise.resolve(found) : Promise.reject(new PawlError('OFFER_REFUSED', `does not hold ${digest}`))
+  }
+
+  async pull({ digest }: { digest: string }, path: string): Promise<void> {
+    const { writeFile } = await import('node:fs/promises')
+    await writeFile(path, await this.manifest(digest))
+  }
+}
+
+interface Site { classes?: string[]; minFreeBytes?: number }
+
+function receiver(boxes: readonly Giver[], shelf: Shelf, memory: ExchangeMemory, problems: string[], changes: Site = {}): Receiver {
+  const made = new Receiver({
+    folder: join(folder, 'exchange'), boxes, repository: shelf as unknown as Repository, memory, maxBytes: 1000, minFreeBytes: changes.minFreeBytes ?? 0,
+    wanted: () => ({ preset: 'nano', classes: changes.classes ?? ['a'] }), isDecided: () => false,
+    onProblem: cause => { problems.push(cause instanceof Error ? cause.message : String(cause)) },
+    clock: systemClock, retryMs: 5, signal: ending.signal, random: () => 0,
+  })
+  made.start()
+  return made
+}
+
+async function remembered(): Promise<ExchangeMemory> {
+  const memory = new ExchangeMemory({ path: join(folder, 'exchange.json'), onProblem: message => { throw new Error(message) } })
+  await memory.start()
+  return memory
+}
+
+describe('an offer', () => {
+  it('holds as it was signed, and with no digit of what counts changed', async () => {
+    const box = giver('box-1')
+    const { offer } = await given(box, 'x')
+    expect(proven(bytesOf(offer), box)).toEqual(offer)
+    const text = JSON.stringify(offer.signed)
+    fc.assert(fc.property(fc.nat(text.length - 1), fc.constantFrom('0', '1', '7', 'a', 'f', '"', '{'), (at, sign) => {
+      fc.pre(text[at] !== sign)
+      let signed: unknown
+      try {
+        signed = JSON.parse(text.slice(0, at) + sign + text.slice(at + 1))
+      } catch {
+        return
+      }
+      expect(() => proven(bytesOf({ ...offer, signed }), box)).toThrow(PawlError)
+    }), { numRuns: 500 })
+    for (const change of [{ manifest: `sha256:${'1'.repeat(64)}` }, { model: '1'.repeat(64) }]) {
+      expect(() => proven(bytesOf({ ...offer, ...change }), box)).toThrow(/not as a published model with this manifest/)
+    }
+  })
+
+  it('of another key, or another kind of entry, does not hold', async () => {
+    const [box, other] = [giver('box-1'), giver('box-2')]
+    const { offer } = await given(other, 'x')
+    expect(() => proven(bytesOf(offer), box)).toThrow(/is signed with key/)
+    const entry = { ...offer.signed.entry, change: 'promoted' as const }
+    const signed = { entry, signature: sign(null, Buffer.from(JSON.stringify(entry)), other.privateKey).toString('hex') }
+    expect(() => proven(bytesOf({ ...offer, signed }), other)).toThrow(/not as a published model/)
+  })
+})
+
+describe('the receiver', () => {
+  it('fetches past one that is bad, gives that one up after three tries, and judges each once', async () => {
+    const [bad, good] = [giver('box-1'), giver('box-2')]
+    const [shelf, problems, memory] = [new Shelf(), [] as string[], await remembered()]
+    const [gone, there] = [await given(bad, 'gone'), await given(good, 'there')]
+    for (const [digest, content] of there.bytes) shelf.bytes.set(digest, content)
+    const made = receiver([bad, good], shelf, memory, problems)
+    made.heard(bad.name, bytesOf(gone.offer))
+    made.heard(good.name, bytesOf(there.offer))
+    await vi.waitFor(() => { expect(made.ready).toBe(true) }, { timeout: 10_000, interval: 5 })
+    const taken = await made.take()
+    expect(taken?.from).toEqual({ box: 'box-2', version: 3, digest: there.offer.manifest })
+    expect((await readdir(taken?.folder ?? '')).sort()).toEqual(['card', 'card.json', 'weights.safetensors'])
+    expect(memory.triesOf(there.offer.manifest)).toBe(1)
+    if (taken) await made.settle(taken, true)
+    await vi.waitFor(() => { expect(memory.isOver(gone.offer.manifest)).toBe(true) }, { timeout: 10_000, interval: 5 })
+    expect(problems.every(problem => problem.includes('model 3 of box-1 is not fetched'))).toBe(true)
+    const asked = shelf.asked
+    made.heard(good.name, bytesOf(there.offer))
+    made.heard(bad.name, bytesOf(gone.offer))
+    expect((await remembered()).isOver(there.offer.manifest)).toBe(true)
+    expect([made.ready, shelf.asked]).toEqual([false, asked])
+    ending.abort()
+    await made.stop()
+  })
+
+  it('waits for a registry that is away, without counting; what is withdrawn meanwhile, or once it is fetched, is dropped', async () => {
+    const box = giver('box-1')
+    const [shelf, problems, memory] = [new Shelf(), [] as string[], await remembered()]
+    const { offer, bytes } = await given(box, 'late')
+    for (const [digest, content] of bytes) shelf.bytes.set(digest, content)
+    shelf.away = true
+    const made = receiver([box], shelf, memory, problems)
+    made.heard(box.name, bytesOf(offer))
+    await vi.waitFor(() => { expect(shelf.asked).toBeGreaterThan(3) }, { timeout: 10_000, interval: 5 })
+    expect([memory.triesOf(offer.manifest), made.ready]).toEqual([0, false])
+    shelf.away = false
+    await vi.waitFor(() => { expect(made.ready).toBe(true) }, { timeout: 10_000, interval: 5 })
+    made.heard(box.name, new Uint8Array())
+    expect([made.ready, await made.take()]).toEqual([false, null])
+    ending.abort()
+    await made.stop()
+    expect(await readdir(folder)).not.toContain('exchange')
+  })
+
+  it('takes nothing that does not fit here, is too large, is not as signed, or finds no room', async () => {
+    const box = giver('box-1')
+    const cases: [changes: Site, spoil: (offer: Offer, bytes: Map<string, Buffer>) => void, why: RegExp][] = [
+      [{ classes: ['a', 'z'] }, () => undefined, /it does not know "z"/],
+      [{ minFreeBytes: 1e15 }, () => undefined, /less than frames\.minFreeBytes would be free/],
+      [{}, (offer, bytes) => { bytes.set(offer.manifest, Buffer.from('{}')) }, /its manifest is none of a model/],
+      [{}, (_, bytes) => {
+        for (const [digest, content] of bytes) bytes.set(digest, Buffer.from(content.toString().replace('"seed":1', '"seed":2')))
+      }, /its card is not the one that was signed/],
+    ]
+    for (const [changes, spoil, why] of cases) {
+      const [shelf, problems] = [new Shelf(), [] as string[]]
+      const { offer, bytes } = await given(box, createHash('sha256').update(String(why)).digest('hex'))
+      spoil(offer, bytes)
+      for (const [digest, content] of bytes) shelf.bytes.set(digest, content)
+      const made = receiver([box], shelf, await remembered(), problems, changes)
+      made.heard(box.name, bytesOf(offer))
+      await vi.waitFor(() => { expect(problems[0]).toMatch(why) }, { timeout: 10_000, interval: 5 })
+      expect(made.ready).toBe(false)
+    }
+  })
+})
