@@ -224,8 +224,10 @@ export class Reporter {
   /** A connection may stand for months: certificates are judged beside it. */
   private async look(): Promise<void> {
     const { connection: { tls }, clock } = this.options
-    this.certificates = await readTlsFiles(tls)
-      .then(contents => problemsOf(tls, contents, clock.nowMs(), { clock: false }), (cause: unknown) => [cause instanceof Error ? cause.message : String(cause)])
+    // `health` has the time beside it.
+    this.certificates = await readTlsFiles(tls).then(
+      contents => problemsOf(tls, contents, clock.nowMs(), { clock: false }),
+      (cause: unknown) => [cause instanceof Error ? cause.message : String(cause)])
   }
 
   private tellOfLink(): void {
