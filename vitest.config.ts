@@ -6,7 +6,7 @@ import { BaseSequencer, type TestSpecification } from 'vitest/node'
  * turns, so that mostly one of each runs.
  */
 const longest = [
-  'resume', 'sources', 'rounds', 'real-input', 'crash', 'chaos/broker', 'round', 'camera', 'chaos/classifier', 'classifier', 'devices', 'cli', 'drift',
+  'resume', 'sources', 'exchange/two-boxes', 'rounds', 'real-input', 'crash', 'chaos/broker', 'round', 'camera', 'chaos/classifier', 'classifier', 'devices', 'cli', 'drift',
   'hostile', 'page', 'asyncapi',
 ]
 

@@ -59,7 +59,7 @@ describe('a simulated box', () => {
       box.predict()
       box.answer('status', '{"transaction":"t"}')
     }
-    expect([...said].sort()).toEqual([...known.keys()].filter(topic => !/^event|^request|probation|cam-2\/prediction/.test(topic)).sort())
+    expect([...said].sort()).toEqual([...known.keys()].filter(topic => !/^event|^request|probation|offer|cam-2\/prediction/.test(topic)).sort())
   })
 })
 

@@ -77,14 +77,6 @@ const checks: Record<string, Check> = {
     if (mqtt.broker === 'embedded') return ok(`embedded, port ${String(mqtt.port)} or the next free one`)
     return brokerCheck(mqtt, device)
   },
-  exchange: async ({ exchange, device }) => {
-    if (exchange.registry === '') return note('models stay on this box (exchange.registry)')
-    const { boxes, problems } = exchange.trust === '' ? { boxes: [], problems: [] } : await trustedBoxes(exchange.trust, device)
-    if (problems.length) return problem(problems.join('; '))
-    await repositoryOf(exchange).check({ push: exchange.publish }, AbortSignal.timeout(registryMs))
-    const trusts = boxes.map(({ name, fingerprint }) => `${name} (${fingerprint})`).join(', ') || 'no box'
-    return ok(`${exchange.registry} lets this box ${exchange.publish ? 'fetch and give' : 'fetch'} models; it judges those of ${trusts}`)
-  },
   certificates: async ({ mqtt: { broker, tls } }) => {
     if (broker === 'embedded' || (tls.ca === '' && tls.cert === '')) return note('none of its own (mqtt.tls)')
     const contents = await readTlsFiles(tls)
@@ -92,6 +84,14 @@ const checks: Record<string, Check> = {
     if (wrong.length) return problem(wrong.join('; '))
     const [own] = contents.cert ? certificatesIn(contents.cert.toString()) : []
     return ok(own ? `that of this box is for "${own.subject.replace('CN=', '')}", until ${timeOf(validityOf(own).toMs)}` : 'that of the authority counts')
+  },
+  exchange: async ({ exchange, device }) => {
+    if (exchange.registry === '') return note('models stay on this box (exchange.registry)')
+    const { boxes, problems } = exchange.trust === '' ? { boxes: [], problems: [] } : await trustedBoxes(exchange.trust, device)
+    if (problems.length) return problem(problems.join('; '))
+    await repositoryOf(exchange).check({ push: exchange.publish }, AbortSignal.timeout(registryMs))
+    const trusts = boxes.map(({ name, fingerprint }) => `${name} (${fingerprint})`).join(', ') || 'no box'
+    return ok(`${exchange.registry} lets this box ${exchange.publish ? 'fetch and give' : 'fetch'} models; it judges those of ${trusts}`)
   },
   page: async ({ dashboard }) => {
     if (dashboard.port === 0) return note('none: dashboard.port is 0')

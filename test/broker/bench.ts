@@ -167,7 +167,8 @@ const parts = {
       print(`${what}:`)
       const rows = [...new Set(messages.map(({ topic }) => topic))].map(topic => {
         const all = messages.filter(message => message.topic === topic)
-        const name = (Object.keys(topics) as TopicName[]).find(known => topics[known].topic.replace('{camera}', 'belt') === topic) ?? 'event'
+        const name = (Object.keys(topics) as TopicName[]).find(known => topics[known].topic.replace('{camera}', 'belt') === topic)
+        if (name === undefined) throw new Error(`a box says "${topic}", which is none of its topics`)
         const { qos, retained } = topics[name]
         const payloadBytes = Math.round(all.reduce((sum, { bytes }) => sum + bytes, 0) / all.length)
         const message: Sent = { topic, qos, retained, topicBytes: `pawl/box-9/${topic}`.length, payloadBytes, perHour: all.length * perHour }
@@ -223,6 +224,7 @@ const parts = {
       if (await boxes.connectedAfterMs(count, 30_000 + 20 * count) === null) throw new Error(`only ${String(boxes.connected)} of ${String(count)} boxes connect`)
       await site.broker.stop('SIGKILL')
       await sleep(15_000)
+      if (boxes.connected > 0) throw new Error(`${String(boxes.connected)} boxes do not see that the broker is away`)
       const beganMs = boxes.cpuMs
       await site.broker.start()
       const half = await boxes.connectedAfterMs(count / 2, 300_000)
@@ -240,6 +242,10 @@ const parts = {
   },
 }
 
+/** Connections that a process may hold, the broker's among them: each takes a file. */
+const { stdout } = await run('sh', ['-c', 'ulimit -n'])
+const most = Math.max(...numbers(values.boxes))
+if (Number(stdout) < most + 200) throw new Error(`--boxes is ${String(most)}, and a process may open ${stdout.trim()} files here; raise that: ulimit -n ${String(most + 1000)}`)
 if (mosquitto === '') throw new Error('mosquitto is missing: apt install mosquitto')
 for (const name of values.parts.split(',')) {
   if (!(name in parts)) throw new Error(`--parts is "${name}"; choose of ${Object.keys(parts).join(', ')}`)

@@ -28,7 +28,7 @@ export interface BoxesOptions {
   perSecond: number
 }
 
-/** Every second. */
+/** Said every second, and when a connection comes or goes. */
 export interface BoxesState {
   /** Boxes whose connection stands. */
   connected: number
@@ -89,13 +89,19 @@ async function run(options: BoxesOptions): Promise<void> {
   const folder = await mkdtemp(join(tmpdir(), 'pawl-boxes-'))
   process.on('disconnect', () => { void rm(folder, { recursive: true, force: true }).then(() => { process.exit(0) }) })
   const up = new Set<string>()
-  setInterval(() => {
+  const tell = () => {
     const { user, system } = process.cpuUsage()
     if (process.connected) process.send?.({ connected: up.size, cpuMs: (user + system) / 1000 } satisfies BoxesState)
-  }, 1000)
+  }
+  setInterval(tell, 1000)
   for (let index = 0; index < options.boxes; index++) {
     const device = `box-${String(options.first + index).padStart(6, '0')}`
-    const box = new Box(options, { device, folder: join(folder, device), onBroker: isUp => { if (isUp) up.add(device); else up.delete(device) } })
+    const onBroker = (isUp: boolean) => {
+      if (isUp) up.add(device)
+      else up.delete(device)
+      tell()
+    }
+    const box = new Box(options, { device, folder: join(folder, device), onBroker })
     void box.start()
     await sleep(1000 / options.perSecond)
   }
