@@ -240,7 +240,7 @@ describe('learning', () => {
   describe('a round that is interrupted', () => {
     /** A round on real images that is stopped after some steps, as by the end of the agent. */
     async function interruptedRound() {
-      const { learning, registry } = await open({ firstMinutes: 0.3, lanes: 1, method: 'supervised' })
+      const { learning, registry } = await open({ firstMinutes: 0.2, lanes: 1, method: 'supervised' })
       const { labeled, gate, promotion } = await readLabels(bundled('labeled'), bundled('validation'))
       const round = { labeled, gate, promotion, unlabeled: [], switches: { gate: 'never' } as const }
       const controller = new AbortController()
@@ -256,7 +256,7 @@ describe('learning', () => {
     it('is taken up by the next start: the same number, from its checkpoint on, whatever the labels are by then and whether pseudo-labels may count', async () => {
       const { labeled } = await interruptedRound()
       expect(await readdir(join(data, 'rounds', '1'))).toContain('checkpoint.safetensors')
-      const { learning, registry } = await open({ firstMinutes: 0.3, lanes: 1, method: 'supervised' })
+      const { learning, registry } = await open({ firstMinutes: 0.2, lanes: 1, method: 'supervised' })
       expect(learning.interrupted).toBe(true)
       const begun: unknown[] = []
       const { decision } = await learn(learning, nothing, { began: begin => { begun.push(begin) } })
@@ -314,7 +314,7 @@ describe('learning', () => {
 
     it('is given up, and the reason told, when the configuration is another by then', async () => {
       await interruptedRound()
-      const { learning, registry } = await open({ firstMinutes: 0.2, lanes: 1, method: 'supervised' })
+      const { learning, registry } = await open({ firstMinutes: 0.25, lanes: 1, method: 'supervised' })
       expect([learning.interrupted, givenUp]).toEqual([false, { round: 1, reason: expect.stringContaining('configuration') as string }])
       expect((await learn(learning, nothing)).decision.round).toBe(2)
       expect(await leftovers()).toEqual([])
