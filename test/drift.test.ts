@@ -301,13 +301,13 @@ describe('on real pictures', () => {
   }, 120_000)
 
   it('tells within two windows when the site changes, and nothing while it does not', async () => {
-    const clean = await predictionsOf(model, noDrift, 400)
+    const clean = await predictionsOf(model, noDrift, 250)
     const changes = {
       light: { ...noDrift, light: 0.7 }, turn: { ...noDrift, turn: 22 }, blur: { ...noDrift, blur: 6 }, nothing: noDrift,
     }
     for (const [name, change] of Object.entries(changes)) {
       const { monitor, see } = watching({ reference: 500, window: 100, falseAlarmsPerMonth: 1, everyMs: 2000 })
-      const changed = await predictionsOf(model, change, 400)
+      const changed = await predictionsOf(model, change, 250)
       const random = Random.of(7)
       for (let count = 0; count < 800; count++) see(clean[random.below(clean.length)] as Prediction)
       expect([name, monitor.alarm]).toEqual([name, null])
