@@ -2,11 +2,10 @@
 import { spawn, type ChildProcess } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { mkdir, writeFile } from 'node:fs/promises'
-import { connect } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { ended, hasEnded } from '../../agent/lib/child.js'
-import { freePort } from '../free-port.js'
+import { freePort, takesConnections } from '../free-port.js'
 
 export const mosquitto = [...process.env.PATH?.split(':') ?? [], '/usr/sbin', '/usr/local/sbin'].map(folder => join(folder, 'mosquitto')).find(path => existsSync(path)) ?? ''
 if (mosquitto === '' && process.env.CI) throw new Error('mosquitto is missing; in CI these tests may not be skipped')
@@ -62,7 +61,7 @@ export class Mosquitto {
     const last = () => { child.kill('SIGKILL') }
     process.once('exit', last)
     void ended(child).then(() => { process.off('exit', last) })
-    for (let tries = 0; !await this.answers(); tries++) {
+    for (let tries = 0; !await takesConnections(this.url); tries++) {
       if (tries > 200 || hasEnded(child)) throw new Error(`mosquitto does not start with ${this.config}`)
       await sleep(50)
     }
@@ -84,16 +83,6 @@ export class Mosquitto {
 
   private get config(): string {
     return join(this.folder, 'mosquitto.conf')
-  }
-
-  private answers(): Promise<boolean> {
-    return new Promise(resolve => {
-      const socket = connect(Number(new URL(this.url).port), '127.0.0.1', () => {
-        socket.destroy()
-        resolve(true)
-      })
-      socket.on('error', () => { resolve(false) })
-    })
   }
 }
 

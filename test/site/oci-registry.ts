@@ -2,13 +2,12 @@
 import { execFile, spawn, type ChildProcess } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { mkdir, readdir, writeFile } from 'node:fs/promises'
-import { connect } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import { stringify } from 'yaml'
 import { ended, hasEnded } from '../../agent/lib/child.js'
-import { freePort } from '../free-port.js'
+import { freePort, takesConnections } from '../free-port.js'
 
 const program = [...process.env.PATH?.split(':') ?? [], '/usr/bin'].map(folder => join(folder, 'docker-registry')).find(path => existsSync(path)) ?? ''
 if (program === '' && process.env.CI) throw new Error('docker-registry is missing; in CI these tests may not be skipped')
@@ -66,7 +65,7 @@ export class OciRegistry {
     const last = () => { child.kill('SIGKILL') }
     process.once('exit', last)
     void ended(child).then(() => { process.off('exit', last) })
-    for (let tries = 0; !await this.answers(); tries++) {
+    for (let tries = 0; !await takesConnections(this.url); tries++) {
       if (tries > 200 || hasEnded(child)) throw new Error(`docker-registry does not start with ${this.folder}/config.yml`)
       await sleep(50)
     }
@@ -89,15 +88,5 @@ export class OciRegistry {
   /** Tags of a repository. */
   async tags(repository: string): Promise<string[]> {
     return (await readdir(join(this.folder, 'storage', 'docker', 'registry', 'v2', 'repositories', repository, '_manifests', 'tags')).catch(() => [])).sort()
-  }
-
-  private answers(): Promise<boolean> {
-    return new Promise(resolve => {
-      const socket = connect(Number(new URL(this.url).port), '127.0.0.1', () => {
-        socket.destroy()
-        resolve(true)
-      })
-      socket.on('error', () => { resolve(false) })
-    })
   }
 }
