@@ -25,9 +25,10 @@ export async function rendered(overlay: string): Promise<KubernetesObject[]> {
   try {
     await cp(manifests, copy, { recursive: true })
     const file = join(copy, overlay, 'kustomization.yaml')
-    // That of Debian 12 has kustomize 2, where two fields are called otherwise.
+    // That of Debian 12 has kustomize 2, where three fields are called otherwise.
     if (Number.parseInt(minor, 10) < 21 && overlay !== 'base') {
-      await writeFile(file, (await readFile(file, 'utf8')).replace('resources:', 'bases:').replace('patches:\n  - path: ', 'patchesStrategicMerge:\n  - '))
+      const former = (await readFile(file, 'utf8')).replace('resources:', 'bases:')
+      await writeFile(file, former.replace('patches:\n  - path: daemon-set.yaml', 'patchesStrategicMerge:\n  - daemon-set.yaml\npatchesJson6902:'))
     }
     const { stdout } = await run('kubectl', ['kustomize', join(copy, overlay)])
     return parseAllDocuments(stdout).map(document => document.toJS() as KubernetesObject)

@@ -74,6 +74,17 @@ describe('the manifests', () => {
     expect(cameras).toMatchObject({ securityContext: { supplementalGroups: [44], runAsNonRoot: true }, containers: [{ resources: { limits: { 'squat.ai/video': '1', memory: '4Gi' } } }] })
   })
 
+  it('stand beside each other, so that a cluster may have nodes of every kind', () => {
+    const sets = overlays.map(overlay => daemonSetIn(objects[overlay]).set)
+    expect(new Set(sets.map(({ metadata }) => metadata?.name)).size).toBe(overlays.length)
+    const chosen = sets.map(({ spec }) => spec?.template.spec?.nodeSelector?.['pawl/box'])
+    for (const { spec } of sets) {
+      const wanted = Object.entries(spec?.selector.matchLabels ?? {})
+      expect(sets.filter(other => wanted.every(([key, value]) => other.spec?.template.metadata?.labels?.[key] === value))).toHaveLength(1)
+      expect(chosen.filter(value => value === spec?.template.spec?.nodeSelector?.['pawl/box'])).toHaveLength(1)
+    }
+  })
+
   it('have a configuration that holds, and whose files are where the pod has them', async () => {
     const config = parseConfig(await readFile(join(root, 'deploy', 'kubernetes', 'base', 'pawl.yaml'), 'utf8'), 'pawl.yaml')
     const mounts = daemonSetIn(objects.base).containers.at(-1)?.volumeMounts?.map(({ mountPath }) => mountPath) ?? []
