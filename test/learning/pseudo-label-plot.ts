@@ -33,7 +33,7 @@ export function pseudoLabelSpec(results: readonly RunResult[]): TopLevelSpec | n
   const only = (...what: string[]) => [{ filter: { field: 'what', oneOf: what } }]
   const scale = { zero: false, padding: 6 }
   const x = { field: 'step', type: 'quantitative', title: 'step', scale, axis: { tickCount: 5, format: ',d' } } as const
-  const y = { field: 'value', type: 'quantitative', title: 'accuracy and precision, %', scale } as const
+  const y = { field: 'value', type: 'quantitative', title: 'accuracy and precision, %', scale: { ...scale, domainMax: 100, nice: false } } as const
   const domain = [kinds.accuracy, kinds.precision, kinds.opening, ...promises.length ? [kinds.promise] : []]
   const [range, shapes] = [[colours.blue, colours.vermilion, ink.text, ink.quiet], [stroke, stroke, 'triangle-up', dashes]]
   const legend = { title: null, orient: 'bottom', direction: 'vertical', offset: 14, symbolOpacity: 1, symbolSize: 90, symbolStrokeWidth: 2 } as const
