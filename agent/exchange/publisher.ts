@@ -31,9 +31,9 @@ export interface PublisherOptions {
   onProblem: (cause: unknown) => void
   signal: AbortSignal
   random: () => number
+  /** From a try that failed to the next, milliseconds; it doubles, up to an hour. */
+  retryMs?: number
 }
-
-const retry = { firstMs: 5000, longestMs: 3_600_000 }
 
 export class Publisher {
   private readonly options: PublisherOptions
@@ -43,7 +43,8 @@ export class Publisher {
 
   constructor(options: PublisherOptions) {
     this.options = options
-    this.backoff = new Backoff({ ...retry, random: options.random })
+    const { random, retryMs = 5000 } = options
+    this.backoff = new Backoff({ firstMs: retryMs, longestMs: 3_600_000, random })
   }
 
   /** What serves, or whether it is on probation, may have changed. */

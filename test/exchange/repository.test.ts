@@ -1,11 +1,13 @@
 /** The client of a registry, against Debian's and against hostile ones. */
+import { execFile } from 'node:child_process'
 import { createServer, type IncomingMessage, type RequestListener, type Server } from 'node:http'
 import { createServer as createTlsServer } from 'node:https'
 import type { AddressInfo } from 'node:net'
 import { randomBytes } from 'node:crypto'
-import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { promisify } from 'node:util'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { digestOf, manifestType, Repository, type Descriptor, type RepositoryOptions } from '../../agent/exchange/repository.js'
 import { account, OciRegistry } from '../site/oci-registry.js'
@@ -71,7 +73,7 @@ describe('a repository', () => {
       const path = join(folder, 'fetched')
       await rm(path, { force: true })
       await to.pull(blob, path, signal)
-      expect(await readFile(path)).toEqual(bytes)
+      expect(bytes.equals(await readFile(path))).toBe(true)
       await to.check({ push: true }, signal)
     }
     expect(await plain.tags('pawl/models')).toEqual(['v1.box-1'])
@@ -112,7 +114,7 @@ describe('a repository', () => {
       deaf = each
       await writeFile(path, bytes.subarray(0, 40_000))
       await repository(url).pull(blob, path, signal)
-      expect(await readFile(path)).toEqual(bytes)
+      expect(bytes.equals(await readFile(path))).toBe(true)
     }
     expect(ranges).toEqual(['bytes=40000-', 'bytes=40000-'])
     // What lies there is not what is wanted: the whole does not fit, and goes.
@@ -167,7 +169,26 @@ describe('a repository', () => {
       }, 10)
     })
     await expect(repository(url).pull(described(bytes), path, signal)).rejects.toMatchObject({ code: 'EXCHANGE_UNAVAILABLE' })
-    expect(await readFile(path)).toEqual(bytes.subarray(0, 20_000))
+    expect(bytes.subarray(0, 20_000).equals(await readFile(path))).toBe(true)
+  })
+
+  it('leaves nothing on a disk that fills while a blob comes, and brings it when there is room', async context => {
+    const bytes = randomBytes(2_000_000)
+    const { blob } = await pushed(repository(plain.url), bytes)
+    const small = join(folder, 'small')
+    await mkdir(small)
+    const mounted = await promisify(execFile)('mount', ['-t', 'tmpfs', '-o', 'size=1m', 'tmpfs', small]).then(() => true, () => false)
+    if (!mounted) return context.skip('a file system of its own takes root')
+    try {
+      const path = join(small, 'weights')
+      await expect(repository(plain.url).pull(blob, path, signal)).rejects.toMatchObject({ code: 'DISK_FULL' })
+      expect(await readdir(small)).toEqual([])
+      await promisify(execFile)('mount', ['-o', 'remount,size=3m', small])
+      await repository(plain.url).pull(blob, path, signal)
+      expect(bytes.equals(await readFile(path))).toBe(true)
+    } finally {
+      await promisify(execFile)('umount', [small])
+    }
   })
 
   it('follows a blob to another host without a name or password, and never to one without TLS', async () => {
@@ -190,7 +211,7 @@ describe('a repository', () => {
     const path = join(folder, 'moved')
     const pull = () => repository(front, withAccount()).pull(described(bytes), path, signal)
     await pull()
-    expect(await readFile(path)).toEqual(bytes)
+    expect(bytes.equals(await readFile(path))).toBe(true)
     to = insecure
     await rm(path)
     await expect(pull()).rejects.toMatchObject(unavailable(/which is not https; it is not followed/))

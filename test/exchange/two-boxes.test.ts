@@ -1,6 +1,6 @@
 /** Two daemons, a broker and a registry: one gives its models, the other judges them by its own images. */
 import { execFile } from 'node:child_process'
-import { copyFile, mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
+import { copyFile, mkdir, mkdtemp, readdir, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
@@ -15,12 +15,15 @@ import { classes, seldom, shortRounds } from '../site/labels.js'
 import { Mosquitto } from '../site/mosquitto.js'
 import { OciRegistry } from '../site/oci-registry.js'
 import { Subscriber } from '../site/subscriber.js'
+import { Way } from '../site/way.js'
 
 const main = join(import.meta.dirname, '..', '..', 'dist', 'agent', 'main.js')
 const waiting = { timeout: 120_000, interval: 50 }
 let folder = ''
 let broker: Mosquitto
 let registry: OciRegistry
+/** From the taker to the registry. */
+let way: Way
 const hears: Record<'giver' | 'taker', Subscriber> = {} as never
 const daemons: Daemon[] = []
 
@@ -76,6 +79,7 @@ beforeAll(async () => {
   broker = await Mosquitto.in(at('broker'))
   await broker.start()
   registry = await OciRegistry.in(at('registry'))
+  way = await Way.to(registry.url)
   for (const box of ['giver', 'taker'] as const) hears[box] = await Subscriber.open({ url: broker.url, prefix: `pawl/${box}`, clientId: `hears-${box}` })
   for (const label of classes) {
     await give('giver', 'labeled', label, [label, 0, 10])
@@ -92,6 +96,7 @@ beforeAll(async () => {
 afterAll(async () => {
   await Promise.all(daemons.map(daemon => daemon.cut()))
   await Promise.all(Object.values(hears).map(subscriber => subscriber.close()))
+  way.close()
   await Promise.all([broker.stop(), registry.stop()])
   await rm(folder, { recursive: true, force: true })
 })
@@ -117,14 +122,17 @@ describe('models between two boxes', () => {
     expect(offerOf('giver')?.signed.entry.key).toBe(key.fingerprint)
   }, 180_000)
 
-  it('another box fetches it, judges it by its own images, also after a power cut in between, and puts it in service', async () => {
-    // What a power cut left of a fetch.
-    await mkdir(at('taker', 'data', 'exchange', 'half'), { recursive: true })
-    const config = await configure('taker', { exchange: { ...exchange(), trust: at('trust') } })
+  it('another box fetches it, judges it by its own images, also after power cuts while it does, and puts it in service', async () => {
+    way.bytes = 100_000
+    const config = await configure('taker', { exchange: { ...exchange(), registry: way.url, trust: at('trust') } })
     const first = start(config)
-    await first.said(/^round \d+ \(offer\): a model of another box is judged$/, { withinMs: 120_000 })
+    const half = at('taker', 'data', 'exchange', offerOf('giver')?.manifest.slice('sha256:'.length) ?? '', 'weights.safetensors')
+    await vi.waitFor(async () => { expect((await stat(half)).size).toBe(way.bytes) }, waiting)
     await first.cut()
-    expect(await readdir(at('taker', 'data', 'exchange'))).not.toContain('half')
+    way.bytes = Infinity
+    const second = start(config)
+    await second.said(/^round \d+ \(offer\): a model of another box is judged$/, { withinMs: 120_000 })
+    await second.cut()
     taker = start(config)
     const outcome = /^round \d+: promoted: the (challenger is better|first model): .*images were left out, from which it learned/
     await taker.said(outcome, { withinMs: 120_000 })
