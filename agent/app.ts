@@ -240,7 +240,7 @@ export class Agent {
         boxes: () => this.exchange.boxes,
         onOffer: (box, payload) => { this.exchange.heard(box, payload) },
       },
-      away: () => this.serving.away,
+      away: () => [this.serving.away, this.exchange.away].filter(reason => reason !== null),
       emit: event => { this.publish(event) },
       onState: change => { this.page.state(change) },
       clock,

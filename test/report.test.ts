@@ -67,7 +67,7 @@ it('health is degraded as long as a model is in service that does not run, howev
   const hourMs = 3_600_000
   let nowMs = 1_800_000_000_000
   const clock = { nowMs: () => nowMs, monotonicMs: () => nowMs }
-  const said = await reporter('mqtt://127.0.0.1:1', { clock, away: () => away })
+  const said = await reporter('mqtt://127.0.0.1:1', { clock, away: () => (away === null ? [] : [away]) })
   const look = () => { said.accept({ type: 'collection', state: 'running', reason: '' }) }
   said.accept({ type: 'camera', status: cameraStatus })
   said.accept(problem('model 5 cannot be served'))
@@ -393,7 +393,7 @@ describe('health', () => {
     const clock = { atMs: 5_000, wrongMs: 0, nowMs: () => 1e12 + clock.atMs + clock.wrongMs, monotonicMs: () => clock.atMs }
     const state = new RetainedState({
       info: { device: 'box-7', version: '1.2.3', node: 'v20', platform: 'linux x64', startedAtMs: clock.nowMs() },
-      clock, predictionEveryMs: 0, outbox: () => ({ waiting: 0, dropped: 0 }), away: () => null, mode: { kind: 'follow' }, frames: 0, frameBytes: 0, publish: () => undefined,
+      clock, predictionEveryMs: 0, outbox: () => ({ waiting: 0, dropped: 0 }), away: () => [], mode: { kind: 'follow' }, frames: 0, frameBytes: 0, publish: () => undefined,
     })
     const health = () => {
       state.publishHealth()
@@ -416,7 +416,7 @@ describe('health', () => {
     const published: string[] = []
     const state = new RetainedState({
       info: { device: 'box-7', version: '1.2.3', node: 'v20', platform: 'linux x64', startedAtMs: 0 },
-      clock: systemClock, predictionEveryMs: 0, outbox: () => ({ waiting: 0, dropped: 0 }), away: () => null, mode: { kind: 'follow' }, frames: 0, frameBytes: 0,
+      clock: systemClock, predictionEveryMs: 0, outbox: () => ({ waiting: 0, dropped: 0 }), away: () => [], mode: { kind: 'follow' }, frames: 0, frameBytes: 0,
       publish: ({ name }) => published.push(name),
     })
     for (const lastPictureAtMs of [1, 2]) state.accept({ type: 'camera', status: { ...cameraStatus, lastPictureAtMs } })

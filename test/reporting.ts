@@ -29,7 +29,7 @@ export function makeReporter(url: string, folder: string, { connection, ...optio
   return new Reporter({
     device: 'box-7', version: '1.2.3', connection: { url, ...plainly, ...connection }, base: 'pawl', homeAssistant: '', cameras: ['door'],
     predictionEveryMs: 3_600_000, eventsPerSecond: 1000, outbox: { folder: join(folder, 'outbox'), maxEvents: 100 }, folder: join(folder, 'report'), vacantMs: 300, echoMs: 2000,
-    handlers, accepted: verbs, offers: noOffers, former: nothingBefore, away: () => null, emit: () => undefined, onState: () => undefined,
+    handlers, accepted: verbs, offers: noOffers, former: nothingBefore, away: () => [], emit: () => undefined, onState: () => undefined,
     clock: systemClock, random: () => 0, logger: createLogger({ level: 'silent' }), ...options,
   })
 }
@@ -38,7 +38,7 @@ export function makeReporter(url: string, folder: string, { connection, ...optio
 export function makeReport(config: string, data: string): Report {
   const { device, cameras, mqtt } = parseConfig(config, 'pawl.yaml')
   return new Report({
-    config: mqtt, device, cameras: cameras.map(({ id }) => id), data, version: '1.2.3', handlers, offers: noOffers, away: () => null, emit: () => undefined, onState: () => undefined,
+    config: mqtt, device, cameras: cameras.map(({ id }) => id), data, version: '1.2.3', handlers, offers: noOffers, away: () => [], emit: () => undefined, onState: () => undefined,
     clock: systemClock, random: Math.random, logger: createLogger({ level: 'silent' }),
   })
 }

@@ -94,6 +94,12 @@ export class Exchange {
     this.publisher?.look()
   }
 
+  /** Why models are not exchanged now, though some are to be; null: none wait for the registry. */
+  get away(): string | null {
+    const reason = this.publisher?.away ?? this.receiver?.away ?? null
+    return reason === null ? null : `models are not exchanged: ${reason}`
+  }
+
   /** Whether a model of another box waits to be judged. */
   get ready(): boolean {
     return this.receiver?.ready ?? false

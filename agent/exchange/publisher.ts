@@ -17,6 +17,7 @@ import type { Registry } from '../registry/registry.js'
 import type { ExchangeMemory } from './memory.js'
 import { manifestOf, offerOf, type Offer } from './offer.js'
 import { digestOf, type Repository } from './repository.js'
+import { reasonOf } from './requests.js'
 
 export interface PublisherOptions {
   device: string
@@ -40,6 +41,7 @@ export class Publisher {
   private readonly backoff: Backoff
   private working: Promise<void> | null = null
   private again = false
+  private reason: string | null = null
 
   constructor(options: PublisherOptions) {
     this.options = options
@@ -54,6 +56,11 @@ export class Publisher {
     this.working ??= this.work().finally(() => { this.working = null })
   }
 
+  /** Why what is to be given could not be, the last time that it was tried; null: nothing waits for the registry. */
+  get away(): string | null {
+    return this.reason
+  }
+
   /** Before, the signal must have fired. */
   async stop(): Promise<void> {
     await this.working
@@ -65,9 +72,11 @@ export class Publisher {
       this.again = false
       try {
         await this.settle()
+        this.reason = null
         this.backoff.reset()
       } catch (cause) {
         if (signal.aborted) return
+        this.reason = reasonOf(cause)
         onProblem(cause)
         this.again = true
         await this.backoff.wait(signal)

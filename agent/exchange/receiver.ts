@@ -15,6 +15,7 @@ import type { GivenModel } from '../rounds/learning.js'
 import { mostTries, type ExchangeMemory } from './memory.js'
 import { objectionTo, partsOf, proven, provenCard, type Offer, type TrustedBox, type Wanted } from './offer.js'
 import type { Repository } from './repository.js'
+import { reasonOf } from './requests.js'
 
 export interface ReceiverOptions {
   /** For what is fetched, on the disk of the models. */
@@ -69,6 +70,7 @@ export class Receiver {
   private fetched: Fetched | null = null
   private wake: () => void = () => undefined
   private loop: Promise<void> | null = null
+  private reason: string | null = null
 
   constructor(options: ReceiverOptions) {
     this.options = options
@@ -106,6 +108,11 @@ export class Receiver {
     } catch (cause) {
       this.options.onProblem(cause)
     }
+  }
+
+  /** Why the last fetch failed that is to be tried again; null: it did not, or nothing waits. */
+  get away(): string | null {
+    return this.waiting.size === 0 ? null : this.reason
   }
 
   get ready(): boolean {
@@ -171,6 +178,7 @@ export class Receiver {
       const given = await this.bring(waiting, AbortSignal.any([signal, gone.signal]))
       gone.signal.throwIfAborted()
       this.waiting.delete(box.name)
+      this.reason = null
       this.fetched = { given, taken: false, backoff: this.backoff(), notBeforeMs: -Infinity }
     } catch (cause) {
       if (signal.aborted) return
@@ -178,6 +186,7 @@ export class Receiver {
         await remove(this.folderOf(offer))
         return
       }
+      this.reason = reasonOf(cause)
       onProblem(cause instanceof PawlError ? new PawlError(cause.code, `${describe(box, offer)} is not fetched: ${cause.message}`, { cause }) : cause)
       const bad = cause instanceof PawlError && cause.code === 'OFFER_REFUSED'
       if (bad) await this.failed(offer.manifest, box.name)

@@ -183,6 +183,11 @@ export function away(message: string, cause?: unknown): PawlError {
   return new PawlError('EXCHANGE_UNAVAILABLE', message, { cause })
 }
 
+/** Of a failure that passes by itself, or with a setting; null: it says nothing of the registry. */
+export function reasonOf(cause: unknown): string | null {
+  return cause instanceof PawlError && cause.code === 'EXCHANGE_UNAVAILABLE' ? cause.message : null
+}
+
 export function messageOf(cause: unknown): string {
   return cause instanceof Error ? cause.message || String((cause as { code?: unknown }).code) : String(cause)
 }

@@ -57,8 +57,8 @@ export interface ReporterOptions {
   former: { decision: PromotionRecord | null; mode: Mode; frames: number; frameBytes: number }
   /** Whether this box offers models; those whose offers are listened to, and who hears them: empty, there is none any more. */
   offers: { gives: boolean; boxes: () => readonly string[]; onOffer: (box: string, payload: Uint8Array) => void }
-  /** Why nothing answers although a model is in service; null: one does, or there is none yet. */
-  away: () => string | null
+  /** What else is wrong now: no model answers, models are not exchanged. */
+  away: () => readonly string[]
   /** Told when the connection comes and goes. */
   emit: (event: AgentEvent) => void
   /** Told of every new value of a retained topic. */

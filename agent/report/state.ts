@@ -14,8 +14,8 @@ export interface RetainedStateOptions {
   clock: Clock
   predictionEveryMs: number
   outbox: () => Health['outbox']
-  /** Why nothing answers although a model is in service; null: one does, or there is none yet. */
-  away: () => string | null
+  /** What else is wrong now: no model answers, models are not exchanged. */
+  away: () => readonly string[]
   mode: Mode
   /** Frames on disk at the start, and their bytes. */
   frames: number
@@ -168,12 +168,11 @@ export class RetainedState {
   /** Now, in words. */
   private wrong(): string[] {
     const { broker, collection: { state, reason }, cameras, link, options: { away } } = this
-    const model = away()
     return [
       ...[...cameras.values()].filter(camera => camera.state !== 'online').map(camera => `camera ${camera.camera} is ${camera.state}${camera.reason === null ? '' : `: ${camera.reason}`}`),
       ...state === 'running' ? [] : [`no frames are collected: ${reason}`],
       ...broker === null ? link : [`the broker is away: ${broker}`],
-      ...model === null ? [] : [model],
+      ...away(),
     ]
   }
 

@@ -35,7 +35,7 @@ export const Health = z.strictObject({
   frames: Count,
   frameBytes: Count,
   outbox: z.strictObject({ waiting: Count, dropped: Count }),
-  wrong: z.array(z.string()).describe('What is wrong now, in words: a camera that is not online, collection that stopped, a broker that is away, a model that does not load'),
+  wrong: z.array(z.string()).describe('What is wrong now, in words: a camera that is not online, collection that stopped, a broker that is away, a model that does not load, a registry of models that cannot be used'),
   problems: z.array(Problem).describe('The newest ones, of the last hour'),
 })
 

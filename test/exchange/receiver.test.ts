@@ -161,9 +161,9 @@ describe('the receiver', () => {
     const made = receiver([box], shelf, memory, problems)
     made.heard(box.name, bytesOf(offer))
     await vi.waitFor(() => { expect(shelf.asked).toBeGreaterThan(3) }, { timeout: 10_000, interval: 5 })
-    expect([memory.triesOf(offer.manifest), made.ready]).toEqual([0, false])
+    expect([memory.triesOf(offer.manifest), made.ready, made.away]).toEqual([0, false, 'away'])
     shelf.away = false
-    await vi.waitFor(() => { expect(made.ready).toBe(true) }, { timeout: 10_000, interval: 5 })
+    await vi.waitFor(() => { expect([made.ready, made.away]).toEqual([true, null]) }, { timeout: 10_000, interval: 5 })
     made.heard(box.name, new Uint8Array())
     expect([made.ready, await made.take()]).toEqual([false, null])
     ending.abort()

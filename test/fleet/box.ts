@@ -55,7 +55,7 @@ export class SimulatedBox {
     }))
     this.state = new RetainedState({
       info: { device, version: pick(random, versions), node: process.version, platform: 'linux arm64', startedAtMs: this.startedAtMs },
-      clock, predictionEveryMs: 1000, outbox: () => ({ waiting: 0, dropped: 0 }), away: () => null, mode: this.mode,
+      clock, predictionEveryMs: 1000, outbox: () => ({ waiting: 0, dropped: 0 }), away: () => [], mode: this.mode,
       frames: this.frames, frameBytes: this.frames * 24_000,
       publish: ({ name, camera, value }) => { this.retain(name, camera, value) },
     })
