@@ -179,6 +179,7 @@ export class Agent {
         onSetAside: image => { this.publish({ type: 'quarantine', ...image }) },
         onProblem: message => { this.problem('IMAGE_UNREADABLE', message) },
       }),
+      exchanges: config.exchange.registry !== '' && config.exchange.trust !== '',
       onGivenUp: (round, reason) => {
         this.problem('TRAINING_FAILED', `round ${String(round)}, which was interrupted, is given up: ${reason}; a new one begins in its time`)
       },

@@ -2,9 +2,9 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { ModelFile } from './backend/model-file.js'
-import type { LabeledImage, RoundResult, RoundSpec } from './contract.js'
-import { fingerprintOf } from './data/learned.js'
-import { loadImages, type LoadedImages, type Unreadable } from './data/load.js'
+import type { RoundResult, RoundSpec } from './contract.js'
+import { split } from './data/learned.js'
+import { loadImages, type Unreadable } from './data/load.js'
 import { labelsOf, predictionsOf, probabilitiesOf } from './evidence.js'
 import type { Turns } from './turns.js'
 
@@ -23,7 +23,7 @@ export async function compare(
   { promotion, champion, challenger, classes: judged, known = new Set(), turns }: CompareOptions,
 ): Promise<Pick<RoundResult, 'evidence' | 'paths'> & { unreadable: Unreadable[] }> {
   const loaded = await loadImages(promotion, ({ path }) => path, challenger.size, turns)
-  const { items, pixels } = unseen(loaded, known)
+  const { unknown: { items, pixels }, known: leftOut } = split(loaded, known)
   // A class that the challenger does not know any more is one that it gets wrong.
   const classes = [...new Set([...judged, ...loaded.items.map(({ label }) => label)])].sort()
   const labels = labelsOf(items, classes)
@@ -41,14 +41,9 @@ export async function compare(
       classes, labels, scenes: items.map(({ scene, path }) => scene ?? path),
       challenger: await predict(challenger.folder),
       champion: champion ? await predict(champion.folder) : null,
-      leftOut: loaded.items.length - items.length,
+      ...leftOut.length > 0 && { leftOut: labelsOf(leftOut, classes) },
     },
     paths: items.map(({ path }) => path),
     unreadable: loaded.unreadable,
   }
-}
-
-function unseen({ items, pixels }: LoadedImages<LabeledImage>, known: ReadonlySet<string>): Pick<LoadedImages<LabeledImage>, 'items' | 'pixels'> {
-  const kept = pixels.map(image => !known.has(fingerprintOf(image)))
-  return { items: items.filter((_, index) => kept[index]), pixels: pixels.filter((_, index) => kept[index]) }
 }

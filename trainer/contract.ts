@@ -69,6 +69,8 @@ export interface ChampionRef {
   version: number
   /** Folder with model.onnx and weights.safetensors. */
   folder: string
+  /** It was made elsewhere. */
+  given?: boolean | undefined
 }
 
 /** One look of the pseudo-label gate at the gate split. */
@@ -117,8 +119,8 @@ export interface PairedEvidence {
   scenes: string[]
   challenger: Predictions
   champion: Predictions | null
-  /** Images that a model from elsewhere owes itself to, and that are not among these; absent: none. */
-  leftOut?: number | undefined
+  /** True class of each image that is not among these, for a model from elsewhere owes itself to it; absent: there is none. */
+  leftOut?: number[] | undefined
 }
 
 export interface ModelCard {

@@ -26,6 +26,8 @@ export async function judgeGiven(
   onEvent({ type: 'phase', phase: 'load' })
   const weights = await readFile(join(given, 'weights.safetensors'))
   const told = JSON.parse(await readFile(join(given, 'card.json'), 'utf8')) as ModelCard
+  // They were checked as they came: what has happened to them since is the disk's fault, not the model's.
+  if (hashOf(weights) !== told.files['weights.safetensors']) throw new Error(`${given}: the weights are not those that were fetched`)
   const { model, learned } = await built(told, weights)
   await turns.next()
   onEvent({ type: 'phase', phase: 'export' })
@@ -44,6 +46,8 @@ export async function judgeGiven(
     classes: [...new Set([...spec.labeled, ...spec.gate].map(({ label }) => label))],
   })
   for (const { path, reason } of unreadable) onEvent({ type: 'quarantine', path, reason })
+  const { nll, confidence } = evidence.challenger
+  if (![...nll, ...confidence].every(Number.isFinite)) throw new RoundError('unfit', 'it answers what is no number')
   return { card, evidence, paths, losses: [], quarantined: unreadable }
 }
 
@@ -52,7 +56,7 @@ async function built(card: ModelCard, weights: Uint8Array): Promise<{ model: Uin
   try {
     const tensors = readSafetensors(weights)
     for (const [name, { data }] of tensors) if (!data.every(Number.isFinite)) throw new Error(`the weight "${name}" holds what is no number`)
-    if (!(card.temperature > 0 && Number.isFinite(card.temperature))) throw new Error(`its temperature is ${String(card.temperature)}`)
+    if (!(Math.fround(card.temperature) > 0 && Number.isFinite(Math.fround(card.temperature)))) throw new Error(`its temperature is ${String(card.temperature)}`)
     const learned = readLearned(safetensorsMetadata(weights).learned)
     if (!learned) throw new Error('it does not tell which images it learned from; a model of this version does')
     return { model: await rebuiltModel({ card, weights, int8: false }), learned }

@@ -6,7 +6,7 @@ import { balance } from './balance.js'
 import { compare } from './compare.js'
 import { RoundError, type LabeledImage, type ModelCard, type RoundEvent, type RoundFailure, type RoundPhase, type RoundResult, type RoundSpec } from './contract.js'
 import { judgesOf, refuseLeaked, withoutJudges } from './data/leaks.js'
-import { fingerprintOf, readLearned, writeLearned } from './data/learned.js'
+import { fingerprintOf, readLearned, split, writeLearned } from './data/learned.js'
 import { loadImages, type Unreadable } from './data/load.js'
 import { checkpointFormat, Checkpoints } from './checkpoint.js'
 import { chooseEngine, onTrial } from './engines.js'
@@ -56,10 +56,11 @@ export async function runRound(spec: RoundSpec, options: RoundOptions): Promise<
     await mkdir(spec.out, { recursive: true })
     if (spec.given !== undefined) return await judgeGiven(spec, spec.given, { turns, onEvent })
     enter('load')
-    const found = await load(spec, recipe, { turns, onEvent })
+    const champion = await championOf(spec)
+    const foreign = new Set(champion?.foreign)
+    const found = await load(spec, recipe, { foreign, turns, onEvent })
     const limit = spec.minutes === null ? {} : { limitMs: verificationShare * spec.minutes * 60_000 }
     const { backend, device, preset, engines: memory } = spec
-    const champion = await championOf(spec)
     const transformer = parameterTable(presets[preset], found.classes.length, recipe)
     const table = modelTable(presets[preset], found.classes.length, recipe)
     const checkpoints = new Checkpoints({ folder: spec.out, round: identityOf(spec, { recipe, data: found, champion, table }) })
@@ -105,7 +106,7 @@ export async function runRound(spec: RoundSpec, options: RoundOptions): Promise<
       const files = await exportChecked({
         folder: spec.out, ssmae: new Ssmae(presets[spec.preset], recipe), table, weights,
         classes: data.classes, temperature, examples: data.labeled.pixels.slice(0, 8), engine,
-        learned: prepared.learned,
+        learned: prepared.learned, foreign: warm && foreign.size > 0 ? writeLearned([...foreign], []) : null,
       })
       const card: ModelCard = {
         format: 'pawl-model-card/1',
@@ -143,7 +144,7 @@ export async function runRound(spec: RoundSpec, options: RoundOptions): Promise<
           .catch(() => undefined)
       }
       const { evidence, paths, unreadable } = await compare({
-        ...spec, challenger: { folder: spec.out, size: presets[spec.preset].size }, classes: data.classes, turns,
+        ...spec, challenger: { folder: spec.out, size: presets[spec.preset].size }, classes: data.classes, known: foreign, turns,
       })
       for (const { path, reason } of unreadable) onEvent({ type: 'quarantine', path, reason })
       await checkpoints.remove()
@@ -162,15 +163,20 @@ function picturesOf({ labeled, unlabeled }: RoundImages): number {
   return labeled.items.length + unlabeled.items.length
 }
 
-async function load(spec: RoundSpec, recipe: Recipe, { turns, onEvent }: Pick<RoundOptions, 'onEvent'> & { turns: Turns }) {
+/** `foreign`: fingerprints of images that do not judge, for models of other boxes that the champion comes from owe themselves to them. */
+async function load(
+  spec: RoundSpec, recipe: Recipe, { foreign, turns, onEvent }: Pick<RoundOptions, 'onEvent'> & { foreign: ReadonlySet<string>; turns: Turns },
+) {
   const { size } = presets[spec.preset]
   const pathOf = ({ path }: LabeledImage) => path
   const labeled = await loadImages(spec.labeled, pathOf, size, turns)
-  const gate = await loadImages(spec.gate, pathOf, size, turns)
+  const validation = await loadImages(spec.gate, pathOf, size, turns)
+  const { unknown, known } = split(validation, foreign)
+  const gate = { ...validation, ...unknown }
   const wanted = recipe.reconstruction || recipe.gate !== 'never' ? spec.unlabeled : []
   // Of the promotion split no more is looked at here than whether an image of it is to be learned from.
   const promotion = await loadImages(spec.promotion, pathOf, size, turns)
-  const judges = judgesOf(gate, promotion)
+  const judges = judgesOf(validation, promotion)
   refuseLeaked(labeled, judges)
   const unlabeled = withoutJudges(await loadImages(wanted, path => path, size, turns), judges)
   const unreadable: Unreadable[] = [labeled, gate, unlabeled].flatMap(part => part.unreadable)
@@ -181,9 +187,10 @@ async function load(spec: RoundSpec, recipe: Recipe, { turns, onEvent }: Pick<Ro
     throw new RoundError('labels', `a classifier needs labeled images of at least two classes; found ${found}`)
   }
   if (gate.items.length === 0) {
-    throw new RoundError('labels', 'no readable validation image: without them neither the gate nor the temperature can be trusted')
+    const why = known.length > 0 ? 'every validation image has taught or judged the model of another box, from which the one in service comes: add others' : 'no readable validation image'
+    throw new RoundError('labels', `${why}; without them neither the gate nor the temperature can be trusted`)
   }
-  const fingerprints = [labeled, gate, promotion, unlabeled].flatMap(({ pixels }) => pixels.map(fingerprintOf))
+  const fingerprints = [labeled, validation, promotion, unlabeled].flatMap(({ pixels }) => pixels.map(fingerprintOf))
   return { classes, labeled, gate, unlabeled, unreadable, fingerprints }
 }
 
@@ -196,24 +203,29 @@ interface Champion {
   pictures: number
   /** Fingerprints of images that it and its ancestors owe themselves to. */
   learned: readonly string[]
+  /** Of them those of models that were made elsewhere. */
+  foreign: readonly string[]
   tensors: ReturnType<typeof readSafetensors>
 }
 
 async function championOf({ champion }: RoundSpec): Promise<Champion | null> {
   if (!champion) return null
-  const { version, folder } = champion
+  const { version, folder, given = false } = champion
   const sha256 = hashOf(await readFile(join(folder, 'model.onnx')))
   const card = await readFile(join(folder, 'card.json'), 'utf8')
     .then(text => JSON.parse(text) as Pick<ModelCard, 'recipe' | 'data' | 'files'>).catch(() => null)
   const weights = await readFile(join(folder, 'weights.safetensors')).catch(() => null)
   // Weights that a disk has damaged are none: nothing would ever be learned from them again.
   const intact = weights !== null && hashOf(weights) === card?.files['weights.safetensors']
+  const metadata = intact ? safetensorsMetadata(weights) : {}
+  const learned = readLearned(metadata.learned) ?? []
   return {
     version,
     sha256,
     recipe: card?.recipe ?? null,
     pictures: card ? card.data.labeled + card.data.unlabeled : 0,
-    learned: intact ? readLearned(safetensorsMetadata(weights).learned) ?? [] : [],
+    learned,
+    foreign: given ? learned : readLearned(metadata.foreign) ?? [],
     tensors: intact ? readSafetensors(weights) : new Map<string, never>(),
   }
 }

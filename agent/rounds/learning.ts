@@ -7,7 +7,7 @@ import { Random, type LabeledImage, type RoundEvent, type RoundResult, type Roun
 import type { Config } from '../config.js'
 import type { ModelVersion } from '../events.js'
 import type { Clock } from '../lib/clock.js'
-import { accuracyOf, decide, type Origin, type PromotionRecord, type Verdict } from './promotion.js'
+import { accuracyOf, decide, lackOf, type Origin, type PromotionRecord, type Verdict } from './promotion.js'
 import { runInChild, type RoundBrake, type RoundOutcome } from './round.js'
 import { beginUnfinished, endUnfinished, findUnfinished, type UnfinishedRound } from './unfinished.js'
 
@@ -26,6 +26,8 @@ export type RoundData = Pick<RoundSpec, 'labeled' | 'gate' | 'promotion' | 'unla
 
 export interface LearningOptions {
   config: Config['rounds']
+  /** Models of other boxes are judged too: they spend one half of alpha, those of this box the other, so that neither leaves the other nothing. */
+  exchanges: boolean
   /** Folder for unfinished rounds, on the disk of the registry. */
   folder: string
   /** File that remembers which engines were verified on this machine. */
@@ -183,11 +185,13 @@ export class Learning {
   private async judge(result: RoundResult, spec: RoundSpec, facts: Facts): Promise<RoundEnd> {
     const { config, registry } = this.options
     const { card, evidence } = result
-    // Counted on disk before anybody sees a result: a round that ends without one has cost nothing.
     const given = facts.from !== undefined
-    const attempt = spec.champion || given ? await registry.countAttempt(hashOf(spec.promotion)) : 1
+    // Counted on disk before anybody sees a result: a round that ends without one, or without images to judge by, has cost nothing.
+    const looks = (spec.champion !== null || given) && lackOf(evidence, { given }) === null
+    const attempt = looks ? await registry.countAttempt(`${given ? 'given:' : ''}${hashOf(spec.promotion)}`) : 1
     const random = Random.of(spec.seed, attempt)
-    const verdict = decide(evidence, { alpha: config.alpha, refreshMargin: config.refreshMargin, attempt, given, random: () => random.float() })
+    const alpha = this.options.exchanges ? config.alpha / 2 : config.alpha
+    const verdict = decide(evidence, { alpha, refreshMargin: config.refreshMargin, attempt, given, random: () => random.float() })
     const decisionFor = (version: number): PromotionRecord => ({
       ...facts, ...verdict, challenger: version,
       accuracyChampion: accuracyOf(evidence, evidence.champion), accuracyChallenger: accuracyOf(evidence, evidence.challenger),
@@ -210,7 +214,7 @@ export class Learning {
       backend: config.backend,
       device: 'auto',
       engines,
-      champion: champion && { version: champion.version, folder: registry.folderOf(champion) },
+      champion: champion && { version: champion.version, folder: registry.folderOf(champion), ...champion.decision.from && { given: true } },
       lanes: config.lanes || null,
     }
   }

@@ -107,23 +107,21 @@ const leastForGiven = 20
 
 export function decide(evidence: PairedEvidence, options: PromotionOptions): Verdict {
   const comparison = compare(evidence, options)
+  const lacks = lackOf(evidence, options)
   const unjudged = comparison.perClass.filter(({ images: shown }) => shown === 0).map(({ class: name }) => `"${name}"`)
-  const { leftOut = 0 } = evidence
+  const leftOut = evidence.leftOut?.length ?? 0
   const verdict = (promoted: boolean, reason: PromotionReason, why: string): Verdict => ({
     promoted, reason, comparison,
     explanation: [
       why,
-      ...leftOut > 0 ? [`${String(leftOut)} images were left out, from which it learned or by which it was chosen where it was made`] : [],
+      ...leftOut > 0 ? [`${String(leftOut)} images were left out, which taught or judged a model that was made elsewhere`] : [],
       ...unjudged.length && images > 0 ? [`nothing judges ${unjudged.join(', ')}: label more of it`] : [],
     ].join('; '),
   })
   const { images, wins, losses, p, alpha } = comparison
   const { classes, labels, challenger, champion } = evidence
   const scenes = scenesOf(evidence)
-  if (images === 0) return verdict(false, 'no-evidence', 'there is no readable image to compare on')
-  if (options.given && images < leastForGiven) {
-    return verdict(false, 'no-evidence', `there are ${String(images)} images to judge a model from elsewhere by, fewer than ${String(leastForGiven)}`)
-  }
+  if (lacks !== null) return verdict(false, 'no-evidence', lacks)
   if (!champion) {
     const correct = count(labels.map((label, index) => challenger.predicted[index] === label))
     const lower = clopperPearsonLower(correct * scenes.worth, images * scenes.worth, options.given ? alpha : options.alpha)
@@ -146,6 +144,14 @@ export function decide(evidence: PairedEvidence, options: PromotionOptions): Ver
   return options.refreshMargin > 0 && !options.given && least > -options.refreshMargin
     ? verdict(true, 'refreshed', `not proved better, but surely not worse by ${percent(options.refreshMargin)}, which refreshMargin allows (at most ${percent(Math.max(0, -least))} worse): ${score}`)
     : verdict(false, 'inconclusive', `not proved better: ${score}`)
+}
+
+/** Why there is nothing to decide by, which then costs no alpha; null: there is. */
+export function lackOf({ classes, labels, leftOut = [] }: PairedEvidence, { given = false }: Pick<PromotionOptions, 'given'>): string | null {
+  if (labels.length === 0) return 'there is no readable image to compare on'
+  if (given && labels.length < leastForGiven) return `there are ${String(labels.length)} images to judge a model from elsewhere by, fewer than ${String(leastForGiven)}`
+  const emptied = [...new Set(leftOut)].filter(label => !labels.includes(label)).map(label => `"${classes[label] ?? ''}"`)
+  return emptied.length > 0 ? `no image of ${emptied.join(', ')} is left to judge by` : null
 }
 
 function compare(evidence: PairedEvidence, { alpha, attempt }: PromotionOptions): Comparison {

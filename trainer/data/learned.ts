@@ -3,6 +3,7 @@
  * their fingerprints in the metadata of its weights.
  */
 import { createHash } from 'node:crypto'
+import type { LoadedImages } from './load.js'
 
 /** Fingerprints that a model carries at most, 2 MiB; of its ancestors' those of the oldest are forgotten first. */
 export const mostLearned = 262_144
@@ -20,6 +21,15 @@ export function writeLearned(own: readonly string[], parent: readonly string[]):
   if (first.length > mostLearned) return null
   const all = [...new Set([...first, ...parent])].slice(0, mostLearned)
   return Buffer.from(all.join(''), 'hex').toString('base64')
+}
+
+/** Those images that are not among `known`, and those that are. */
+export function split<Item>({ items, pixels }: LoadedImages<Item>, known: ReadonlySet<string>): { unknown: { items: Item[]; pixels: Uint8Array[] }; known: Item[] } {
+  const isKnown = pixels.map(image => known.size > 0 && known.has(fingerprintOf(image)))
+  return {
+    unknown: { items: items.filter((_, index) => !isKnown[index]), pixels: pixels.filter((_, index) => !isKnown[index]) },
+    known: items.filter((_, index) => isKnown[index]),
+  }
 }
 
 /** Null: the model does not tell, or tells nonsense. */

@@ -29,6 +29,8 @@ export interface ExportOptions {
   engine: Engine
   /** Fingerprints of what it owes itself to (data/learned.ts); null: not told. */
   learned: string | null
+  /** Of them what models of other boxes owe themselves to, from which it comes; null: nothing. */
+  foreign: string | null
 }
 
 /** Largest difference of a logit that counts as the same. */
@@ -36,7 +38,7 @@ const tolerance = 1e-3
 
 /** Errors: RoundError `export-mismatch` when the exported model disagrees with the trainer. */
 export async function exportChecked(options: ExportOptions): Promise<ModelCard['files']> {
-  const { folder, ssmae, table, classes, temperature, examples } = options
+  const { folder, ssmae, table, classes, temperature, examples, learned, foreign } = options
   const flat = options.weights.slice()
   const weightsOf = () => Object.fromEntries(table.specs.map(({ name, offset, size, shape }) =>
     [name, tf.tensor(flat.subarray(offset, offset + size), shape)]))
@@ -60,7 +62,9 @@ export async function exportChecked(options: ExportOptions): Promise<ModelCard['
   }
   return {
     'model.onnx': await writeFlushed(join(folder, 'model.onnx'), onnx),
-    'weights.safetensors': await writeFlushed(join(folder, 'weights.safetensors'), writeSafetensors(table, flat, { format: 'pt', ...options.learned !== null && { learned: options.learned } })),
+    'weights.safetensors': await writeFlushed(join(folder, 'weights.safetensors'), writeSafetensors(table, flat, {
+      format: 'pt', ...learned !== null && { learned }, ...foreign !== null && { foreign },
+    })),
   }
 }
 

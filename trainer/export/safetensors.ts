@@ -6,14 +6,12 @@ export interface TensorTable {
   specs: readonly { name: string; shape: readonly number[]; offset: number; size: number }[]
 }
 
-const Header = z.record(z.string(), z.union([
-  z.strictObject({
-    dtype: z.string(),
-    shape: z.array(z.number().int().nonnegative()),
-    data_offsets: z.tuple([z.number().int().nonnegative(), z.number().int().nonnegative()]),
-  }),
-  z.record(z.string(), z.string()),
-]))
+const Entry = z.strictObject({
+  dtype: z.string(),
+  shape: z.array(z.number().int().nonnegative()),
+  data_offsets: z.tuple([z.number().int().nonnegative(), z.number().int().nonnegative()]),
+})
+const Header = z.record(z.string(), z.union([Entry, z.record(z.string(), z.string())]))
 
 /** Tensors that lie one after the other in `flat`, offsets and sizes in elements. */
 export function writeSafetensors(table: TensorTable, flat: Float32Array, metadata: Record<string, string>): Uint8Array {
@@ -35,18 +33,26 @@ export function safetensorsMetadata(file: Uint8Array): Record<string, string> {
   return metadata && !('data_offsets' in metadata) ? metadata as Record<string, string> : {}
 }
 
-/** Tensors by name, float32. Errors: a file that is cut off or holds anything else than float32. */
-export function readSafetensors(file: Uint8Array): Map<string, { shape: number[]; data: Float32Array }> {
+export type Tensors = Map<string, { shape: number[]; data: Float32Array }>
+
+/**
+ * Tensors by name, float32, that lie one after the other: so a file needs no more memory than it is long. Errors: a file that is cut off, holds
+ * anything else than float32, or whose tensors overlap, leave bytes out or are not of their shape.
+ */
+export function readSafetensors(file: Uint8Array): Tensors {
   const { buffer, start, header } = opened(file)
-  const tensors = new Map<string, { shape: number[]; data: Float32Array }>()
-  for (const [name, entry] of Object.entries(header)) {
-    if (name === '__metadata__' || !('data_offsets' in entry) || !Array.isArray(entry.data_offsets)) continue
-    const { dtype, shape, data_offsets: [from, to] } = entry as { dtype: string; shape: number[]; data_offsets: [number, number] }
+  const entries = Object.entries(header).flatMap(([name, entry]) =>
+    (name !== '__metadata__' && Array.isArray(entry.data_offsets) ? [{ name, ...entry as z.infer<typeof Entry> }] : []))
+  let end = 0
+  for (const { name, dtype, shape, data_offsets: [from, to] } of entries.toSorted((a, b) => a.data_offsets[0] - b.data_offsets[0])) {
     if (dtype !== 'F32') throw new Error(`the tensor "${name}" is ${dtype}, not F32`)
     if (start + to > buffer.length || to < from) throw new Error(`the tensor "${name}" lies beyond the end of the file`)
-    tensors.set(name, { shape, data: new Float32Array(Uint8Array.from(buffer.subarray(start + from, start + to)).buffer) })
+    if (from !== end) throw new Error(`the tensor "${name}" does not begin where the one before it ends`)
+    if (to - from !== shape.reduce((product, side) => product * side, Float32Array.BYTES_PER_ELEMENT)) throw new Error(`the tensor "${name}" is not of its shape`)
+    end = to
   }
-  return tensors
+  return new Map(entries.map(({ name, shape, data_offsets: [from, to] }) =>
+    [name, { shape, data: new Float32Array(Uint8Array.from(buffer.subarray(start + from, start + to)).buffer) }]))
 }
 
 function opened(file: Uint8Array) {
