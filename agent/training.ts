@@ -4,6 +4,7 @@ import type { Config } from './config.js'
 import type { Drift } from './drift/drift.js'
 import type { AgentEvent, ModelVersion } from './events.js'
 import type { Exchange } from './exchange/exchange.js'
+import type { Judgement } from './exchange/receiver.js'
 import type { LabelStore } from './frames/label-store.js'
 import type { LabelWatch } from './frames/label-watch.js'
 import { reservoir } from './frames/reservoir.js'
@@ -11,6 +12,7 @@ import type { FrameStore } from './frames/store.js'
 import type { Clock } from './lib/clock.js'
 import type { Registry } from './registry/registry.js'
 import type { Learning, RoundBegin, RoundData, RoundEnd, RunOptions } from './rounds/learning.js'
+import { isVerdict } from './rounds/promotion.js'
 import type { RoundRecords } from './rounds/records.js'
 import { Schedule, type Trigger } from './rounds/schedule.js'
 import type { Serving } from './serving.js'
@@ -138,13 +140,13 @@ export class Training {
     const { exchange, labels, learning } = this.options
     const given = await exchange.take()
     if (!given) return null
-    let judged = false
+    let judgement: Judgement = 'stopped'
     try {
       const end = await learning.run({ ...running, given, gather: async () => ({ ...await labels.read(), unlabeled: [], switches: {} }) })
-      judged = end.decision.reason !== 'stopped'
+      if (end.decision.reason !== 'stopped') judgement = isVerdict(end.decision) ? 'verdict' : 'failed'
       return end
     } finally {
-      await exchange.settle(given, judged)
+      await exchange.settle(judgement)
     }
   }
 

@@ -7,10 +7,11 @@ import type { Clock } from '../lib/clock.js'
 import { secretOf } from '../lib/secret.js'
 import type { Registry } from '../registry/registry.js'
 import type { GivenModel } from '../rounds/learning.js'
+import { isVerdict } from '../rounds/promotion.js'
 import { ExchangeMemory } from './memory.js'
 import { trustedBoxes, type Offer, type TrustedBox } from './offer.js'
 import { Publisher } from './publisher.js'
-import { Receiver } from './receiver.js'
+import { Receiver, type Judgement } from './receiver.js'
 import { Repository } from './repository.js'
 
 export interface ExchangeOptions {
@@ -21,7 +22,7 @@ export interface ExchangeOptions {
   /** Of rounds and frames: what a model must be like, and what stays free on the disk. */
   preset: string
   minFreeBytes: number
-  registry: Pick<Registry, 'active' | 'probation' | 'folderOf' | 'published' | 'decisions'>
+  registry: Pick<Registry, 'active' | 'list' | 'probation' | 'folderOf' | 'published' | 'key' | 'decisions'>
   onOffer: (offer: Offer | null) => void
   onProblem: (code: ErrorCode, message: string) => void
   clock: Clock
@@ -53,7 +54,7 @@ export class Exchange {
     const { config, device, data, preset, minFreeBytes, registry, clock, signal, random } = this.options
     const folder = join(data, 'exchange')
     // What an earlier start has fetched: it is fetched anew where it is still wanted.
-    await rm(folder, { recursive: true, force: true })
+    await rm(folder, { recursive: true, force: true }).catch((cause: unknown) => { this.tell(cause) })
     if (config.registry === '') return
     await this.memory.start()
     const repository = repositoryOf(config)
@@ -67,7 +68,10 @@ export class Exchange {
     this.trusted = boxes
     this.receiver = new Receiver({
       ...shared, folder, boxes, maxBytes: config.maxBytes, minFreeBytes, clock,
-      isDecided: digest => registry.decisions().some(({ from }) => from?.digest === digest),
+      verdicts: box => registry.decisions().flatMap(decision => {
+        const { from, decidedAtMs: atMs } = decision
+        return from?.box === box && isVerdict(decision) ? [{ digest: from.digest, atMs }] : []
+      }),
       wanted: () => ({ preset, classes: registry.active()?.card.classes ?? [] }),
     })
     this.receiver.start()
@@ -110,9 +114,9 @@ export class Exchange {
     return await this.receiver?.take() ?? null
   }
 
-  /** `judged`: there is a decision; else its round was stopped, and it waits for another. */
-  async settle(given: GivenModel, judged: boolean): Promise<void> {
-    await this.receiver?.settle(given, judged)
+  /** How the round of what was taken ended. */
+  async settle(judgement: Judgement): Promise<void> {
+    await this.receiver?.settle(judgement)
   }
 
   private offer(offer: Offer | null): void {

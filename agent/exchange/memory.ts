@@ -1,34 +1,34 @@
-/** What the exchange remembers over a restart: what this box gives, and what became of the offers of others. */
+/** What the exchange remembers over a restart: what this box gives, and how far it is with what others offer. */
 import { z } from 'zod'
 import { KeptFile } from '../lib/kept-file.js'
 import { OfferSchema } from '../schemas.js'
 
-/** Tries of one offer that may go wrong: fetches of what is not as it should be, and judgements that were cut off. */
+/** Tries of one offer that may go wrong: fetches of what is not as it should be, and judgements that came to no verdict. */
 export const mostTries = 3
-/** Offers of which it is remembered what became of them; those of the longest past are forgotten. */
-const mostOffers = 500
 
-const Heard = z.strictObject({
-  /** Of the manifest. */
-  digest: z.string(),
+const Tried = z.strictObject({
   box: z.string(),
+  /** Of the key that signed it; its place in the history of its box, and the digest of its manifest. */
+  key: z.string(),
+  sequence: z.number().int(),
+  digest: z.string(),
   tries: z.number().int().min(0),
   /** Nothing more comes of it. */
   over: z.boolean(),
-  /** When it was judged here, milliseconds since 1970; null: it was not. */
-  judgedAtMs: z.number().nullable(),
 })
-type Heard = z.infer<typeof Heard>
+/** The newest offer of a box that something was done with. */
+export type Tried = z.infer<typeof Tried>
 
 const Remembered = z.strictObject({
   published: z.strictObject({ version: z.number().int().positive(), offer: OfferSchema }).nullable(),
-  offers: z.array(Heard),
+  /** One for each box. */
+  tried: z.array(Tried),
 })
 type Remembered = z.infer<typeof Remembered>
 
 export class ExchangeMemory {
   private readonly file: KeptFile<Remembered>
-  private value: Remembered = { published: null, offers: [] }
+  private value: Remembered = { published: null, tried: [] }
 
   constructor(options: { path: string; onProblem: (message: string) => void }) {
     this.file = new KeptFile({ ...options, schema: Remembered })
@@ -44,37 +44,22 @@ export class ExchangeMemory {
   }
 
   async publish(published: NonNullable<Remembered['published']>): Promise<void> {
-    this.value.published = published
+    this.value = { ...this.value, published }
     await this.file.write(this.value)
   }
 
-  isOver(digest: string): boolean {
-    return this.find(digest)?.over ?? false
-  }
-
-  triesOf(digest: string): number {
-    return this.find(digest)?.tries ?? 0
-  }
-
-  /** When a model of this box was judged last, milliseconds since 1970; null: none was. */
-  judgedAtMs(box: string): number | null {
-    const times = this.value.offers.flatMap(heard => (heard.box === box && heard.judgedAtMs !== null ? [heard.judgedAtMs] : []))
-    return times.length ? Math.max(...times) : null
+  /** Of a box; null: nothing of it was tried yet. */
+  tried(box: string): Tried | null {
+    return this.value.tried.find(tried => tried.box === box) ?? null
   }
 
   /** Resolves when it is on disk. */
-  async change(digest: string, box: string, change: Partial<Pick<Heard, 'tries' | 'over' | 'judgedAtMs'>>): Promise<void> {
-    const former = this.find(digest) ?? { digest, box, tries: 0, over: false, judgedAtMs: null }
-    const others = this.value.offers.filter(heard => heard.digest !== digest)
-    this.value = { ...this.value, offers: [...others, { ...former, ...change }].slice(-mostOffers) }
+  async setTried(tried: Tried): Promise<void> {
+    this.value = { ...this.value, tried: [...this.value.tried.filter(({ box }) => box !== tried.box), tried] }
     await this.file.write(this.value)
   }
 
   async stop(): Promise<void> {
     await this.file.stop()
-  }
-
-  private find(digest: string): Heard | undefined {
-    return this.value.offers.find(heard => heard.digest === digest)
   }
 }

@@ -2,6 +2,7 @@
 import { createPublicKey, type KeyObject } from 'node:crypto'
 import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { isDeepStrictEqual } from 'node:util'
 import { z } from 'zod'
 import type { ModelCard } from '../../trainer/contract.js'
 import { identifier } from '../config.js'
@@ -30,7 +31,6 @@ const mediaTypes = {
   artifact: 'application/vnd.pawl.model.v1',
   card: 'application/vnd.pawl.model.card.v1+json',
   weights: 'application/vnd.pawl.model.weights.v1.safetensors',
-  onnx: 'application/vnd.pawl.model.v1.onnx',
 } as const
 
 const refused = (message: string, cause?: unknown) => new PawlError('OFFER_REFUSED', message, { cause })
@@ -59,23 +59,20 @@ export async function trustedBoxes(folder: string, own: string): Promise<{ boxes
   return { boxes, problems }
 }
 
-/** The files of a model, as the registry is to hold them. */
+/** What a registry is to hold of a model. Not its model.onnx: whoever judges it makes that anew. */
 export interface ModelBlobs {
   card: Pick<Descriptor, 'digest' | 'size'>
   weights: Pick<Descriptor, 'digest' | 'size'>
-  onnx: Pick<Descriptor, 'digest' | 'size'>
 }
 
 /** The manifest (OCI Image Specification 1.1): the same bytes for the same model. */
-export function manifestOf({ card, weights, onnx }: ModelBlobs): Buffer {
-  const titled = (mediaType: string, { digest, size }: Pick<Descriptor, 'digest' | 'size'>, title: string) =>
-    ({ mediaType, digest, size, annotations: { 'org.opencontainers.image.title': title } })
+export function manifestOf({ card, weights }: ModelBlobs): Buffer {
   return Buffer.from(JSON.stringify({
     schemaVersion: 2,
     mediaType: manifestType,
     artifactType: mediaTypes.artifact,
     config: { mediaType: mediaTypes.card, digest: card.digest, size: card.size },
-    layers: [titled(mediaTypes.weights, weights, 'weights.safetensors'), titled(mediaTypes.onnx, onnx, 'model.onnx')],
+    layers: [{ mediaType: mediaTypes.weights, digest: weights.digest, size: weights.size, annotations: { 'org.opencontainers.image.title': 'weights.safetensors' } }],
   }))
 }
 
@@ -85,7 +82,7 @@ const Described = (mediaType: string) => z.object({
 const Manifest = z.object({
   artifactType: z.literal(mediaTypes.artifact),
   config: Described(mediaTypes.card),
-  layers: z.tuple([Described(mediaTypes.weights), Described(mediaTypes.onnx)]),
+  layers: z.tuple([Described(mediaTypes.weights)]),
 })
 
 /** What there is to fetch. Errors: OFFER_REFUSED. */
@@ -138,9 +135,10 @@ export function provenCard(bytes: Uint8Array, { offer, weights }: { offer: Offer
   const told = jsonOf(bytes)
   const parsed = ModelCardSchema.safeParse(told)
   if (!parsed.success) throw refused(`its card is none: ${z.prettifyError(parsed.error).slice(0, 300)}`)
-  const { files, classes } = parsed.data
+  const { files, classes, preset, method } = parsed.data
   if (hashOfJson(told) !== offer.signed.entry.card || files['model.onnx'] !== offer.model) throw refused('its card is not the one that was signed')
   if (`sha256:${files['weights.safetensors']}` !== weights.digest) throw refused('its card names other weights than its manifest')
+  if (preset !== offer.preset || method !== offer.method || !isDeepStrictEqual(classes, offer.classes)) throw refused('its card tells of another model than the offer')
   const strange = new Set(classes).size < classes.length ? 'a class twice' : classes.find(name => !isClassName(name))
   if (strange !== undefined) throw refused(`its classes cannot be: ${JSON.stringify(strange.slice(0, 100))}`)
   return parsed.data

@@ -4,7 +4,8 @@
  * INVARIANTS
  * - An offer is made of what a registry holds and the history says, in this order: bytes, manifest, entry, memory, offer. Cut off anywhere, the next
  *   start makes the offer.
- * - What came from elsewhere is not given on, and versions only go forward: after a rollback nothing is offered until a newer model passes.
+ * - What came from elsewhere, or was put in service against the gate's word, is not given; and versions only go forward: after a rollback nothing is
+ *   offered until a newer model passes.
  */
 import { createHash } from 'node:crypto'
 import { createReadStream } from 'node:fs'
@@ -24,7 +25,7 @@ export interface PublisherOptions {
   repository: Repository
   /** Registry and repository, as a reference begins. */
   place: string
-  registry: Pick<Registry, 'active' | 'probation' | 'folderOf' | 'published'>
+  registry: Pick<Registry, 'active' | 'list' | 'probation' | 'folderOf' | 'published' | 'key'>
   memory: ExchangeMemory
   /** Hears what is offered from now on; null: nothing. */
   onOffer: (offer: Offer | null) => void
@@ -87,7 +88,7 @@ export class Publisher {
   private async settle(): Promise<void> {
     const { registry, memory, place } = this.options
     const model = this.own()
-    const { published } = memory
+    const published = this.published()
     const known = published && model && (model.version < published.version || isOf(published, model.version, place))
     if (!model || known || registry.probation()) return
     const offer = await this.publish(model)
@@ -98,15 +99,23 @@ export class Publisher {
 
   /** At once, also while the registry is away: what fell back is not offered any longer. A newer model is offered once it passed. */
   private tell(): void {
-    const { published } = this.options.memory
+    const published = this.published()
     const model = this.own()
     this.options.onOffer(published && model && model.version >= published.version ? published.offer : null)
   }
 
-  /** The model in service, if it was made here. */
+  /** The model in service, if it was made and proved here. */
   private own(): ModelVersion | null {
     const model = this.options.registry.active()
-    return model?.decision.from === undefined ? model : null
+    return model?.decision.promoted && model.decision.from === undefined ? model : null
+  }
+
+  /** What was published last, unless it is of another key or of models that this registry does not have: those were begun anew since. */
+  private published(): ExchangeMemory['published'] {
+    const { memory: { published }, registry } = this.options
+    const holds = published && registry.list().some(({ version, card: { files } }) =>
+      version > published.version || (version === published.version && files['model.onnx'] === published.offer.model))
+    return holds && published.offer.signed.entry.key === registry.key ? published : null
   }
 
   private async publish(model: ModelVersion): Promise<Offer> {
@@ -116,12 +125,9 @@ export class Publisher {
     const blobs = {
       card: { digest: digestOf(card), size: card.length },
       weights: await blobOf(join(folder, 'weights.safetensors')),
-      onnx: await blobOf(join(folder, 'model.onnx')),
     }
-    const put = (blob: { digest: string; size: number }, content: string | Uint8Array) => repository.push(blob, content, signal)
-    await put(blobs.card, card)
-    await put(blobs.weights, join(folder, 'weights.safetensors'))
-    await put(blobs.onnx, join(folder, 'model.onnx'))
+    await repository.push(blobs.card, card, signal)
+    await repository.push(blobs.weights, join(folder, 'weights.safetensors'), signal)
     const manifest = manifestOf(blobs)
     await repository.pushManifest(manifest, `v${String(model.version)}.${device}`, signal)
     const digest = digestOf(manifest)

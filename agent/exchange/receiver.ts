@@ -2,17 +2,19 @@
  * Fetches what other boxes offer, until it can be judged here.
  *
  * INVARIANTS
- * - Only the newest offer of a box waits, and one that cannot be fetched stands in no other's way.
- * - An offer is judged once, whatever is said of it again; what was begun and cut off counts as a try.
- * - Whatever is in the folder is gone with the end of the agent: what has not been judged is fetched anew.
+ * - Only the newest offer of a box stands, and one that cannot be fetched stands in no other's way.
+ * - What is older than the last offer of a box that was tried is not taken. An offer is judged once, whatever is said of it again; what was begun and
+ *   came to no verdict counts as a try.
+ * - One model at a time waits for its round. Whatever is in the folder is gone with the end of the agent: what has not been judged is fetched anew.
  */
-import { mkdir, readFile, rm, statfs, writeFile } from 'node:fs/promises'
+import { mkdir, readdir, readFile, rm, statfs, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import type { ModelCard } from '../../trainer/contract.js'
 import { PawlError } from '../errors.js'
 import { Backoff } from '../lib/backoff.js'
 import type { Clock } from '../lib/clock.js'
 import type { GivenModel } from '../rounds/learning.js'
-import { mostTries, type ExchangeMemory } from './memory.js'
+import { mostTries, type ExchangeMemory, type Tried } from './memory.js'
 import { objectionTo, partsOf, proven, provenCard, type Offer, type TrustedBox, type Wanted } from './offer.js'
 import type { Repository } from './repository.js'
 import { reasonOf } from './requests.js'
@@ -28,8 +30,8 @@ export interface ReceiverOptions {
   /** Bytes on the disk that stay free. */
   minFreeBytes: number
   wanted: () => Wanted
-  /** Whether there is a decision on what this digest stands for: the registry knows also where a crash came before this was written down here. */
-  isDecided: (digest: string) => boolean
+  /** Verdicts on models of a box: the registry knows them also where a crash came before they were written down here. */
+  verdicts: (box: string) => { digest: string; atMs: number }[]
   /** Told once for each reason. */
   onProblem: (cause: unknown) => void
   clock: Clock
@@ -41,39 +43,45 @@ export interface ReceiverOptions {
   retryMs?: number
 }
 
-interface Waiting {
-  box: TrustedBox
+/** How a round ended that was to judge. */
+export type Judgement = 'verdict' | 'failed' | 'stopped'
+
+interface Standing {
   offer: Offer
-  backoff: Backoff
-  /** On the monotonic clock. */
-  notBeforeMs: number
   /** It is withdrawn, or another takes its place. */
   gone: AbortController
+  state: 'due' | 'fetching' | 'fetched'
+  card: ModelCard | null
 }
 
-/** What was fetched. */
-interface Fetched {
-  given: GivenModel
-  /** Its round has begun. */
-  taken: boolean
+/** What one box offers. */
+interface Line {
+  box: TrustedBox
+  standing: Standing | null
+  /** Over all of its offers: a box that makes many is not asked for more often. */
   backoff: Backoff
   /** On the monotonic clock. */
   notBeforeMs: number
+  /** Why the registry could not be used for what stands; null: it could. */
+  away: string | null
 }
 
 const mostSleepMs = 60_000
 
 export class Receiver {
   private readonly options: ReceiverOptions
-  private readonly waiting = new Map<string, Waiting>()
-  /** What was fetched and waits for its round, or is in it. */
-  private fetched: Fetched | null = null
+  private readonly lines: readonly Line[]
+  /** In its round, whatever becomes of its offer. */
+  private judging: { line: Line; standing: Standing } | null = null
   private wake: () => void = () => undefined
   private loop: Promise<void> | null = null
-  private reason: string | null = null
 
   constructor(options: ReceiverOptions) {
+    const { boxes, random, retryMs = 5000 } = options
     this.options = options
+    this.lines = boxes.map(box => ({
+      box, standing: null, backoff: new Backoff({ firstMs: retryMs, longestMs: 3_600_000, random }), notBeforeMs: -Infinity, away: null,
+    }))
   }
 
   start(): void {
@@ -88,72 +96,93 @@ export class Receiver {
 
   /** What stands below the name of a box; empty: it offers nothing. */
   heard(name: string, payload: Uint8Array): void {
-    const { boxes, memory, wanted, isDecided } = this.options
-    const box = boxes.find(each => each.name === name)
-    if (!box) return
+    const line = this.lines.find(({ box }) => box.name === name)
+    if (!line) return
     if (payload.length === 0) {
-      this.drop(name)
+      this.drop(line)
       return
     }
     try {
-      const offer = proven(payload, box)
-      const same = this.waiting.get(name)?.offer.manifest === offer.manifest || this.fetched?.given.from.digest === offer.manifest
-      if (same || memory.isOver(offer.manifest) || isDecided(offer.manifest)) return
-      this.drop(name)
-      // What is said beside the signature is for a first look: nothing is remembered of it.
-      const objection = objectionTo(offer, wanted())
-      if (objection !== null) throw new PawlError('OFFER_REFUSED', `${describe(box, offer)} is not fetched: ${objection}`)
-      this.waiting.set(name, { box, offer, backoff: this.backoff(), notBeforeMs: this.earliestMs(name), gone: new AbortController() })
-      this.wake()
+      this.consider(line, proven(payload, line.box))
     } catch (cause) {
       this.options.onProblem(cause)
     }
   }
 
-  /** Why the last fetch failed that is to be tried again; null: it did not, or nothing waits. */
+  /** Why the registry cannot be used for what stands; null: it can, or nothing does. */
   get away(): string | null {
-    return this.waiting.size === 0 ? null : this.reason
+    return this.lines.find(({ away }) => away !== null)?.away ?? null
   }
 
+  /** Whether a model waits to be judged. */
   get ready(): boolean {
-    const { fetched, options: { clock } } = this
-    return fetched !== null && !fetched.taken && clock.monotonicMs() >= fetched.notBeforeMs
+    const line = this.judging ? undefined : this.fetched()
+    return line !== undefined && this.options.clock.monotonicMs() >= line.notBeforeMs
   }
 
-  /** What is to be judged now; null: it was withdrawn, or has been tried too often. The try is on disk by then. */
+  /** What is to be judged now; null: it was withdrawn, or is of no use any more. The try is on disk by then. */
   async take(): Promise<GivenModel | null> {
-    const { fetched } = this
-    if (!fetched || fetched.taken) return null
-    fetched.taken = true
-    await this.failed(fetched.given.from.digest, fetched.given.from.box)
-    return fetched.given
+    const line = this.judging ? undefined : this.fetched()
+    const { standing } = line ?? {}
+    if (!line || !standing?.card) return null
+    const { box } = line
+    const { offer } = standing
+    try {
+      // What serves may be another by now, and know more.
+      this.refuseUnfit(standing.card)
+    } catch (cause) {
+      this.options.onProblem(about(box, offer, cause))
+      this.drop(line)
+      return null
+    }
+    this.judging = { line, standing }
+    await this.tried(box, offer, { tries: this.triesOf(box, offer) + 1 })
+    return { folder: this.folderOf(offer), from: { box: box.name, version: offer.signed.entry.version ?? 0, digest: offer.manifest } }
   }
 
-  /** `judged`: there is a decision; else its round was stopped, and it waits for another. */
-  async settle({ from: { digest, box } }: GivenModel, judged: boolean): Promise<void> {
-    const { memory, clock } = this.options
-    if (judged) {
-      await memory.change(digest, box, { over: true, judgedAtMs: clock.nowMs() })
-      await this.clear()
-    } else {
-      await memory.change(digest, box, { tries: Math.max(0, memory.triesOf(digest) - 1) })
-      if (!this.fetched) return
-      this.fetched.taken = false
-      this.fetched.notBeforeMs = clock.monotonicMs() + this.fetched.backoff.nextMs()
+  /** `stopped`: it waits for another round; so it does, later, where it `failed` and has not been tried too often. */
+  async settle(judgement: Judgement): Promise<void> {
+    if (!this.judging) return
+    const { clock, leastBetweenMs = sixHoursMs } = this.options
+    const { line, standing: { offer } } = this.judging
+    const { box, backoff } = line
+    const tries = this.triesOf(box, offer)
+    const over = judgement === 'verdict' || (judgement === 'failed' && tries >= mostTries)
+    await this.tried(box, offer, { over, tries: judgement === 'stopped' ? tries - 1 : tries })
+    line.notBeforeMs = clock.monotonicMs() + (judgement === 'failed' ? leastBetweenMs : backoff.nextMs())
+    if (over && line.standing === this.judging.standing) this.drop(line)
+    this.judging = null
+    this.wake()
+  }
+
+  /** Errors: OFFER_REFUSED. */
+  private consider(line: Line, offer: Offer): void {
+    try {
+      if (line.standing?.offer.manifest === offer.manifest || this.isOver(line.box, offer)) return
+      this.drop(line)
+      // What is said beside the signature is for a first look: nothing is remembered of it.
+      this.refuseUnfit(offer)
+      line.standing = { offer, gone: new AbortController(), state: 'due', card: null }
+      this.wake()
+    } catch (cause) {
+      throw about(line.box, offer, cause)
     }
   }
 
-  private drop(name: string): void {
-    this.waiting.get(name)?.gone.abort()
-    this.waiting.delete(name)
-    if (this.fetched?.given.from.box === name && !this.fetched.taken) void this.clear()
+  /** Its offer stands no longer. What is being judged is judged to the end. */
+  private drop(line: Line): void {
+    line.standing?.gone.abort()
+    line.standing = null
+    line.away = null
+    this.wake()
   }
 
   private async run(): Promise<void> {
     const { signal, clock } = this.options
     while (!signal.aborted) {
-      const due = [...this.waiting.values()].toSorted((a, b) => a.notBeforeMs - b.notBeforeMs)[0]
-      const waitMs = due && this.fetched === null ? due.notBeforeMs - clock.monotonicMs() : mostSleepMs
+      await this.sweep()
+      const due = this.judging ?? this.fetched() ? null : this.nextDue()
+      const waitMs = due ? this.earliestMs(due) - clock.monotonicMs() : mostSleepMs
       if (due && waitMs <= 0) await this.fetch(due)
       else await this.sleep(Math.min(waitMs, mostSleepMs))
     }
@@ -161,6 +190,7 @@ export class Receiver {
   }
 
   private async sleep(ms: number): Promise<void> {
+    if (this.options.signal.aborted) return
     await new Promise<void>(resolve => {
       const timer = setTimeout(resolve, ms)
       this.wake = () => {
@@ -170,46 +200,49 @@ export class Receiver {
     })
   }
 
-  private async fetch(waiting: Waiting): Promise<void> {
-    const { memory, signal, clock, onProblem } = this.options
-    const { box, offer, backoff, gone } = waiting
+  private async fetch(line: Line): Promise<void> {
+    const { signal, clock, onProblem } = this.options
+    const { box, standing, backoff } = line
+    if (!standing) return
+    const { offer, gone } = standing
+    standing.state = 'fetching'
     try {
-      if (memory.triesOf(offer.manifest) >= mostTries) throw new PawlError('OFFER_REFUSED', `it was tried ${String(mostTries)} times`)
-      const given = await this.bring(waiting, AbortSignal.any([signal, gone.signal]))
-      gone.signal.throwIfAborted()
-      this.waiting.delete(box.name)
-      this.reason = null
-      this.fetched = { given, taken: false, backoff: this.backoff(), notBeforeMs: -Infinity }
-    } catch (cause) {
-      if (signal.aborted) return
-      if (gone.signal.aborted) {
-        await remove(this.folderOf(offer))
+      // It was withdrawn and offered again while it was judged.
+      if (this.isOver(box, offer)) {
+        this.drop(line)
         return
       }
-      this.reason = reasonOf(cause)
-      onProblem(cause instanceof PawlError ? new PawlError(cause.code, `${describe(box, offer)} is not fetched: ${cause.message}`, { cause }) : cause)
-      const bad = cause instanceof PawlError && cause.code === 'OFFER_REFUSED'
-      if (bad) await this.failed(offer.manifest, box.name)
-      if (bad && memory.triesOf(offer.manifest) >= mostTries) {
-        await memory.change(offer.manifest, box.name, { over: true })
-        await remove(this.folderOf(offer))
-        this.waiting.delete(box.name)
-      }
-      waiting.notBeforeMs = clock.monotonicMs() + backoff.nextMs()
+      if (this.triesOf(box, offer) >= mostTries) throw new PawlError('OFFER_REFUSED', `it was tried ${String(mostTries)} times`)
+      standing.card = await this.bring(offer, AbortSignal.any([signal, gone.signal]))
+      gone.signal.throwIfAborted()
+      standing.state = 'fetched'
+      line.away = null
+      line.notBeforeMs = -Infinity
+      backoff.reset()
+    } catch (cause) {
+      if (signal.aborted) return
+      line.notBeforeMs = clock.monotonicMs() + backoff.nextMs()
+      if (gone.signal.aborted) return
+      standing.state = 'due'
+      line.away = reasonOf(cause)
+      onProblem(about(box, offer, cause))
+      if (!(cause instanceof PawlError && cause.code === 'OFFER_REFUSED')) return
+      const tries = this.triesOf(box, offer) + 1
+      await this.tried(box, offer, { tries, over: tries >= mostTries })
+      if (tries >= mostTries) this.drop(line)
     }
   }
 
-  /** Errors: OFFER_REFUSED, EXCHANGE_UNAVAILABLE, DISK_FULL. */
-  private async bring({ box, offer }: Waiting, signal: AbortSignal): Promise<GivenModel> {
-    const { repository, maxBytes, minFreeBytes, wanted } = this.options
+  /** Its card. Errors: OFFER_REFUSED, EXCHANGE_UNAVAILABLE, DISK_FULL. */
+  private async bring(offer: Offer, signal: AbortSignal): Promise<ModelCard> {
+    const { repository, maxBytes, minFreeBytes } = this.options
     const folder = this.folderOf(offer)
     await mkdir(folder, { recursive: true })
     const { card, weights } = partsOf(await repository.manifest(offer.manifest, signal))
     if (weights.size > maxBytes) throw new PawlError('OFFER_REFUSED', `its weights have ${String(weights.size)} bytes, more than exchange.maxBytes (${String(maxBytes)})`)
     await repository.pull(card, join(folder, 'card'), signal)
     const told = provenCard(await readFile(join(folder, 'card')), { offer, weights })
-    const objection = objectionTo(told, wanted())
-    if (objection !== null) throw new PawlError('OFFER_REFUSED', objection)
+    this.refuseUnfit(told)
     const { bavail, bsize } = await statfs(folder)
     // As fetched, and once more as a model of this box with its model.onnx.
     if (bavail * bsize < 3 * weights.size + minFreeBytes) {
@@ -218,33 +251,57 @@ export class Receiver {
     await repository.pull(weights, join(folder, 'weights.safetensors'), signal)
     // The card as it was checked: its shape is what the trainer relies on.
     await writeFile(join(folder, 'card.json'), JSON.stringify(told), { flush: true })
-    return { folder, from: { box: box.name, version: offer.signed.entry.version ?? 0, digest: offer.manifest } }
+    return told
   }
 
-  /** A try is over, and nothing good came of it. */
-  private async failed(digest: string, box: string): Promise<void> {
-    const { memory } = this.options
-    await memory.change(digest, box, { tries: memory.triesOf(digest) + 1 })
+  /** Removes what was brought of offers that stand no longer. */
+  private async sweep(): Promise<void> {
+    const standing = [...this.lines.map(line => line.standing), this.judging?.standing]
+    const kept = new Set(standing.map(each => (each ? this.folderOf(each.offer) : '')))
+    const paths = (await readdir(this.options.folder).catch(() => [])).map(name => join(this.options.folder, name))
+    await Promise.all(paths.filter(path => !kept.has(path)).map(remove))
   }
 
-  private async clear(): Promise<void> {
-    const folder = this.fetched?.given.folder
-    this.fetched = null
-    if (folder !== undefined) await remove(folder)
-    this.wake()
+  /** Errors: OFFER_REFUSED for what is of no use here. */
+  private refuseUnfit(model: Pick<ModelCard, 'preset' | 'classes'>): void {
+    const objection = objectionTo(model, this.options.wanted())
+    if (objection !== null) throw new PawlError('OFFER_REFUSED', objection)
   }
 
-  private backoff(): Backoff {
-    const { random, retryMs = 5000 } = this.options
-    return new Backoff({ firstMs: retryMs, longestMs: 3_600_000, random })
+  /** Errors: OFFER_REFUSED for what is older than what was tried. */
+  private isOver({ name }: TrustedBox, { manifest, signed: { entry } }: Offer): boolean {
+    if (this.options.verdicts(name).some(({ digest }) => digest === manifest)) return true
+    const former = this.options.memory.tried(name)
+    if (former?.key !== entry.key) return false
+    if (former.digest === manifest) return former.over
+    if (entry.sequence < former.sequence) throw new PawlError('OFFER_REFUSED', `it is entry ${String(entry.sequence)} of the history of its box, older than what was offered before`)
+    return false
   }
 
-  /** When a model of this box may be judged next, on the monotonic clock. */
-  private earliestMs(name: string): number {
-    const { memory, clock, leastBetweenMs = 6 * 3_600_000 } = this.options
-    const judgedAtMs = memory.judgedAtMs(name)
-    const sinceMs = judgedAtMs === null ? Infinity : Math.abs(clock.nowMs() - judgedAtMs)
-    return clock.monotonicMs() + Math.max(0, leastBetweenMs - sinceMs)
+  private triesOf({ name }: TrustedBox, { manifest }: Offer): number {
+    const former = this.options.memory.tried(name)
+    return former?.digest === manifest ? former.tries : 0
+  }
+
+  private async tried({ name: box }: TrustedBox, { manifest: digest, signed }: Offer, change: Partial<Tried>): Promise<void> {
+    const { key, sequence } = signed.entry
+    await this.options.memory.setTried({ box, key, sequence, digest, tries: 0, over: false, ...change })
+  }
+
+  /** Whose model was brought whole. */
+  private fetched(): Line | undefined {
+    return this.lines.find(({ standing }) => standing?.state === 'fetched')
+  }
+
+  private nextDue(): Line | null {
+    return this.lines.filter(({ standing }) => standing?.state === 'due').toSorted((a, b) => this.earliestMs(a) - this.earliestMs(b))[0] ?? null
+  }
+
+  /** When a model of this box may be fetched, on the monotonic clock. */
+  private earliestMs({ box, notBeforeMs }: Line): number {
+    const { clock, verdicts, leastBetweenMs = sixHoursMs } = this.options
+    const sinceMs = Math.min(...verdicts(box.name).map(({ atMs }) => Math.abs(clock.nowMs() - atMs)))
+    return Math.max(notBeforeMs, clock.monotonicMs() + leastBetweenMs - sinceMs)
   }
 
   private folderOf({ manifest }: Offer): string {
@@ -252,8 +309,10 @@ export class Receiver {
   }
 }
 
-function describe(box: TrustedBox, { signed }: Offer): string {
-  return `model ${String(signed.entry.version)} of ${box.name}`
+const sixHoursMs = 6 * 3_600_000
+
+function about({ name }: TrustedBox, { signed: { entry } }: Offer, cause: unknown): unknown {
+  return cause instanceof PawlError ? new PawlError(cause.code, `model ${String(entry.version)} of ${name} is not taken: ${cause.message}`, { cause }) : cause
 }
 
 /** What cannot be removed now is at the next start. */

@@ -25,7 +25,7 @@ export interface Descriptor {
 export const manifestType = 'application/vnd.oci.image.manifest.v1+json'
 /** Bytes of a manifest: of a model it has less than two thousand. */
 export const mostManifestBytes = 65_536
-/** For a blob, however thin the line: what has arrived by then is not lost. */
+/** For a blob, however thin the line: what has come by then is gone on with, and what was to go is sent from its beginning. */
 const blobMs = 3_600_000
 
 export class Repository {
@@ -106,14 +106,16 @@ export class Repository {
       })
       const goesOn = answer.statusCode === 206 && (answer.headers['content-range'] ?? '').startsWith(`bytes ${String(bytes)}-`)
       if (!goesOn) {
-        // Another part than the one that was asked for, or all of it.
-        await file.truncate(0);
-        ({ hash, bytes } = { hash: createHash('sha256'), bytes: 0 })
+        // Another part than the one that was asked for, or none.
         if (answer.statusCode === 416 || answer.statusCode === 206) {
           answer.destroy()
+          await file.truncate(0)
           throw away(`${this.where} has no rest of ${digest}; it is fetched from its beginning`)
         }
         await this.expectThere(answer, digest)
+        // All of it.
+        await file.truncate(0);
+        ({ hash, bytes } = { hash: createHash('sha256'), bytes: 0 })
       }
       bytes = await written(answer, { file, hash, bytes, size, signal })
     }
@@ -183,7 +185,7 @@ async function written(
       if (next.done) return bytes
       bytes += next.value.length
       if (bytes > size) throw refused(`a blob is longer than the ${String(size)} bytes that it should have`)
-      await file.write(next.value)
+      await file.appendFile(next.value)
       hash.update(next.value)
     }
   } finally {

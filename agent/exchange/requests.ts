@@ -94,7 +94,8 @@ export class Requests {
 
   private async once(asked: Asked, url: URL, authorization: string | null): Promise<IncomingMessage> {
     const { method, headers = {}, body, withinMs = shortMs, signal } = asked
-    const ca = await this.access.ca()
+    // It speaks for the registry, not for where that sends to.
+    const ca = url.hostname === this.base.hostname ? await this.access.ca() : null
     const own = url.origin === this.base.origin && authorization !== null ? { authorization } : {}
     const length = body || method === 'POST' || method === 'PUT' ? { 'content-length': String(body?.size ?? 0) } : {}
     const ends = AbortSignal.any([signal, AbortSignal.timeout(withinMs)])

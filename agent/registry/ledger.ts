@@ -78,6 +78,11 @@ export class Ledger {
     if (problem !== null) this.corrupt(problem)
   }
 
+  /** Fingerprint of the key that signs the history from now on; null: it is not open. */
+  get key(): string | null {
+    return this.history?.identity.fingerprint ?? null
+  }
+
   /** The newest entry of the history; null: there is none. */
   head(): SignedHead | null {
     const newest = this.history?.lineage.last

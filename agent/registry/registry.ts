@@ -205,12 +205,17 @@ export class Registry {
     }, () => ({ change: 'retired', version: null, why: 'the model in service is damaged, and there is none to go back to' }))
   }
 
+  /** Fingerprint of the key that signs for this box; null before the start. */
+  get key(): string | null {
+    return this.ledger.key
+  }
+
   /** Writes down that a registry holds a model, under this manifest. `card`: its card as it is there. Gives the signed entry that says so. */
   async published(version: number, { manifest, card }: { manifest: string; card: unknown }): Promise<SignedEntry> {
     const { card: { files } } = this.find(version)
     let signed: SignedEntry | null = null
     await this.ledger.write(() => undefined, () => ({
-      change: 'published', version, why: 'it passed here, and is given to other boxes', model: files['model.onnx'], card: hashOfJson(card), manifest,
+      change: 'published', version, why: 'it serves here, and is given to other boxes', model: files['model.onnx'], card: hashOfJson(card), manifest,
     }), entry => { signed = entry })
     if (!signed) throw new PawlError('REGISTRY_CORRUPT', `there is no history in which model ${String(version)} could be published`)
     return signed

@@ -72,6 +72,11 @@ export interface PromotionRecord {
   from?: Origin | undefined
 }
 
+/** Whether a model was judged: not where the box could not, for want of memory or room, say. */
+export function isVerdict({ comparison, reason }: Pick<PromotionRecord, 'comparison' | 'reason'>): boolean {
+  return comparison !== null || reason === 'unfit'
+}
+
 /** Another box, by the name under which its key is trusted, its version of the model, and the digest of the manifest that it was fetched by. */
 export interface Origin {
   box: string

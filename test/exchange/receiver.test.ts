@@ -17,6 +17,7 @@ import { challenger, record } from '../challenger.js'
 
 let folder = ''
 let ending = new AbortController()
+const waiting = { timeout: 10_000, interval: 5 }
 beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), 'pawl-receiver-'))
   ending = new AbortController()
@@ -34,7 +35,7 @@ function giver(name: string): Giver {
 }
 
 /** What a box offers, and the bytes that a registry holds for it. */
-async function given({ name, privateKey, fingerprint }: Giver, text: string) {
+async function given({ name, privateKey, fingerprint }: Giver, text: string, sequence = 7) {
   const { card, folder: from } = await challenger(folder, `${name}-${text}`)
   const bytes = new Map<string, Buffer>()
   const put = (content: Buffer) => {
@@ -42,12 +43,12 @@ async function given({ name, privateKey, fingerprint }: Giver, text: string) {
     return { digest: digestOf(content), size: content.length }
   }
   const blobs = {
-    card: put(Buffer.from(JSON.stringify(card))), weights: put(await readFile(join(from, 'weights.safetensors'))), onnx: put(await readFile(join(from, 'model.onnx'))),
+    card: put(Buffer.from(JSON.stringify(card))), weights: put(await readFile(join(from, 'weights.safetensors'))),
   }
   const manifest = manifestOf(blobs)
   put(manifest)
   const entry: LineageEntry = {
-    sequence: 7, atMs: 1, change: 'published', version: 3, model: card.files['model.onnx'], card: hashOfJson(card), decision: null, why: 'test', holds: null,
+    sequence, atMs: 1, change: 'published', version: 3, model: card.files['model.onnx'], card: hashOfJson(card), decision: null, why: 'test', holds: null,
     previous: '0'.repeat(64), key: fingerprint, manifest: digestOf(manifest),
   }
   const signed = { entry, signature: sign(null, Buffer.from(JSON.stringify(entry)), privateKey).toString('hex') }
@@ -76,14 +77,15 @@ class Shelf {
   }
 }
 
-interface Site { classes?: string[]; minFreeBytes?: number }
+interface Site { classes?: string[]; leastBetweenMs?: number; minFreeBytes?: number; verdicts?: { box: string; digest: string; atMs: number }[] }
 
 function receiver(boxes: readonly Giver[], shelf: Shelf, memory: ExchangeMemory, problems: string[], changes: Site = {}): Receiver {
   const made = new Receiver({
     folder: join(folder, 'exchange'), boxes, repository: shelf as unknown as Repository, memory, maxBytes: 1000, minFreeBytes: changes.minFreeBytes ?? 0,
-    wanted: () => ({ preset: 'nano', classes: changes.classes ?? ['a'] }), isDecided: () => false,
+    wanted: () => ({ preset: 'nano', classes: changes.classes ?? ['a'] }),
+    verdicts: box => changes.verdicts?.filter(verdict => verdict.box === box) ?? [],
     onProblem: cause => { problems.push(cause instanceof Error ? cause.message : String(cause)) },
-    clock: systemClock, retryMs: 5, signal: ending.signal, random: () => 0,
+    clock: systemClock, retryMs: 5, ...changes.leastBetweenMs !== undefined && { leastBetweenMs: changes.leastBetweenMs }, signal: ending.signal, random: () => 0,
   })
   made.start()
   return made
@@ -135,18 +137,18 @@ describe('the receiver', () => {
     const made = receiver([bad, good], shelf, memory, problems)
     made.heard(bad.name, bytesOf(gone.offer))
     made.heard(good.name, bytesOf(there.offer))
-    await vi.waitFor(() => { expect(made.ready).toBe(true) }, { timeout: 10_000, interval: 5 })
+    await vi.waitFor(() => { expect(made.ready).toBe(true) }, waiting)
     const taken = await made.take()
     expect(taken?.from).toEqual({ box: 'box-2', version: 3, digest: there.offer.manifest })
     expect((await readdir(taken?.folder ?? '')).sort()).toEqual(['card', 'card.json', 'weights.safetensors'])
-    expect(memory.triesOf(there.offer.manifest)).toBe(1)
-    if (taken) await made.settle(taken, true)
-    await vi.waitFor(() => { expect(memory.isOver(gone.offer.manifest)).toBe(true) }, { timeout: 10_000, interval: 5 })
-    expect(problems.every(problem => problem.includes('model 3 of box-1 is not fetched'))).toBe(true)
+    expect(memory.tried(good.name)).toMatchObject({ digest: there.offer.manifest, tries: 1, over: false })
+    await made.settle('verdict')
+    await vi.waitFor(() => { expect(memory.tried(bad.name)).toMatchObject({ digest: gone.offer.manifest, tries: 3, over: true }) }, waiting)
+    expect(problems.every(problem => problem.includes('model 3 of box-1 is not taken'))).toBe(true)
     const asked = shelf.asked
     made.heard(good.name, bytesOf(there.offer))
     made.heard(bad.name, bytesOf(gone.offer))
-    expect((await remembered()).isOver(there.offer.manifest)).toBe(true)
+    expect((await remembered()).tried(good.name)).toMatchObject({ digest: there.offer.manifest, over: true })
     expect([made.ready, shelf.asked]).toEqual([false, asked])
     ending.abort()
     await made.stop()
@@ -160,10 +162,10 @@ describe('the receiver', () => {
     shelf.away = true
     const made = receiver([box], shelf, memory, problems)
     made.heard(box.name, bytesOf(offer))
-    await vi.waitFor(() => { expect(shelf.asked).toBeGreaterThan(3) }, { timeout: 10_000, interval: 5 })
-    expect([memory.triesOf(offer.manifest), made.ready, made.away]).toEqual([0, false, 'away'])
+    await vi.waitFor(() => { expect(shelf.asked).toBeGreaterThan(3) }, waiting)
+    expect([memory.tried(box.name)?.tries ?? 0, made.ready, made.away]).toEqual([0, false, 'away'])
     shelf.away = false
-    await vi.waitFor(() => { expect([made.ready, made.away]).toEqual([true, null]) }, { timeout: 10_000, interval: 5 })
+    await vi.waitFor(() => { expect([made.ready, made.away]).toEqual([true, null]) }, waiting)
     made.heard(box.name, new Uint8Array())
     expect([made.ready, await made.take()]).toEqual([false, null])
     ending.abort()
@@ -188,8 +190,117 @@ describe('the receiver', () => {
       for (const [digest, content] of bytes) shelf.bytes.set(digest, content)
       const made = receiver([box], shelf, await remembered(), problems, changes)
       made.heard(box.name, bytesOf(offer))
-      await vi.waitFor(() => { expect(problems[0]).toMatch(why) }, { timeout: 10_000, interval: 5 })
+      await vi.waitFor(() => { expect(problems[0]).toMatch(why) }, waiting)
       expect(made.ready).toBe(false)
+      ending.abort()
+      await made.stop()
+      ending = new AbortController()
     }
+  })
+
+  /** A receiver of some boxes whose registry holds what is given with `shelve`. */
+  async function site(boxes: readonly Giver[], changes: Site = {}) {
+    const [shelf, problems, memory] = [new Shelf(), [] as string[], await remembered()]
+    const made = receiver(boxes, shelf, memory, problems, changes)
+    const shelve = async (box: Giver, text: string, sequence = 7) => {
+      const { offer, bytes } = await given(box, text, sequence)
+      for (const [digest, content] of bytes) shelf.bytes.set(digest, content)
+      return offer
+    }
+    return {
+      shelf, problems, memory, made, shelve,
+      isReady: () => vi.waitFor(() => { expect(made.ready).toBe(true) }, waiting),
+      kept: () => readdir(join(folder, 'exchange')).catch(() => []),
+    }
+  }
+
+  it('gives up no offer of a box for what another box signs', async () => {
+    const [evil, good] = [giver('evil'), giver('good')]
+    const { made, memory, shelve, isReady } = await site([evil, good])
+    const offer = await shelve(good, 'mine')
+    // The same manifest, under a card of its own.
+    const { offer: own } = await given(evil, 'other')
+    const entry = { ...own.signed.entry, manifest: offer.manifest }
+    const signature = sign(null, Buffer.from(JSON.stringify(entry)), evil.privateKey).toString('hex')
+    made.heard(evil.name, bytesOf({ ...own, manifest: offer.manifest, signed: { entry, signature } }))
+    await vi.waitFor(() => { expect(memory.tried(evil.name)).toMatchObject({ digest: offer.manifest, over: true }) }, waiting)
+    made.heard(good.name, bytesOf(offer))
+    await isReady()
+    expect((await made.take())?.from).toMatchObject({ box: 'good', digest: offer.manifest })
+  })
+
+  it('judges nothing that what serves has outgrown while it waited', async () => {
+    const box = giver('box-1')
+    const changes: Site = { classes: ['a'] }
+    const { made, problems, shelve, isReady, kept } = await site([box], changes)
+    made.heard(box.name, bytesOf(await shelve(box, 'narrow')))
+    await isReady()
+    changes.classes = ['a', 'z']
+    expect([await made.take(), made.ready]).toEqual([null, false])
+    expect(problems).toEqual(['model 3 of box-1 is not taken: it does not know "z"'])
+    await vi.waitFor(async () => { expect(await kept()).toEqual([]) }, waiting)
+  })
+
+  it('keeps nothing on disk of offers that were withdrawn or replaced', async () => {
+    const box = giver('box-1')
+    const { shelf, made, shelve, kept, isReady } = await site([box])
+    for (let sequence = 1; sequence <= 3; sequence++) {
+      const offer = await shelve(box, String(sequence), sequence)
+      // Of the weights there is nothing more.
+      const weights = [...shelf.bytes.keys()].at(-2) ?? ''
+      shelf.bytes.delete(weights)
+      made.heard(box.name, bytesOf(offer))
+      await vi.waitFor(async () => { expect(await kept()).toEqual([offer.manifest.slice(7)]) }, waiting)
+    }
+    const last = await shelve(box, 'last', 4)
+    made.heard(box.name, bytesOf(last))
+    await isReady()
+    expect(await kept()).toEqual([last.manifest.slice(7)])
+    made.heard(box.name, new Uint8Array())
+    await vi.waitFor(async () => { expect(await kept()).toEqual([]) }, waiting)
+  })
+
+  it('takes no older offer of a box than the one it tried, be it said by whom', async () => {
+    const box = giver('box-1')
+    const { made, problems, shelve, isReady } = await site([box])
+    const [older, newer] = [await shelve(box, 'older', 7), await shelve(box, 'newer', 8)]
+    made.heard(box.name, bytesOf(newer))
+    await isReady()
+    await made.take()
+    await made.settle('verdict')
+    made.heard(box.name, bytesOf(older))
+    expect(problems).toEqual([expect.stringMatching(/^model 3 of box-1 is not taken: it is entry 7 of the history/)])
+  })
+
+  it('has no two models of a box judged within six hours, also where the second was offered before the first was judged', async () => {
+    const [box, other] = [giver('box-1'), giver('box-2')]
+    const verdicts: NonNullable<Site['verdicts']> = []
+    const { shelf, made, shelve, isReady } = await site([box, other], { verdicts })
+    const [first, second] = [await shelve(box, 'first', 7), await shelve(box, 'second', 8)]
+    made.heard(box.name, bytesOf(first))
+    await isReady()
+    await made.take()
+    made.heard(box.name, bytesOf(second))
+    verdicts.push({ box: box.name, digest: first.manifest, atMs: Date.now() })
+    const { asked } = shelf
+    await made.settle('verdict')
+    // Another box waits for nobody.
+    made.heard(other.name, bytesOf(await shelve(other, 'else')))
+    await isReady()
+    expect((await made.take())?.from.box).toBe('box-2')
+    expect(shelf.asked).toBe(asked + 3)
+  })
+
+  it('counts a round that failed as a try, and one that was stopped as none', async () => {
+    const box = giver('box-1')
+    const { made, memory, shelve, isReady, kept } = await site([box], { leastBetweenMs: 1 })
+    made.heard(box.name, bytesOf(await shelve(box, 'unlucky')))
+    for (const [judgement, tries, over] of [['stopped', 0, false], ['failed', 1, false], ['stopped', 1, false], ['failed', 2, false], ['failed', 3, true]] as const) {
+      await isReady()
+      expect(await made.take()).not.toBeNull()
+      await made.settle(judgement)
+      expect(memory.tried(box.name)).toMatchObject({ tries, over })
+    }
+    await vi.waitFor(async () => { expect([made.ready, await kept()]).toEqual([false, []]) }, waiting)
   })
 })

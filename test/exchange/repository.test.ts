@@ -191,6 +191,20 @@ describe('a repository', () => {
     }
   })
 
+  it('keeps what has arrived where the registry is out of order for a while', async () => {
+    const bytes = randomBytes(50_000)
+    const { blob } = await pushed(repository(plain.url), bytes)
+    const path = join(folder, 'out-of-order')
+    await writeFile(path, bytes.subarray(0, 40_000))
+    for (const status of [500, 503, 429, 403]) {
+      const url = await hostile((_, response) => { response.writeHead(status).end() })
+      await expect(repository(url).pull(blob, path, signal)).rejects.toMatchObject(unavailable(new RegExp(`status ${String(status)}`)))
+      expect((await stat(path)).size).toBe(40_000)
+    }
+    await repository(plain.url).pull(blob, path, signal)
+    expect(bytes.equals(await readFile(path))).toBe(true)
+  })
+
   it('follows a blob to another host without a name or password, and never to one without TLS', async () => {
     const bytes = randomBytes(2000)
     const asked: IncomingMessage[] = []

@@ -24,7 +24,9 @@ export function writeLearned(own: readonly string[], parent: readonly string[]):
 }
 
 /** Those images that are not among `known`, and those that are. */
-export function split<Item>({ items, pixels }: LoadedImages<Item>, known: ReadonlySet<string>): { unknown: { items: Item[]; pixels: Uint8Array[] }; known: Item[] } {
+export function split<Item>(
+  { items, pixels }: LoadedImages<Item>, known: ReadonlySet<string>,
+): { unknown: Omit<LoadedImages<Item>, 'unreadable'>; known: Item[] } {
   const isKnown = pixels.map(image => known.size > 0 && known.has(fingerprintOf(image)))
   return {
     unknown: { items: items.filter((_, index) => !isKnown[index]), pixels: pixels.filter((_, index) => !isKnown[index]) },
