@@ -83,9 +83,10 @@ function receiver(boxes: readonly Giver[], shelf: Shelf, memory: ExchangeMemory,
   const made = new Receiver({
     folder: join(folder, 'exchange'), boxes, repository: shelf as unknown as Repository, memory, maxBytes: 1000, minFreeBytes: changes.minFreeBytes ?? 0,
     wanted: () => ({ preset: 'nano', classes: changes.classes ?? ['a'] }),
-    verdicts: box => changes.verdicts?.filter(verdict => verdict.box === box) ?? [],
+    verdicts: name => changes.verdicts?.filter(({ box }) => box === name) ?? [],
     onProblem: cause => { problems.push(cause instanceof Error ? cause.message : String(cause)) },
-    clock: systemClock, retryMs: 5, ...changes.leastBetweenMs !== undefined && { leastBetweenMs: changes.leastBetweenMs }, signal: ending.signal, random: () => 0,
+    clock: systemClock, retryMs: 5, ...changes.leastBetweenMs !== undefined && { leastBetweenMs: changes.leastBetweenMs },
+    signal: ending.signal, random: () => 0,
   })
   made.start()
   return made

@@ -134,12 +134,14 @@ describe('models between two boxes', () => {
     await second.said(/^round \d+ \(offer\): a model of another box is judged$/, { withinMs: 120_000 })
     await second.cut()
     taker = start(config)
-    const outcome = /^round \d+: promoted: the (challenger is better|first model): .*images were left out, from which it learned/
+    const outcome = /^round \d+: promoted: the (challenger is better|first model): .*images were left out, which taught or judged a model that was made elsewhere/
     await taker.said(outcome, { withinMs: 120_000 })
     await vi.waitFor(() => { expect(judged()).toHaveLength(1) }, waiting)
     const offer = offerOf('giver')
     const [ended] = judged()
     expect(ended?.decision).toMatchObject({ promoted: true, from: { box: 'giver', version: 1, digest: offer?.manifest } })
+    // The first look of others, at their half of alpha.
+    expect(ended?.decision.comparison?.alpha).toBeCloseTo(0.025 * 6 / Math.PI ** 2, 6)
     // Twenty of each class judge here; at most five of them are known to it.
     const images = ended?.decision.comparison?.images ?? 0
     expect(images).toBeGreaterThanOrEqual(45)
