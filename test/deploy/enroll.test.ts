@@ -164,6 +164,33 @@ describe.skipIf(!mosquitto)('ca.sh', { timeout: 60_000 }, () => {
     expect((await site.ca('broker', 'a host')).stderr).toMatch(/"a host" is neither a host name nor an address/)
   })
 
+  it('dates the authority and what it signs back by an hour, for clocks that differ', async () => {
+    const begin = async (name: string) => Date.now() - Date.parse(new X509Certificate(await readFile(site.at('authority', name))).validFrom)
+    for (const name of ['ca.crt', 'broker.crt']) expect([name, await begin(name) > 3_600_000]).toEqual([name, true])
+    const authority = new X509Certificate(await readFile(site.at('authority', 'ca.crt')))
+    expect([authority.ca, authority.verify(authority.publicKey)]).toEqual([true, true])
+    expect((await site.ca('list')).stdout).toMatch(/^counts .* pawl authority [0-9a-f]{8}$/m)
+  })
+
+  it('makes a certificate for any server of the site, and leaves that of the broker and its own', async () => {
+    const files = ['ca.key', 'ca.crt', 'broker.key', 'broker.crt'].map(name => site.at('authority', name))
+    const before = await Promise.all(files.map(file => readFile(file, 'utf8')))
+    const host = `registry.${'a'.repeat(60)}.example`
+    expect((await site.ca('server', 'registry', host, '192.0.2.11')).stdout).toMatch(/registry\.crt and .*registry\.key go to the registry; until .* GMT/)
+    const certificate = new X509Certificate(await readFile(site.at('authority', 'registry.crt')))
+    expect(certificate.checkHost(host)).toBe(host)
+    expect(certificate.checkIP('192.0.2.11')).toBe('192.0.2.11')
+    expect(certificate.checkPrivateKey(createPrivateKey(await readFile(site.at('authority', 'registry.key'))))).toBe(true)
+    expect(certificate.keyUsage).toEqual(['1.3.6.1.5.5.7.3.1'])
+    expect(await modeOf(site.at('authority', 'registry.key'))).toBe('600')
+    for (const [args, code, problem] of [
+      [['ca', 'host'], 1, /"ca" is the authority itself/],
+      [['registry'], 1, /under which host names or addresses is it reached\?/],
+      [['../registry', 'host'], 2, /ca\.sh server <name>/],
+    ] as const) expect(await site.ca('server', ...args)).toMatchObject({ code, stderr: expect.stringMatching(problem) as string })
+    expect(await Promise.all(files.map(file => readFile(file, 'utf8')))).toEqual(before)
+  })
+
   it('signs the name of a box and nothing else', async () => {
     newKey('any.key')
     const tampered = await readFile(requestOf('/CN=box-4'))
