@@ -24,11 +24,18 @@ describe('beside the unit', () => {
   it('the command `pawl` runs the program of the unit as its user, with all that it is given', async () => {
     const bin = await mkdtemp(join(tmpdir(), 'pawl-bin-'))
     try {
-      await writeFile(join(bin, 'sudo'), '#!/bin/sh\nprintf "%s\\n" "$@"\n')
-      await chmod(join(bin, 'sudo'), 0o755)
-      const { stdout } = await run(join(deploy, 'pawl.sh'), ['backup', 'two words'], { env: { PATH: `${bin}:${process.env.PATH ?? ''}` } })
       const [node = '', program = ''] = (await settings('ExecStart')).split(' ')
-      expect(stdout.trim().split('\n')).toEqual(['-u', await settings('User'), node, program, 'backup', 'two words'])
+      const text = await readFile(join(deploy, 'pawl.sh'), 'utf8')
+      expect(text).toContain(`exec ${node} ${program} "$@"`)
+      const files = { pawl: text.replace(`${node} ${program}`, 'printf "%s|"'), id: '#!/bin/sh\necho "${AS:-admin}"\n', sudo: '#!/bin/sh\nprintf "%s|" "$1" "$2"\nshift 2\nAS=pawl exec "$@"\n' }
+      for (const [name, content] of Object.entries(files)) {
+        await writeFile(join(bin, name), content)
+        await chmod(join(bin, name), 0o755)
+      }
+      const said = async (environment: Record<string, string> = {}) =>
+        (await run(join(bin, 'pawl'), ['backup', 'two words'], { env: { PATH: `${bin}:${process.env.PATH ?? ''}`, ...environment } })).stdout
+      expect(await said()).toBe(`-u|${await settings('User')}|backup|two words|`)
+      expect(await said({ AS: await settings('User') })).toBe('backup|two words|')
     } finally {
       await rm(bin, { recursive: true })
     }
