@@ -188,7 +188,8 @@ describe.skipIf(!mosquitto)('the parts of compose.yaml', () => {
 
       await run(deploy('broker', 'ca.sh'), ['broker', 'localhost'], { env: { ...process.env, CA: away, DAYS: '20' } })
       await copyFile(join(away, 'broker.crt'), docker('secrets', 'broker', 'broker.crt'))
-      await expect(prepare()).rejects.toMatchObject({ stderr: expect.stringMatching(/secrets\/broker\/broker\.crt ends .* GMT, and secrets\/authority, .* is not here: bring secrets\/authority back/) as string })
+      const problem = /secrets\/broker\/broker\.crt ends .* GMT, and secrets\/authority, .* is not here: bring secrets\/authority back/
+      await expect(prepare()).rejects.toMatchObject({ stderr: expect.stringMatching(problem) as string })
       await writeFile(docker('secrets', 'broker', 'broker.crt'), before.get('broker/broker.crt') ?? '')
       await rename(docker('secrets', 'box', 'box.pem'), at('box.pem'))
       await expect(prepare()).rejects.toMatchObject({ stderr: expect.stringContaining('secrets/box/box.pem is missing') as string })

@@ -1,4 +1,7 @@
-/** The systemd unit, and what is installed beside it. No systemd runs it here: its own programs judge it, and its list of system calls is put on the daemon by libseccomp. */
+/**
+ * The systemd unit, and what is installed beside it. No systemd runs it here: its own programs judge it, and its list of system calls is put on the
+ * daemon by libseccomp.
+ */
 import { execFile } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { chmod, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
@@ -27,7 +30,11 @@ describe('beside the unit', () => {
       const [node = '', program = ''] = (await settings('ExecStart')).split(' ')
       const text = await readFile(join(deploy, 'pawl.sh'), 'utf8')
       expect(text).toContain(`exec ${node} ${program} "$@"`)
-      const files = { pawl: text.replace(`${node} ${program}`, 'printf "%s|"'), id: '#!/bin/sh\necho "${AS:-admin}"\n', sudo: '#!/bin/sh\nprintf "%s|" "$1" "$2"\nshift 2\nAS=pawl exec "$@"\n' }
+      const files = {
+        pawl: text.replace(`${node} ${program}`, 'printf "%s|"'),
+        id: '#!/bin/sh\necho "${AS:-admin}"\n',
+        sudo: '#!/bin/sh\nprintf "%s|" "$1" "$2"\nshift 2\nAS=pawl exec "$@"\n',
+      }
       for (const [name, content] of Object.entries(files)) {
         await writeFile(join(bin, name), content)
         await chmod(join(bin, name), 0o755)
