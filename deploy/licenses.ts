@@ -55,9 +55,9 @@ export function licensesOf(packages: ReadonlyMap<string, LockedPackage>): string
   })
   return [
     '# Licences', '',
-    'What `npm ci --omit=dev` installs beside pawl (MIT), by licence. `npm run licenses` writes this file from the lock file, a test compares them. Most packages',
-    'bring the text of their licence along, in `node_modules`; the others name it in their `package.json`, and it lies in their repository. ° marks what is optional:',
-    'installed where it fits processor and system, or can be had.', '',
+    'What `npm ci --omit=dev --ignore-scripts` installs beside pawl (MIT), by licence. `npm run licenses` writes this file from the lock file, a test compares',
+    'them. Most packages bring the text of their licence along, in `node_modules`; the others name it in their `package.json`, and it lies in their repository.',
+    '° marks what is optional: installed where it fits processor and system, or can be had.', '',
     '| licence | packages |', '| --- | --- |', ...rows, '',
     '## Inside them', '',
     '| in | is | licence |', '| --- | --- | --- |', ...inside.map(row => `| ${row.join(' | ')} |`), '',

@@ -3,12 +3,13 @@
 #
 #   ca.sh init                               makes the authority, in the folder $CA (./pawl-ca unless set)
 #   ca.sh broker <host name or address>...   a key and a certificate for the broker: broker.key, broker.crt
+#   ca.sh server <name> <host or address>... the same for another server of the site, a registry say: <name>.key, <name>.crt
 #   ca.sh sign [--renew] <request> [<name>]  signs a request of `pawl enroll`, which must be for this name: <name>.crt
 #   ca.sh revoke <name> [<serial>]           revokes all certificates of a box, or one of them; crl.pem is made anew
 #   ca.sh crl                                makes crl.pem anew
 #   ca.sh list                               every certificate: state, end, serial, name
 #
-# DAYS is the life of what is signed: 90 days for a box, 365 for the broker, unless set.
+# DAYS is the life of what is signed: 90 days for a box, 365 for a server, unless set.
 set -euo pipefail
 umask 077
 
@@ -104,10 +105,10 @@ subjectKeyIdentifier = hash
 authorityKeyIdentifier = keyid
 CONFIGURATION
   openssl ecparam -name prime256v1 -genkey -noout -out "$making/ca.key"
-  FOLDER=$making openssl req -x509 -new -key "$making/ca.key" -sha256 -days 7300 -subj "/CN=pawl authority $(openssl rand -hex 4)" \
-    -config <(printf '[req]\ndistinguished_name = none\n[none]\n'; cat "$making/openssl.cnf") -extensions authority -out "$making/ca.crt"
-  chmod 644 "$making/ca.crt"
+  openssl req -new -key "$making/ca.key" -subj "/CN=authority" -out "$making/ca.csr"
+  (folder=$making sign_as "$making/ca.csr" "/CN=pawl authority $(openssl rand -hex 4)" 7300 "$making/ca.crt" -selfsign -extensions authority)
   (folder=$making make_crl)
+  rm "$making/ca.csr"
   mv "$making" "$folder"
   echo "the authority is in $folder; who has $folder/ca.key can speak as any box: keep the folder off the broker, and a copy in a safe"
   echo "$folder/ca.crt and $folder/crl.pem go to the broker, $folder/ca.crt to every box"
@@ -126,24 +127,34 @@ sign_as() {
 }
 
 broker() {
-  [ $# -gt 0 ] || fail "under which host names or addresses do boxes reach the broker? Name them all"
-  local names='' host life
+  server broker "$@"
+}
+
+server() {
+  local name=${1:-} names='' host life own subject
+  [[ $name =~ ^$name_rule$ ]] || usage
+  [ "$name" != ca ] || fail "\"ca\" is the authority itself; give the server another name"
+  shift
+  [ $# -gt 0 ] || fail "under which host names or addresses is it reached? Name them all"
   for host in "$@"; do
     [[ $host =~ ^[A-Za-z0-9.:-]{1,253}$ ]] || fail "\"$host\" is neither a host name nor an address"
     if [[ $host =~ ^[0-9.]+$ || $host == *:* ]]; then names+=",IP:$host"; else names+=",DNS:$host"; fi
   done
   life=$(days 365)
   enter
-  openssl ecparam -name prime256v1 -genkey -noout -out "$folder/broker.key.new"
-  openssl req -new -key "$folder/broker.key.new" -subj "/CN=broker" -out "$folder/broker.csr"
-  sign_as "$folder/broker.csr" "/CN=broker of $1" "$life" "$folder/broker.crt.new" -extfile <(
+  own="$folder/$name"
+  subject="$name of $1"
+  openssl ecparam -name prime256v1 -genkey -noout -out "$own.key.new"
+  openssl req -new -key "$own.key.new" -subj "/CN=$name" -out "$own.csr"
+  # A common name is no longer (RFC 5280); nobody judges a server by it.
+  sign_as "$own.csr" "/CN=${subject:0:64}" "$life" "$own.crt.new" -extfile <(
     printf '%s\n' 'basicConstraints = critical, CA:FALSE' 'keyUsage = critical, digitalSignature' 'extendedKeyUsage = serverAuth' \
       'authorityKeyIdentifier = keyid' "subjectAltName = ${names#,}"
   )
-  mv "$folder/broker.key.new" "$folder/broker.key"
-  mv "$folder/broker.crt.new" "$folder/broker.crt"
-  rm "$folder/broker.csr"
-  echo "$folder/broker.crt and $folder/broker.key go to the broker; until $(end_of "$folder/broker.crt")"
+  mv "$own.key.new" "$own.key"
+  mv "$own.crt.new" "$own.crt"
+  rm "$own.csr"
+  echo "$own.crt and $own.key go to the $name; until $(end_of "$own.crt")"
 }
 
 end_of() {
@@ -210,6 +221,6 @@ list() {
 }
 
 case ${1:-} in
-  init | broker | sign | revoke | crl | list) "$@" ;;
+  init | broker | server | sign | revoke | crl | list) "$@" ;;
   *) usage ;;
 esac

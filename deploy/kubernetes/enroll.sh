@@ -2,7 +2,7 @@
 # Gives the box of a node its certificate. Run by whoever holds the authority (../broker/ca.sh, CA) and may exec in the namespace "pawl":
 #   enroll.sh <node>            for the request that its pod waits with
 #   enroll.sh --renew <node>    its next certificate; the one in use stays until that is in place
-# A request for another name than the node's is refused. NAMESPACE is "pawl" unless set.
+# A request for another name than the node's is refused. NAMESPACE is "pawl" unless set, CA ./pawl-ca.
 set -euo pipefail
 umask 077
 
@@ -10,7 +10,10 @@ namespace=${NAMESPACE:-pawl}
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 config=/etc/pawl/pawl.yaml
 signed=/data/tls/signed.crt
-export CA=${CA:-$PWD/pawl-ca}
+# From here: the work is done in another folder.
+CA=${CA:-pawl-ca}
+[[ $CA == /* ]] || CA=$PWD/$CA
+export CA
 
 fail() {
   echo "enroll.sh: $*" >&2
@@ -25,6 +28,8 @@ fi
 node=${1:-}
 [ -n "$node" ] || fail "whose certificate? Name the node"
 [[ $node =~ ^[A-Za-z0-9_-]{1,64}$ ]] || fail "the node is \"$node\": a box's name has letters, digits, - and _ only, 64 at most; a node with another name cannot be a box"
+
+[ -r "$CA/ca.key" ] || fail "there is no authority in $CA; say where it is with CA=<folder>"
 
 pod=$(kubectl --namespace "$namespace" get pods --selector app.kubernetes.io/name=pawl --field-selector "spec.nodeName=$node" --output 'jsonpath={.items[0].metadata.name}') \
   || fail "kubectl finds no pods in \"$namespace\""

@@ -1,7 +1,7 @@
 /** What compose.yaml starts, tried without an engine: its form, its rules, and its parts with the very files that it mounts. */
 import { execFile } from 'node:child_process'
 import { X509Certificate } from 'node:crypto'
-import { chmod, cp, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
+import { chmod, copyFile, cp, mkdtemp, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
@@ -106,6 +106,10 @@ describe('compose.yaml', () => {
     expect(brokenIn(compose)).toEqual([`grafana: ${rule}`])
   })
 
+  it('has a prepare.sh that is clean to shellcheck', async () => {
+    await run('shellcheck', [deploy('docker', 'prepare.sh')])
+  })
+
   it('mounts files that are there, or that prepare.sh makes', async () => {
     const { services, secrets } = read()
     const made = new Set(['./secrets/box', './secrets/broker', './secrets/fleet', 'secrets/page-password', 'secrets/grafana-password'])
@@ -152,16 +156,54 @@ describe.skipIf(!mosquitto)('the parts of compose.yaml', () => {
     await rm(folder, { recursive: true, force: true })
   })
 
+  /** All that prepare.sh made, by its path in secrets/. */
+  const secrets = async () => {
+    const files = (await readdir(docker('secrets'), { recursive: true, withFileTypes: true })).filter(entry => entry.isFile()).map(entry => join(entry.parentPath, entry.name))
+    return new Map(await Promise.all(files.filter(path => !path.endsWith('lock') && !path.endsWith('last-error')).map(async path => [path.slice(docker('secrets').length + 1), await readFile(path, 'utf8')] as const)))
+  }
+
   it('have certificates and passwords that their groups alone may read, which stay when they are made once more', async () => {
-    const secrets = async () => {
-      const files = (await readdir(docker('secrets'), { recursive: true, withFileTypes: true })).filter(entry => entry.isFile()).map(entry => join(entry.parentPath, entry.name))
-      return new Map(await Promise.all(files.filter(path => !path.endsWith('lock') && !path.endsWith('last-error')).map(async path => [path.slice(docker('secrets').length + 1), await readFile(path, 'utf8')] as const)))
-    }
     const before = await secrets()
     for (const name of before.keys()) expect((await stat(docker('secrets', name))).mode & (name.startsWith('authority/') && !/\.(crt|pem)/.test(name) ? 0o077 : 0o007) & ~(/\.(crt|pem)$/.test(name) ? 0o004 : 0), name).toBe(0)
     await prepare()
     expect(await secrets()).toEqual(before)
     await expect(prepare({ PAWL_DEVICE: 'box-8' })).rejects.toMatchObject({ stderr: expect.stringContaining('secrets/box is of "box-7", and PAWL_DEVICE is "box-8"') as string })
+  })
+
+  it('stay with their authority: without it nothing is renewed, and no other takes its place', async () => {
+    const before = await secrets()
+    const [authority, away] = [docker('secrets', 'authority'), at('away')]
+    const outside = (files: Map<string, string>) => [...files].filter(([name]) => !name.startsWith('authority/'))
+    await rename(authority, away)
+    try {
+      await rm(docker('secrets', 'grafana-password'))
+      const { stdout } = await prepare()
+      expect(stdout).toMatch(/box\.pem lasts until .*GMT\nnothing to renew; secrets\/authority is not here/)
+      expect(stdout).not.toContain('signs for other boxes')
+      const without = await secrets()
+      expect(without.get('grafana-password')).toMatch(/^[0-9a-f]{48}\n$/)
+      expect([...without.keys()].filter(name => name.startsWith('authority/'))).toEqual([])
+      await writeFile(docker('secrets', 'grafana-password'), before.get('grafana-password') ?? '')
+      expect([...await secrets()].sort()).toEqual(outside(before).sort())
+
+      await run(deploy('broker', 'ca.sh'), ['broker', 'localhost'], { env: { ...process.env, CA: away, DAYS: '20' } })
+      await copyFile(join(away, 'broker.crt'), docker('secrets', 'broker', 'broker.crt'))
+      const problem = /secrets\/broker\/broker\.crt ends .* GMT, and secrets\/authority, .* is not here: bring secrets\/authority back/
+      await expect(prepare()).rejects.toMatchObject({ stderr: expect.stringMatching(problem) as string })
+      await writeFile(docker('secrets', 'broker', 'broker.crt'), before.get('broker/broker.crt') ?? '')
+      await rename(docker('secrets', 'box', 'box.pem'), at('box.pem'))
+      await expect(prepare()).rejects.toMatchObject({ stderr: expect.stringContaining('secrets/box/box.pem is missing') as string })
+      await rename(at('box.pem'), docker('secrets', 'box', 'box.pem'))
+
+      await run(deploy('broker', 'ca.sh'), ['init'], { env: { ...process.env, CA: authority } })
+      await expect(prepare()).rejects.toMatchObject({ stderr: expect.stringContaining('secrets/authority is another authority than that of secrets/broker/ca.crt') as string })
+      expect(outside(await secrets()).sort()).toEqual(outside(before).sort())
+    } finally {
+      await rm(authority, { recursive: true, force: true })
+      await rename(away, authority)
+      await writeFile(docker('secrets', 'authority', 'broker.crt'), before.get('authority/broker.crt') ?? '')
+      await writeFile(docker('secrets', 'authority', 'broker.key'), before.get('authority/broker.key') ?? '')
+    }
   })
 
   it('have certificates that are renewed when they end soon, and no other', async () => {

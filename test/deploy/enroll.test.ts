@@ -70,6 +70,14 @@ describe.skipIf(!mosquitto)('pawl enroll', { timeout: 60_000 }, () => {
     expect(await readdir(site.at('box-1'))).toEqual(['box-1.former.pem', 'box-1.pem'])
     expect(await readFile(site.at('box-1', 'box-1.former.pem'), 'utf8')).toBe(first)
     expect((await site.ca('list')).stdout.match(/counts .* box-1$/gm)).toHaveLength(2)
+
+    // Revoked, and in again by the commands of the README: what the box still holds is renewed, what the authority signs is a first one.
+    expect((await site.ca('revoke', 'box-1')).code).toBe(0)
+    expect((await site.enroll('box-1')).stderr).toMatch(/box-1 has a certificate until/)
+    expect((await site.enroll('box-1', '--renew')).code).toBe(0)
+    expect((await site.ca('sign', site.at('box-1', 'box-1.csr'), 'box-1')).code).toBe(0)
+    expect((await site.enroll('box-1', '--install', site.at('box-1.crt'), '--ca', site.at('authority', 'ca.crt'))).code).toBe(0)
+    expect((await site.ca('list')).stdout.match(/counts .* box-1$/gm)).toHaveLength(1)
   })
 
   it.each([
@@ -162,6 +170,46 @@ describe.skipIf(!mosquitto)('ca.sh', { timeout: 60_000 }, () => {
     expect((await site.ca('init')).stderr).toMatch(/is there already/)
     expect((await site.ca()).code).toBe(2)
     expect((await site.ca('broker', 'a host')).stderr).toMatch(/"a host" is neither a host name nor an address/)
+  })
+
+  it('dates the authority and what it signs back by an hour, for clocks that differ', async () => {
+    const begin = async (name: string) => Date.now() - Date.parse(new X509Certificate(await readFile(site.at('authority', name))).validFrom)
+    for (const name of ['ca.crt', 'broker.crt']) expect([name, await begin(name) > 3_600_000]).toEqual([name, true])
+    const authority = new X509Certificate(await readFile(site.at('authority', 'ca.crt')))
+    expect([authority.ca, authority.verify(authority.publicKey)]).toEqual([true, true])
+    expect((await site.ca('list')).stdout).toMatch(/^counts .* pawl authority [0-9a-f]{8}$/m)
+  })
+
+  it('makes a certificate for any server of the site, and leaves that of the broker and its own', async () => {
+    const files = ['ca.key', 'ca.crt', 'broker.key', 'broker.crt'].map(name => site.at('authority', name))
+    const before = await Promise.all(files.map(file => readFile(file, 'utf8')))
+    const host = `registry.${'a'.repeat(60)}.example`
+    expect((await site.ca('server', 'registry', host, '192.0.2.11')).stdout).toMatch(/registry\.crt and .*registry\.key go to the registry; until .* GMT/)
+    const certificate = new X509Certificate(await readFile(site.at('authority', 'registry.crt')))
+    expect(certificate.checkHost(host)).toBe(host)
+    expect(certificate.checkIP('192.0.2.11')).toBe('192.0.2.11')
+    expect(certificate.checkPrivateKey(createPrivateKey(await readFile(site.at('authority', 'registry.key'))))).toBe(true)
+    expect(certificate.keyUsage).toEqual(['1.3.6.1.5.5.7.3.1'])
+    expect(await modeOf(site.at('authority', 'registry.key'))).toBe('600')
+    for (const [args, code, problem] of [
+      [['ca', 'host'], 1, /"ca" is the authority itself/],
+      [['registry'], 1, /under which host names or addresses is it reached\?/],
+      [['../registry', 'host'], 2, /ca\.sh server <name>/],
+    ] as const) expect(await site.ca('server', ...args)).toMatchObject({ code, stderr: expect.stringMatching(problem) as string })
+    expect(await Promise.all(files.map(file => readFile(file, 'utf8')))).toEqual(before)
+  })
+
+  it('is backed by the README\'s line for cron, which names what ends within 30 days and nothing else', async () => {
+    const readme = await readFile(join(import.meta.dirname, '../../deploy/README.md'), 'utf8')
+    const [, line = ''] = /^0 8 \* \* 1 root (.*)$/m.exec(readme) ?? []
+    const certificates = at('watched')
+    await mkdir(certificates)
+    const watch = () => execFileSync('sh', ['-c', line.replace('/etc/mosquitto/pawl', certificates)]).toString()
+    for (const name of ['ca.crt', 'broker.crt']) await copyFile(site.at('authority', name), join(certificates, name))
+    expect([line.includes('openssl'), watch()]).toEqual([true, ''])
+    newKey('bridge.key')
+    openssl('req', '-x509', '-key', 'bridge.key', '-days', '29', '-subj', '/CN=site-1', '-out', join(certificates, 'site-1.crt'))
+    expect(watch()).toBe(`${certificates}/site-1.crt ends within 30 days\n`)
   })
 
   it('signs the name of a box and nothing else', async () => {

@@ -97,7 +97,9 @@ describe('the certificate of a node\'s box', () => {
   let folder = ''
   const at = (...path: string[]) => join(folder, ...path)
   const environment = () => ({ ...process.env, PATH: `${at('bin')}:${process.env.PATH ?? ''}`, CA: at('authority') })
-  const enroll = (...args: string[]) => promisify(execFile)(at('deploy', 'kubernetes', 'enroll.sh'), args, { env: environment() })
+  /** From the folder beside the authority, which it is told of as it stands there. */
+  const enrollWith = (authority: string, ...args: string[]) => promisify(execFile)(at('deploy', 'kubernetes', 'enroll.sh'), args, { cwd: folder, env: { ...environment(), CA: authority } })
+  const enroll = (...args: string[]) => enrollWith('authority', ...args)
   /** The pod's folders, here. */
   const here = (text: string) => text.replaceAll('/etc/pawl', at('etc')).replaceAll('/data', at('data'))
   const commonName = async () => new X509Certificate(await readFile(at('data', 'tls', 'identity.pem'))).subject
@@ -153,6 +155,8 @@ esac`,
 
     await expect(enroll('node-2')).rejects.toMatchObject({ stderr: expect.stringContaining('no box runs on "node-2"') as string })
     await expect(enroll('ip-10-0-0-1.internal')).rejects.toMatchObject({ stderr: expect.stringContaining('a node with another name cannot be a box') as string })
+    // Before anything is done in the pod, where a renewal would begin with another key.
+    await expect(enrollWith('deploy', '--renew', 'node-1')).rejects.toMatchObject({ stderr: `enroll.sh: there is no authority in ${at('deploy')}; say where it is with CA=<folder>\n` })
     // A node that would speak under the name of another.
     const own = await readFile(at('data', 'tls', 'node-1.csr'))
     await promisify(execFile)('pawl', ['enroll', '--device', 'node-2', '--out', at('other')], { env: environment() })

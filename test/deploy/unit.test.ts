@@ -1,13 +1,16 @@
-/** The systemd unit. No systemd runs it here: its own programs judge it, and its list of system calls is put on the daemon by libseccomp. */
+/**
+ * The systemd unit, and what is installed beside it. No systemd runs it here: its own programs judge it, and its list of system calls is put on the
+ * daemon by libseccomp.
+ */
 import { execFile } from 'node:child_process'
 import { existsSync } from 'node:fs'
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { chmod, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { Simulation } from '../../agent/camera/simulation.js'
-import { bundled } from '../../agent/config.js'
+import { bundled, loadConfig } from '../../agent/config.js'
 import { RtspCamera } from '../cameras/rtsp-camera.js'
 import { Box } from '../site/box.js'
 import { mosquitto } from '../site/mosquitto.js'
@@ -17,6 +20,47 @@ const unit = join(deploy, 'pawl.service')
 const run = promisify(execFile)
 const present = mosquitto !== '' && existsSync('/usr/bin/systemd-analyze') && await run('/usr/bin/python3', ['-c', 'import seccomp']).then(() => true, () => false)
 if (!present && process.env.CI) throw new Error('systemd, python3-seccomp or mosquitto is missing; in CI these tests may not be skipped')
+
+describe('beside the unit', () => {
+  const settings = async (key: string) => new RegExp(`^${key}=(.*)$`, 'm').exec(await readFile(unit, 'utf8'))?.[1] ?? ''
+
+  it('the command `pawl` runs the program of the unit as its user, with all that it is given', async () => {
+    const bin = await mkdtemp(join(tmpdir(), 'pawl-bin-'))
+    try {
+      const [node = '', program = ''] = (await settings('ExecStart')).split(' ')
+      const text = await readFile(join(deploy, 'pawl.sh'), 'utf8')
+      expect(text).toContain(`exec ${node} ${program} "$@"`)
+      const files = {
+        pawl: text.replace(`${node} ${program}`, 'printf "%s|"'),
+        id: '#!/bin/sh\necho "${AS:-admin}"\n',
+        sudo: '#!/bin/sh\nprintf "%s|" "$1" "$2"\nshift 2\nAS=pawl exec "$@"\n',
+      }
+      for (const [name, content] of Object.entries(files)) {
+        await writeFile(join(bin, name), content)
+        await chmod(join(bin, name), 0o755)
+      }
+      const said = async (environment: Record<string, string> = {}) =>
+        (await run(join(bin, 'pawl'), ['backup', 'two words'], { env: { PATH: `${bin}:${process.env.PATH ?? ''}`, ...environment } })).stdout
+      expect(await said()).toBe(`-u|${await settings('User')}|backup|two words|`)
+      expect(await said({ AS: await settings('User') })).toBe('backup|two words|')
+    } finally {
+      await rm(bin, { recursive: true })
+    }
+  })
+
+  it('the configuration of a box holds, and names files that the service may read and the README says how to make', async () => {
+    const config = await loadConfig(join(deploy, 'box.yaml'))
+    const { data, device, labels, mqtt: { broker, tls }, cameras } = config
+    expect([data, cameras.map(({ source }) => source), new URL(broker).protocol]).toEqual([`/var/lib/${await settings('StateDirectory')}`, ['rtsp'], 'mqtts:'])
+    expect([tls.cert, tls.key]).toEqual([`/etc/pawl-tls/${device}.pem`, `/etc/pawl-tls/${device}.pem`])
+    const readme = await readFile(join(deploy, 'README.md'), 'utf8')
+    for (const path of [labels.import, tls.ca, ...cameras.map(({ passwordFile }) => passwordFile)]) {
+      // ProtectHome and PrivateTmp hide these.
+      expect(path).not.toMatch(/^\/(home|root|run\/user|tmp|var\/tmp)\//)
+      expect(readme).toContain(path)
+    }
+  })
+})
 
 describe.skipIf(!present)('the systemd unit', { timeout: 120_000 }, () => {
   let folder: string
