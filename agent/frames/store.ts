@@ -10,7 +10,7 @@ import { basename, dirname, join, relative, resolve, sep } from 'node:path'
 import type { Config } from '../config.js'
 import type { Frame } from '../events.js'
 import type { Clock } from '../lib/clock.js'
-import { isMissing, removeWhereEmpty, syncFolder, writeDurably } from '../lib/durable.js'
+import { isFull, isMissing, removeWhereEmpty, syncFolder, writeDurably } from '../lib/durable.js'
 import { Belief, earliestMs } from './belief.js'
 import { dayOf, nameAnew, nameFrame, readFrameName, type FrameName, type KeptFor } from './frame-name.js'
 import { FrameOrder } from './order.js'
@@ -212,7 +212,7 @@ export class FrameStore {
   /** For a while; gives the reason. */
   private standStill(cause: unknown): string {
     const what = cause instanceof Error && 'code' in cause ? String(cause.code) : String(cause)
-    const reason = `frames cannot be stored: ${what === 'ENOSPC' ? 'the disk is full' : what}`
+    const reason = `frames cannot be stored: ${isFull(cause) ? 'the disk is full' : what}`
     this.hold = { untilMs: this.options.clock.monotonicMs() + holdMs, reason }
     return reason
   }
