@@ -219,6 +219,13 @@ describe('data folder', { timeout: 120_000 }, () => {
     await control.stop()
   })
 
+  it('doctor says once what is wrong with a data folder, and nothing that only follows from it', async () => {
+    await writeFile(at('unwritable.yaml'), '{data: text.onnx/data, mqtt: {broker: embedded}}')
+    const { findings } = JSON.parse((await pawl('doctor', '--config', 'unwritable.yaml', '--json')).stdout) as { findings: { what: string; state: string; detail: string }[] }
+    expect(findings.filter(({ state }) => state === 'problem')).toEqual([{ what: 'data folder', state: 'problem', detail: text('lies in a file: move that away') }])
+    expect(findings.find(({ what }) => what === 'disk')).toMatchObject({ state: 'note', detail: text('data folder') })
+  })
+
   it.skipIf(!mosquitto)('doctor logs in at the broker as the agent would, and says what is wrong with the clock', async () => {
     const port = await freePort()
     execFileSync('mosquitto_passwd', ['-b', '-c', at('passwords'), 'box', 'hush-7'], { stdio: 'pipe' })
@@ -378,6 +385,7 @@ describe('a command that cannot do what was asked', () => {
     { args: ['quantise', '--model', 'nowhere', '--data', 'empty', '--out', 'x'], says: ['LABELS_INSUFFICIENT', 'empty', 'one folder of JPEG, PNG or WebP images'] },
     { args: ['label', 'import', 'nowhere', '--config', 'pawl.yaml'], says: ['LABELS_INSUFFICIENT', 'nowhere'] },
     { args: ['label', 'import', 'empty', '--config', 'pawl.yaml'], says: ['LABELS_INSUFFICIENT', 'empty', 'class'] },
+    { args: ['run', '--config', 'unwritable.yaml'], says: ['DATA_UNWRITABLE', 'text.onnx', 'the key "data"'] },
     { args: ['run', '--config', 'nowhere.yaml'], says: ['CONFIG_INVALID', 'nowhere.yaml', 'pawl config example'] },
     { args: ['models', 'show', '99', '--config', 'pawl.yaml'], says: ['MODEL_INVALID', '99', 'known: 1, 2'] },
     { args: ['models', 'promote', '99', '--config', 'pawl.yaml'], says: ['MODEL_INVALID', '99'] },

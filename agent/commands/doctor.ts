@@ -1,6 +1,6 @@
 import { execFile } from 'node:child_process'
 import { existsSync } from 'node:fs'
-import { access, constants, mkdir, stat, statfs } from 'node:fs/promises'
+import { stat, statfs } from 'node:fs/promises'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import sharp from 'sharp'
@@ -16,6 +16,7 @@ import { readLabels } from '../frames/labels.js'
 import { certificatesIn, timeOf, validityOf } from '../lib/certificates.js'
 import { systemClock } from '../lib/clock.js'
 import { createLogger, withoutPasswords } from '../lib/logger.js'
+import { writableFolder } from '../lib/ownership.js'
 import { runProgram } from '../lib/program.js'
 import { Link } from '../report/link.js'
 import { connectionTo } from '../report/report.js'
@@ -45,8 +46,7 @@ const problem = (detail: string) => ({ state: 'problem' as const, detail })
 const checks: Record<string, Check> = {
   node: () => Promise.resolve(ok(process.version)),
   'data folder': async ({ data }) => {
-    await mkdir(data, { recursive: true })
-    await access(data, constants.W_OK)
+    await writableFolder(data)
     return await isOpen(data) ? note(`${data}: every user of this box may look at its pictures and labels; \`chmod o= ${data}\``) : ok(data)
   },
   disk: async ({ data, frames }) => {
@@ -136,6 +136,9 @@ async function secretsCheck(config: Config, file: string | undefined): Promise<O
   return open.length ? note(`every user of this box may read ${open.join(', ')}; \`chmod o= …\``) : ok(`${String(files.length)} files, none of which every user of this box may read`)
 }
 
+/** What lies in the data folder. */
+const below: readonly string[] = ['disk', 'labels', 'model', 'clock']
+
 /** Waits for a picture of a camera, and tells of it. */
 async function cameraCheck(camera: CameraConfig, { ffmpeg, data }: Config): Promise<Omit<Finding, 'what'>> {
   if (camera.source === 'simulation') return ok('the bundled belt')
@@ -164,7 +167,9 @@ export async function doctor(options: OutputOptions & { config?: string | undefi
   const cameras = config.cameras.map(camera => [`camera ${camera.id}`, () => cameraCheck(camera, config)] as const)
   const secrets = ['secrets', () => secretsCheck(config, options.config)] as const
   for (const [what, check] of [...Object.entries(checks), secrets, ...cameras]) {
-    const finding = await check(config).catch((cause: unknown) => problem(cause instanceof Error ? cause.message : String(cause)))
+    // What would only follow from it.
+    const waits = below.includes(what) && findings.some(({ what: first, state }) => first === 'data folder' && state === 'problem')
+    const finding = waits ? note('is looked at once the data folder is as it should be') : await check(config).catch((cause: unknown) => problem(cause instanceof Error ? cause.message : String(cause)))
     findings.push({ what, ...finding })
   }
   const signs = { ok: '✓', note: '·', problem: '✗' } as const
