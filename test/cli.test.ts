@@ -1,5 +1,8 @@
 import { execFileSync, spawn } from 'node:child_process'
+import { generateKeyPairSync } from 'node:crypto'
 import { cp, mkdir, mkdtemp, readFile, readdir, rm, stat, writeFile } from 'node:fs/promises'
+import { createServer } from 'node:https'
+import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import stringWidth from 'string-width'
@@ -224,6 +227,24 @@ describe('data folder', { timeout: 120_000 }, () => {
     const { findings } = JSON.parse((await pawl('doctor', '--config', 'unwritable.yaml', '--json')).stdout) as { findings: { what: string; state: string; detail: string }[] }
     expect(findings.filter(({ state }) => state === 'problem')).toEqual([{ what: 'data folder', state: 'problem', detail: text('lies in a file: move that away') }])
     expect(findings.find(({ what }) => what === 'disk')).toMatchObject({ state: 'note', detail: text('data folder') })
+  })
+
+  it('doctor names the key for a registry of an unknown authority, and a trusted key that says no box', async () => {
+    execFileSync('openssl', ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '2', '-subj', '/CN=registry', '-keyout', at('registry.key'), '-out', at('registry.crt')], { stdio: 'pipe' })
+    const server = createServer({ cert: await readFile(at('registry.crt')), key: await readFile(at('registry.key')) })
+    await new Promise<void>(resolve => server.listen(0, '127.0.0.1', () => { resolve() }))
+    const { port } = server.address() as AddressInfo
+    const found = async (exchange: string) => {
+      await writeFile(at('exchange.yaml'), `{data: data, device: box-7, exchange: {registry: "https://127.0.0.1:${String(port)}", ${exchange}}}`)
+      const { findings } = JSON.parse((await pawl('doctor', '--config', 'exchange.yaml', '--json')).stdout) as { findings: { what: string; state: string; detail: string }[] }
+      return findings.find(({ what }) => what === 'exchange')
+    }
+    expect(await found('publish: false')).toMatchObject({ state: 'problem', detail: text('name who signed the registry\'s certificate in exchange.ca') })
+    server.close()
+    await mkdir(at('trust'))
+    await writeFile(at('trust', 'box-8.pem'), generateKeyPairSync('ed25519').publicKey.export({ type: 'spki', format: 'pem' }))
+    await writeFile(at('trust', 'ca.pem'), await readFile(at('registry.crt')))
+    expect(await found('trust: trust')).toEqual({ what: 'exchange', state: 'problem', detail: `${at('trust', 'box-8.pem')} is a key that is not named <device>.public.pem: it counts for no box` })
   })
 
   it.skipIf(!mosquitto)('doctor logs in at the broker as the agent would, and says what is wrong with the clock', async () => {
