@@ -8,6 +8,7 @@ import { PawlError } from './errors.js'
 import { parseChecked, readText, type JsonSchema } from './lib/checked-yaml.js'
 import { withoutPasswords } from './lib/logger.js'
 import { packageRoot } from './lib/package-root.js'
+import { parseYaml } from './lib/yaml.js'
 import { verbs } from './report/commands.js'
 import { presetNames } from '../trainer/contract.js'
 import { windowOf } from './rounds/windows.js'
@@ -212,6 +213,13 @@ export function defaultConfig(): Config {
 export async function loadConfig(path: string): Promise<Config> {
   const file = resolve(path)
   return withPaths(named(parseConfig(await readText(file, 'write one with `pawl config example`'), path)), resolve(file, '..'))
+}
+
+/** What a person should know of a file that is valid; null: nothing. Errors: CONFIG_INVALID. */
+export async function warningOf(path: string): Promise<string | null> {
+  const given = parseYaml(await readText(resolve(path), ''), path).value ?? {}
+  const isEmpty = typeof given === 'object' && Object.keys(given).length === 0
+  return isEmpty ? `${path} says nothing: a box with it watches the bundled simulation and reports to a broker inside itself; write one with \`pawl config example\`` : null
 }
 
 /** Errors: CONFIG_INVALID for a name in the environment that no box can have. */

@@ -11,6 +11,7 @@ import { bundled } from '../agent/config.js'
 import { table } from '../agent/commands/output.js'
 import { Control } from '../agent/control.js'
 import { Access, isHash } from '../agent/web/access.js'
+import { ended } from '../agent/lib/child.js'
 import { systemClock } from '../agent/lib/clock.js'
 import { Registry } from '../agent/registry/registry.js'
 import { ModelCardSchema } from '../agent/schemas.js'
@@ -120,6 +121,20 @@ describe('config', () => {
     expect(stderr).toContain('wrong.yaml:4:12: rounds.minutes is "soon"')
     expect(stderr).toContain('wrong.yaml:6:9: mqtt.port is 99999')
     expect(stderr).toContain('pawl config example')
+  })
+
+  it('check says of a file that says nothing what a box with it does, and so does the box', async () => {
+    await writeFile(at('empty.yaml'), '# to be written\n')
+    const told = 'empty.yaml says nothing: a box with it watches the bundled simulation'
+    expect(await pawl('config', 'check', 'empty.yaml')).toMatchObject({ code: 0, stdout: text(`empty.yaml is valid\nbut ${told}`) })
+    expect(await json('config', 'check', 'empty.yaml')).toMatchObject({ valid: true, warning: text(told) })
+    expect(await json('config', 'check', 'pawl.yaml')).toMatchObject({ valid: true, warning: null })
+    const child = spawn(process.execPath, [program, 'run', '--config', 'empty.yaml'], { cwd: folder, stdio: ['ignore', 'pipe', 'ignore'] })
+    const first = await new Promise<string>(resolve => child.stdout.setEncoding('utf8').once('data', resolve))
+    child.kill('SIGKILL')
+    await ended(child)
+    expect(first).toContain(told)
+    await rm(at('pawl-data'), { recursive: true, force: true })
   })
 
   it('check --json shows no password', async () => {
