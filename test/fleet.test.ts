@@ -301,7 +301,9 @@ describe.skipIf(!mosquitto)('pawl fleet', { timeout: 60_000 }, () => {
     await writeFile(join(folder, 'secret'), 'wrong\n')
     const beganMs = performance.now()
     const { code, stderr } = await pawl('--config', 'fleet.yaml', '--once', '--wait', '30')
-    expect([code, stderr]).toEqual([1, expect.stringMatching(/^pawl: BROKER_UNAVAILABLE: .*(ot authorized|ad user).*does the broker know this user\? See mqtt\.username and mqtt\.passwordFile/)])
+    expect(code).toBe(1)
+    expect(stderr).toMatch(/^pawl: BROKER_UNAVAILABLE: .*(ot authorized|ad user)/)
+    expect(stderr).toContain('does the broker know this user? See mqtt.username and mqtt.passwordFile')
     // More time would not help, and it is no box.
     expect(stderr).not.toMatch(/--wait|this box/)
     expect(performance.now() - beganMs).toBeLessThan(15_000)

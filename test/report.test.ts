@@ -453,7 +453,9 @@ describe('the terminal', () => {
   it('names the box whose model a round has judged, once', () => {
     const stream = new PassThrough()
     const terminal = new Terminal({ stream, nowMs: () => 0 })
-    const none = { decidedAtMs: 1, champion: 3, challenger: null, promoted: false, comparison: null, accuracyChampion: null, accuracyChallenger: null } as const
+    const none = {
+      decidedAtMs: 1, champion: 3, challenger: null, promoted: false, comparison: null, accuracyChampion: null, accuracyChallenger: null,
+    } as const
     const from = { box: 'box-1', version: 1, digest: 'sha256:0' }
     const told = (decision: Pick<PromotionRecord, 'reason' | 'explanation'>) => {
       terminal.accept({ type: 'round-ended', round: 2, decision: { ...none, round: 2, from, ...decision } })

@@ -1,6 +1,7 @@
 /**
  * The format of the data folder: which files are in it, what they are called, what they hold. Its number stands in the file `format`; a folder
- * without one is of format 1, the first, or new. A step leads from each format to the next, so that every version goes on with what an older one left.
+ * without one is of format 1, the first, or new. A step leads from each format to the next, so that every version goes on with what an older one
+ * left.
  *
  * INVARIANTS
  * - A step may be cut off anywhere, and is taken again from its beginning: what it has done already does it no harm.

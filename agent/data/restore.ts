@@ -34,7 +34,10 @@ export interface Restored {
   problems: string[]
 }
 
-/** Errors: DATA_LOCKED while an agent runs; BACKUP_INVALID; DATA_FORMAT for a backup of a newer version; DISK_FULL; DATA_UNWRITABLE; COMMAND_INVALID. */
+/**
+ * Errors: DATA_LOCKED while an agent runs; BACKUP_INVALID; DATA_FORMAT for a backup of a newer version; DISK_FULL; DATA_UNWRITABLE; COMMAND_INVALID;
+ * what the file system says.
+ */
 export async function restore({ data, file, force }: RestoreOptions): Promise<Restored> {
   const release = await holdFolder(data, 0)
   try {

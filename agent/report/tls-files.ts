@@ -48,7 +48,7 @@ export function problemsOf(files: TlsFiles, { ca, cert }: TlsContents, nowMs: nu
   ]
 }
 
-/** What a broker that goes by certificates makes of a box which calls itself otherwise, and the fix; null: they are one, or there is no certificate. */
+/** That a certificate has another name than its box, and the fix; null: they are one, or there is no certificate. */
 export function misnamed(files: TlsFiles, { cert }: TlsContents, device: string): string | null {
   const [own] = cert ? readable(cert) : []
   const name = own && subjectNameOf(own)
