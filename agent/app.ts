@@ -9,7 +9,6 @@
  *
  * The hot swap (training.ts) and the way back in `probed` are the arrows back.
  */
-import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { presets, Random } from '../trainer/index.js'
 import { Cameras } from './camera/cameras.js'
@@ -269,7 +268,7 @@ export class Agent {
     this.events.subscribe(event => { this.report.accept(event) })
   }
 
-  /** Errors: DATA_LOCKED, DATA_FORMAT, REGISTRY_CORRUPT, BROKER_UNAVAILABLE; whatever was started before is stopped again. */
+  /** Errors: DATA_LOCKED, DATA_UNWRITABLE, DATA_FORMAT, REGISTRY_CORRUPT, BROKER_UNAVAILABLE; whatever was started before is stopped again. */
   async start(): Promise<Addresses> {
     try {
       return await this.startParts()
@@ -313,7 +312,6 @@ export class Agent {
 
   private async startParts(): Promise<Addresses> {
     const { config, registry, frames } = this
-    await mkdir(config.data, { recursive: true })
     this.began(await openFolder(config.data, what => { this.logger.warn({}, what) }))
     for (const folder of ['.', 'cameras', 'quarantine', 'records', 'report']) await removeHalfWritten(join(config.data, folder), { recursive: folder !== '.' })
     await registry.start()

@@ -6,7 +6,9 @@ import { validate as validCron } from 'node-cron'
 import { z } from 'zod'
 import { PawlError } from './errors.js'
 import { parseChecked, readText, type JsonSchema } from './lib/checked-yaml.js'
+import { withoutPasswords } from './lib/logger.js'
 import { packageRoot } from './lib/package-root.js'
+import { parseYaml } from './lib/yaml.js'
 import { verbs } from './report/commands.js'
 import { presetNames } from '../trainer/contract.js'
 import { windowOf } from './rounds/windows.js'
@@ -76,6 +78,14 @@ export const linkKeys = {
   }).refine(({ cert, key }) => (cert === '') === (key === ''), 'a certificate needs its key, and a key its certificate').prefault({}),
   longestWaitSeconds: z.number().min(0.1).max(3600).default(1.5).describe('Longest wait between two tries to reach a broker that is away: longer where thousands of boxes would come back at once'),
   base: topic.regex(/^[^+#/]+(\/[^+#/]+)*$/, 'a topic without wildcards and without a slash at its ends').default('pawl').describe('First level of every topic'),
+}
+
+/** A client that is given a certificate speaks TLS, whatever its URL says: to a plain port it would for ever. An authority is passed over there. */
+export function checkTls({ broker, tls }: { broker: string; tls: { cert: string } }, context: z.RefinementCtx): void {
+  if (tls.cert === '' || /^(mqtts|wss):/.test(broker)) return
+  context.addIssue({
+    code: 'custom', path: ['tls', 'cert'], message: `it is shown over TLS alone, and mqtt.broker is "${withoutPasswords(broker)}": name the broker by mqtts:// or wss://, or leave tls.cert and tls.key out`,
+  })
 }
 
 /** Nothing but where it is: the rest has keys of its own. */
@@ -187,7 +197,7 @@ const Config = z.strictObject({
       group: topicLevel.default('').describe('Group id: the box is also an edge node of Sparkplug B in this group, its cameras are devices; "": it is not'),
       primaryHost: topicLevel.default('').describe('Id of the host application without which nothing is said; "": whether one listens or not'),
     }).prefault({}),
-  }).prefault({}),
+  }).superRefine(checkTls).prefault({}),
 })
 
 export type Config = z.infer<typeof Config>
@@ -203,6 +213,13 @@ export function defaultConfig(): Config {
 export async function loadConfig(path: string): Promise<Config> {
   const file = resolve(path)
   return withPaths(named(parseConfig(await readText(file, 'write one with `pawl config example`'), path)), resolve(file, '..'))
+}
+
+/** What a person should know of a file that is valid; null: nothing. Errors: CONFIG_INVALID. */
+export async function warningOf(path: string): Promise<string | null> {
+  const given = parseYaml(await readText(resolve(path), ''), path).value ?? {}
+  const isEmpty = typeof given === 'object' && Object.keys(given).length === 0
+  return isEmpty ? `${path} says nothing: a box with it watches the bundled simulation and reports to a broker inside itself; write one with \`pawl config example\`` : null
 }
 
 /** Errors: CONFIG_INVALID for a name in the environment that no box can have. */

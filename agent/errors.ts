@@ -11,6 +11,7 @@ export const errorCatalogue = {
   TRAINING_FAILED: 'A round ended without a model; the champion stays.',
   MODEL_INVALID: 'A model file cannot be served; the former model stays in service.',
   REGISTRY_CORRUPT: 'The registry or a model does not match its checksum.',
+  DATA_UNWRITABLE: 'The data folder cannot be made or written to; the daemon does not start.',
   DATA_LOCKED: 'Another daemon works on this data folder.',
   DATA_FORMAT: 'The data folder is of a format that this version does not work on; nothing was changed.',
   BACKUP_FAILED: 'A backup could not be written; there is none.',

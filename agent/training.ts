@@ -117,7 +117,8 @@ export class Training {
       end = trigger === 'offer' ? await this.judge(running) : await learning.run({ ...running, gather: () => this.gather() })
       if (!end) return 'what was offered is withdrawn'
     } catch (cause) {
-      if (!(cause instanceof PawlError && cause.code === 'LABELS_INSUFFICIENT')) throw cause
+      const waits = cause instanceof PawlError && (cause.code === 'LABELS_INSUFFICIENT' || (cause.code === 'DISK_FULL' && trigger !== 'offer'))
+      if (!waits) throw cause
       if (trigger !== 'offer') publish({ type: 'round-refused-to-start', reason: cause.message })
       return cause.message
     }
@@ -150,9 +151,11 @@ export class Training {
     }
   }
 
-  /** What a new round learns from. Errors: LABELS_INSUFFICIENT. */
+  /** What a new round learns from. Errors: LABELS_INSUFFICIENT, DISK_FULL. */
   private async gather(): Promise<RoundData> {
     const { config, frames, labels, drift, registry, random } = this.options
+    const full = await frames.fullForRounds()
+    if (full !== null) throw new PawlError('DISK_FULL', full)
     const unlabeled = reservoir(frames.list(), config.maxFrames, random).map(({ path }) => path)
     const split = await labels.read()
     await registry.setLastRun(job)

@@ -1,7 +1,8 @@
 import { spawn } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { createWriteStream } from 'node:fs'
-import { cp, mkdir, mkdtemp, readdir, readFile, rename, rm, stat, symlink, writeFile } from 'node:fs/promises'
+import fs, { createWriteStream } from 'node:fs'
+import { cp, mkdir, mkdtemp, readdir, readFile, rename, rm, stat, symlink, utimes, writeFile } from 'node:fs/promises'
+import { syncBuiltinESMExports } from 'node:module'
 import { tmpdir } from 'node:os'
 import { basename, join, relative } from 'node:path'
 import { text } from 'node:stream/consumers'
@@ -105,6 +106,20 @@ describe('a backup', () => {
     await expect(backUp({ data: at('failing'), file: target, frames: true })).rejects.toMatchObject({ code: 'REGISTRY_CORRUPT', message: expect.stringContaining('state.json holds no state') as string })
     expect((await readFile(target)).equals(former)).toBe(true)
     expect((await readdir(folder)).filter(name => name.endsWith('.tmp'))).toEqual([])
+  })
+
+  it('removes what was written of the same file by one that was killed, and nothing that is being written', async () => {
+    const place = at('killed')
+    await mkdir(place)
+    const child = spawn(process.execPath, ['-e', ''])
+    await ended(child)
+    const [own, gone] = [process.pid, child.pid ?? 0].map(String) as [string, string]
+    const names = [`x.zip.${gone}.00000001.tmp`, `x.zip.${own}.00000002.tmp`, `x.zip.${own}.00000003.tmp`, `y.zip.${gone}.00000004.tmp`, `x.zip.${gone}.tmp`]
+    for (const name of names) await writeFile(join(place, name), 'half')
+    await utimes(join(place, names[2] ?? ''), 0, 0)
+    const [, beingWritten = '', , ...ofOthers] = names
+    await backUp({ data: box, file: join(place, 'x.zip'), frames: false })
+    expect((await readdir(place)).sort()).toEqual(['x.zip', beingWritten, ...ofOthers].sort())
   })
 
   it('says what was wrong already, and brings it back all the same', async () => {
@@ -225,6 +240,26 @@ describe('to restore', () => {
     await expect(readArchive(file, { folder: at('small'), room: 100 })).rejects.toMatchObject({ code: 'DISK_FULL' })
     expect(await filesOf(other)).toEqual(before)
     expect(await readdir(folder)).not.toContain('outside.txt')
+  })
+
+  it('is no fault of the backup where the disk takes nothing: full, over its quota, not for this user', async () => {
+    await expect(readArchive(file, { folder: '/sys/kernel', room: Infinity })).rejects.toMatchObject({ code: expect.stringMatching(/^E(PERM|ACCES|ROFS)$/) as string })
+    const before = await filesOf(other)
+    const { mkdir: made } = fs.promises
+    const refusing = (code: string) => {
+      fs.promises.mkdir = ((path: string, options: object) => (path.endsWith('/labels/bag') ? Promise.reject(Object.assign(new Error(code), { code, syscall: 'mkdir' })) : made(path, options))) as typeof made
+      syncBuiltinESMExports()
+    }
+    try {
+      for (const [code, expected] of [['EDQUOT', 'DISK_FULL'], ['ENOSPC', 'DISK_FULL'], ['EIO', 'EIO']] as const) {
+        refusing(code)
+        await expect(restore({ data: other, file, force: true })).rejects.toMatchObject({ code: expected })
+      }
+    } finally {
+      fs.promises.mkdir = made
+      syncBuiltinESMExports()
+    }
+    expect(await filesOf(other)).toEqual(before)
   })
 
   it('a backup of a newer version is refused', async () => {

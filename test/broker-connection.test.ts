@@ -63,7 +63,7 @@ const farewell: Message = { topic: 'will', payload: 'offline', qos: 1, retained:
 function link(url: string, options: Partial<LinkOptions> = {}) {
   const said: string[] = []
   const made = new Link({
-    url, username: '', password: () => Promise.resolve(''), tls: none, protocol: '3.1.1', longestWaitMs: 500, clientId: 'pawl-box-7', will: () => farewell,
+    url, device: null, username: '', password: () => Promise.resolve(''), tls: none, protocol: '3.1.1', longestWaitMs: 500, clientId: 'pawl-box-7', will: () => farewell,
     subscriptions: () => [{ filter: 'request/#', essential: true }], onUp: () => { said.push('up') }, onDown: () => { said.push('down') },
     onAway: reason => { said.push(reason) }, onMessage: () => undefined, logger: createLogger({ level: 'silent' }), clock: systemClock, random: Math.random, ...options,
   })

@@ -1,5 +1,8 @@
 import { execFileSync, spawn } from 'node:child_process'
+import { generateKeyPairSync } from 'node:crypto'
 import { cp, mkdir, mkdtemp, readFile, readdir, rm, stat, writeFile } from 'node:fs/promises'
+import { createServer } from 'node:https'
+import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import stringWidth from 'string-width'
@@ -8,6 +11,7 @@ import { bundled } from '../agent/config.js'
 import { table } from '../agent/commands/output.js'
 import { Control } from '../agent/control.js'
 import { Access, isHash } from '../agent/web/access.js'
+import { ended } from '../agent/lib/child.js'
 import { systemClock } from '../agent/lib/clock.js'
 import { Registry } from '../agent/registry/registry.js'
 import { ModelCardSchema } from '../agent/schemas.js'
@@ -119,6 +123,20 @@ describe('config', () => {
     expect(stderr).toContain('pawl config example')
   })
 
+  it('check says of a file that says nothing what a box with it does, and so does the box', async () => {
+    await writeFile(at('empty.yaml'), '# to be written\n')
+    const told = 'empty.yaml says nothing: a box with it watches the bundled simulation'
+    expect(await pawl('config', 'check', 'empty.yaml')).toMatchObject({ code: 0, stdout: text(`empty.yaml is valid\nbut ${told}`) })
+    expect(await json('config', 'check', 'empty.yaml')).toMatchObject({ valid: true, warning: text(told) })
+    expect(await json('config', 'check', 'pawl.yaml')).toMatchObject({ valid: true, warning: null })
+    const child = spawn(process.execPath, [program, 'run', '--config', 'empty.yaml'], { cwd: folder, stdio: ['ignore', 'pipe', 'ignore'] })
+    const first = await new Promise<string>(resolve => child.stdout.setEncoding('utf8').once('data', resolve))
+    child.kill('SIGKILL')
+    await ended(child)
+    expect(first).toContain(told)
+    await rm(at('pawl-data'), { recursive: true, force: true })
+  })
+
   it('check --json shows no password', async () => {
     await writeFile(at('secret.yaml'), 'mqtt: {broker: "mqtt://box:hush@broker"}\ncameras: [{id: door, source: rtsp, url: "rtsp://viewer:hush@camera/live"}]\n')
     const { code, stdout } = await pawl('config', 'check', 'secret.yaml', '--json')
@@ -217,6 +235,31 @@ describe('data folder', { timeout: 120_000 }, () => {
     await control.start()
     expect(await found()).toMatchObject({ state: 'note', detail: 'the running agent uses /dev/video0' })
     await control.stop()
+  })
+
+  it('doctor says once what is wrong with a data folder, and nothing that only follows from it', async () => {
+    await writeFile(at('unwritable.yaml'), '{data: text.onnx/data, mqtt: {broker: embedded}}')
+    const { findings } = JSON.parse((await pawl('doctor', '--config', 'unwritable.yaml', '--json')).stdout) as { findings: { what: string; state: string; detail: string }[] }
+    expect(findings.filter(({ state }) => state === 'problem')).toEqual([{ what: 'data folder', state: 'problem', detail: text('lies in a file: move that away') }])
+    expect(findings.find(({ what }) => what === 'disk')).toMatchObject({ state: 'note', detail: text('data folder') })
+  })
+
+  it('doctor names the key for a registry of an unknown authority, and a trusted key that says no box', async () => {
+    execFileSync('openssl', ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '2', '-subj', '/CN=registry', '-keyout', at('registry.key'), '-out', at('registry.crt')], { stdio: 'pipe' })
+    const server = createServer({ cert: await readFile(at('registry.crt')), key: await readFile(at('registry.key')) })
+    await new Promise<void>(resolve => server.listen(0, '127.0.0.1', () => { resolve() }))
+    const { port } = server.address() as AddressInfo
+    const found = async (exchange: string) => {
+      await writeFile(at('exchange.yaml'), `{data: data, device: box-7, exchange: {registry: "https://127.0.0.1:${String(port)}", ${exchange}}}`)
+      const { findings } = JSON.parse((await pawl('doctor', '--config', 'exchange.yaml', '--json')).stdout) as { findings: { what: string; state: string; detail: string }[] }
+      return findings.find(({ what }) => what === 'exchange')
+    }
+    expect(await found('publish: false')).toMatchObject({ state: 'problem', detail: text('name who signed the registry\'s certificate in exchange.ca') })
+    server.close()
+    await mkdir(at('trust'))
+    await writeFile(at('trust', 'box-8.pem'), generateKeyPairSync('ed25519').publicKey.export({ type: 'spki', format: 'pem' }))
+    await writeFile(at('trust', 'ca.pem'), await readFile(at('registry.crt')))
+    expect(await found('trust: trust')).toEqual({ what: 'exchange', state: 'problem', detail: `${at('trust', 'box-8.pem')} is a key that is not named <device>.public.pem: it counts for no box` })
   })
 
   it.skipIf(!mosquitto)('doctor logs in at the broker as the agent would, and says what is wrong with the clock', async () => {
@@ -378,6 +421,7 @@ describe('a command that cannot do what was asked', () => {
     { args: ['quantise', '--model', 'nowhere', '--data', 'empty', '--out', 'x'], says: ['LABELS_INSUFFICIENT', 'empty', 'one folder of JPEG, PNG or WebP images'] },
     { args: ['label', 'import', 'nowhere', '--config', 'pawl.yaml'], says: ['LABELS_INSUFFICIENT', 'nowhere'] },
     { args: ['label', 'import', 'empty', '--config', 'pawl.yaml'], says: ['LABELS_INSUFFICIENT', 'empty', 'class'] },
+    { args: ['run', '--config', 'unwritable.yaml'], says: ['DATA_UNWRITABLE', 'text.onnx', 'the key "data"'] },
     { args: ['run', '--config', 'nowhere.yaml'], says: ['CONFIG_INVALID', 'nowhere.yaml', 'pawl config example'] },
     { args: ['models', 'show', '99', '--config', 'pawl.yaml'], says: ['MODEL_INVALID', '99', 'known: 1, 2'] },
     { args: ['models', 'promote', '99', '--config', 'pawl.yaml'], says: ['MODEL_INVALID', '99'] },

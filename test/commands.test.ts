@@ -274,7 +274,7 @@ describe.skipIf(!mosquitto)('over mosquitto', { timeout: 60_000 }, () => {
       handlers: { ...handlers, train: ({ reason }) => { carriedOut.push(reason); return { started: true } } },
     })
     const sparkplug = new Sparkplug({
-      group: 'plant', primaryHost: 'scada', device: 'box-7', cameras: [], connection: { url, ...plainly, ...asBox }, folder,
+      group: 'plant', primaryHost: 'scada', device: 'box-7', cameras: [], connection: { url, device: 'box-7', ...plainly, ...asBox }, folder,
       clock: systemClock, random: Math.random, logger,
     })
     sparkplug.start()

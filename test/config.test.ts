@@ -84,6 +84,18 @@ describe('configuration', () => {
     expect(all).toMatch(/^pawl\.yaml:6:11: mqtt\.broker is "nonsense"/m)
   })
 
+  it('takes a certificate for a broker over TLS alone, and an authority for any', () => {
+    const mqtt = (broker: string, tls: string) => problemsOf(`mqtt:\n  ${broker && `broker: ${broker}\n  `}tls: {${tls}}\n`)
+    for (const broker of ['', 'mqtt://box:hush@host', 'ws://host/mqtt']) {
+      const [problem = '', ...more] = mqtt(broker, 'cert: box.pem, key: box.pem')
+      expect(more).toEqual([])
+      expect(problem).toMatch(/^pawl\.yaml:\d+:15: mqtt\.tls\.cert is "box\.pem"; it is shown over TLS alone, and mqtt\.broker is /)
+      expect(problem).toContain(`"${broker.replace('hush', '***') || 'embedded'}": name the broker by mqtts:// or wss://`)
+      expect(mqtt(broker, 'ca: ca.crt')).toEqual([])
+    }
+    for (const broker of ['mqtts://host', 'wss://host/mqtt']) expect(mqtt(broker, 'ca: ca.crt, cert: box.pem, key: box.pem')).toEqual([])
+  })
+
   it('reports broken YAML and keys that come twice', () => {
     expect(problemsOf('device: [')[0]).toMatch(/^pawl\.yaml:1:\d+: /)
     expect(problemsOf('device: a\ndevice: b\n')[0]).toMatch(/^pawl\.yaml:2:1: /)

@@ -14,10 +14,20 @@ const silent = () => undefined
 const fileOf = (name: string) => readFile(join(folder, name), 'utf8')
 
 describe('the format of a data folder', () => {
-  it('is written where there is none, and told from then on', async () => {
-    await bringUpToDate(folder, { onStep: silent })
-    expect(await fileOf('format')).toBe('2\n')
+  it('is written where there is none; what a step changes is told of a folder that has a registry, not of a new one', async () => {
+    const told: string[] = []
+    const onStep = (what: string) => { told.push(what) }
+    await writeFile(join(folder, 'labels'), 'of a person, before the first start')
+    await bringUpToDate(folder, { onStep })
+    expect([await fileOf('format'), told]).toEqual(['2\n', []])
     await checkFormat(folder)
+    for (const registry of ['state.json', 'state.json.1']) {
+      await rm(join(folder, 'format'))
+      await writeFile(join(folder, registry), '{}')
+      await bringUpToDate(folder, { onStep })
+      expect([await fileOf('format'), told.splice(0)]).toEqual(['2\n', [`${folder}: its history may tell of models that were published; it is of format 2 now`]])
+      await rm(join(folder, registry))
+    }
   })
 
   it('of a newer version is refused by whoever writes and whoever reads, and left as it is', async () => {
@@ -43,6 +53,7 @@ describe('the format of a data folder', () => {
       await rm(folder, { recursive: true, force: true })
       await mkdir(folder)
       await writeFile(join(folder, ['', 'one', 'two', 'three'][from ?? 1] ?? ''), 'what there was')
+      await writeFile(join(folder, 'state.json'), '{}')
       if (from !== null) await writeFile(join(folder, 'format'), `${String(from)}\n`)
       const told: string[] = []
       for (const cut of [...cuts, Infinity]) {
@@ -50,7 +61,7 @@ describe('the format of a data folder', () => {
         const power = () => { if (left-- <= 0) throw new Error('the power went') }
         await bringUpToDate(folder, { steps: steps(power), onStep: what => { told.push(what) } }).catch((cause: unknown) => { expect(String(cause)).toContain('the power went') })
       }
-      expect((await readdir(folder)).sort()).toEqual(['format', 'three'])
+      expect((await readdir(folder)).sort()).toEqual(['format', 'state.json', 'three'])
       expect([await fileOf('three'), await fileOf('format')]).toEqual(['what there was', '3\n'])
       expect(new Set(told).size).toBe(3 - (from ?? 1))
     }), { numRuns: 60 })

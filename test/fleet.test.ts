@@ -299,7 +299,14 @@ describe.skipIf(!mosquitto)('pawl fleet', { timeout: 60_000 }, () => {
     await writeFile(join(folder, 'fleet.yaml'), `mqtt:\n  broker: ${broker.url}\n  username: operator\n  passwordFile: secret\n`)
     expect(await pawl('--config', 'fleet.yaml', '--once')).toMatchObject({ code: 0, stdout: expect.stringContaining('0 boxes') as string })
     await writeFile(join(folder, 'secret'), 'wrong\n')
-    expect((await pawl('--config', 'fleet.yaml', '--once', '--wait', '2')).stderr).toMatch(/BROKER_UNAVAILABLE.*(ot authorized|ad user)/)
+    const beganMs = performance.now()
+    const { code, stderr } = await pawl('--config', 'fleet.yaml', '--once', '--wait', '30')
+    expect(code).toBe(1)
+    expect(stderr).toMatch(/^pawl: BROKER_UNAVAILABLE: .*(ot authorized|ad user)/)
+    expect(stderr).toContain('does the broker know this user? See mqtt.username and mqtt.passwordFile')
+    // More time would not help, and it is no box.
+    expect(stderr).not.toMatch(/--wait|this box/)
+    expect(performance.now() - beganMs).toBeLessThan(15_000)
   })
 })
 

@@ -449,6 +449,23 @@ describe('the terminal', () => {
     told({})
     expect(String(stream.read()).split('\n')).toEqual(['camera door is online', 'camera door is offline: no picture for 10 s', 'camera door is online', ''])
   })
+
+  it('names the box whose model a round has judged, once', () => {
+    const stream = new PassThrough()
+    const terminal = new Terminal({ stream, nowMs: () => 0 })
+    const none = {
+      decidedAtMs: 1, champion: 3, challenger: null, promoted: false, comparison: null, accuracyChampion: null, accuracyChallenger: null,
+    } as const
+    const from = { box: 'box-1', version: 1, digest: 'sha256:0' }
+    const told = (decision: Pick<PromotionRecord, 'reason' | 'explanation'>) => {
+      terminal.accept({ type: 'round-ended', round: 2, decision: { ...none, round: 2, from, ...decision } })
+    }
+    told({ reason: 'no-evidence', explanation: 'no image judges it' })
+    told({ reason: 'stopped', explanation: 'model 1 of box-1 is judged after the next start' })
+    expect(String(stream.read()).split('\n')).toEqual([
+      'round 2: refused (no-evidence): model 1 of box-1: no image judges it', 'round 2: stopped: model 1 of box-1 is judged after the next start', '',
+    ])
+  })
 })
 
 describe('outbox', () => {

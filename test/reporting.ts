@@ -9,7 +9,7 @@ import { Report } from '../agent/report/report.js'
 import { Reporter, type Connection, type ReporterOptions } from '../agent/report/reporter.js'
 import type { AgentEvent, CameraStatus, Prediction } from '../agent/events.js'
 
-export const plainly: Omit<Connection, 'url'> = { username: '', password: () => Promise.resolve(''), tls: { ca: '', cert: '', key: '' }, protocol: '3.1.1', longestWaitMs: 2000 }
+export const plainly: Omit<Connection, 'url' | 'device'> = { username: '', password: () => Promise.resolve(''), tls: { ca: '', cert: '', key: '' }, protocol: '3.1.1', longestWaitMs: 2000 }
 
 export const status: Reply<'status'> = {
   device: 'box-7', model: 3, serving: 3, mode: { kind: 'follow' }, probation: false, training: false, frames: 12, frameBytes: 3400, drift: null, decisions: [],
@@ -27,7 +27,7 @@ export type Given = Partial<Omit<ReporterOptions, 'connection'>> & { connection?
 
 export function makeReporter(url: string, folder: string, { connection, ...options }: Given = {}): Reporter {
   return new Reporter({
-    device: 'box-7', version: '1.2.3', connection: { url, ...plainly, ...connection }, base: 'pawl', homeAssistant: '', cameras: ['door'],
+    device: 'box-7', version: '1.2.3', connection: { url, device: options.device ?? 'box-7', ...plainly, ...connection }, base: 'pawl', homeAssistant: '', cameras: ['door'],
     predictionEveryMs: 3_600_000, eventsPerSecond: 1000, outbox: { folder: join(folder, 'outbox'), maxEvents: 100 }, folder: join(folder, 'report'), vacantMs: 300, echoMs: 2000,
     handlers, accepted: verbs, offers: noOffers, former: nothingBefore, away: () => [], emit: () => undefined, onState: () => undefined,
     clock: systemClock, random: () => 0, logger: createLogger({ level: 'silent' }), ...options,

@@ -4,6 +4,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { bundled, defaultConfig, type Config } from '../agent/config.js'
+import { PawlError } from '../agent/errors.js'
+import type { AgentEvent } from '../agent/events.js'
+import { FrameStore } from '../agent/frames/store.js'
 import { LabelStore } from '../agent/frames/label-store.js'
 import { readLabels } from '../agent/frames/labels.js'
 import { setAside } from '../agent/frames/set-aside.js'
@@ -12,6 +15,7 @@ import { Registry } from '../agent/registry/registry.js'
 import { Learning, type RoundData, type RunOptions } from '../agent/rounds/learning.js'
 import { beginUnfinished, findUnfinished } from '../agent/rounds/unfinished.js'
 import { runInChild, type RoundBrake, type RoundOutcome, type RoundRunOptions } from '../agent/rounds/round.js'
+import { Training, type TrainingOptions } from '../agent/training.js'
 import type { RoundEvent, RoundSpec } from '../trainer/contract.js'
 import { ordinary } from './ordinary.js'
 
@@ -419,4 +423,32 @@ describe('learning', () => {
     expect(counted.map(([, attempt]) => attempt)).toEqual([1, 2, 1])
     expect(new Set(counted.map(([set]) => set)).size).toBe(2)
   }, 120_000)
+})
+
+it('a round does not begin on a disk without room for it: whoever asked is told, and so is everybody', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'pawl-training-'))
+  let free = 99e6
+  const frames = new FrameStore({ folder, config: defaultConfig().frames, clock: systemClock, freeBytes: () => Promise.resolve(free) })
+  const events: AgentEvent[] = []
+  let gathered = 0
+  // As far as a round comes that may not begin.
+  const learning = { start: () => Promise.resolve(), interrupted: false, run: async ({ gather }: Pick<RunOptions, 'gather'>) => { await gather() } }
+  const training = new Training({
+    config: { ...defaultConfig().rounds, newFrames: 0, newLabels: 0 }, frames, learning, clock: systemClock, signal: running(), random: Math.random,
+    labels: { read: () => { gathered++; return Promise.reject(new PawlError('LABELS_INSUFFICIENT', 'no labels')) } },
+    labelWatch: { since: () => 0, newestAtMs: 0 }, drift: { alarm: null }, exchange: { ready: false },
+    registry: { lastRunAtMs: () => Date.now(), mode: { kind: 'follow' }, active: () => ({ version: 1 }) },
+    publish: (event: AgentEvent) => { events.push(event) }, onFailed: (message: string) => { throw new Error(message) },
+  } as unknown as TrainingOptions)
+  await training.start()
+  try {
+    const full = '99 MB are free on the disk, and a round begins with 100 MB (a quarter of frames.minFreeBytes, 100 MB at most); free some space'
+    expect([await training.begin(), gathered]).toEqual([full, 0])
+    expect(events).toEqual([{ type: 'round-refused-to-start', reason: full }])
+    free = 100e6
+    expect([await training.begin(), gathered]).toEqual(['no labels', 1])
+  } finally {
+    await training.stop()
+    await rm(folder, { recursive: true })
+  }
 })

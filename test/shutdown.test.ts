@@ -1,14 +1,15 @@
 import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
+import { chmod, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
 import { connect } from 'node:net'
-import { tmpdir } from 'node:os'
+import { tmpdir, userInfo } from 'node:os'
 import { basename, dirname, join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { Simulation } from '../agent/camera/simulation.js'
 import { bundled } from '../agent/config.js'
 import { ended } from '../agent/lib/child.js'
 import { holdFolder } from '../agent/lib/exclusive.js'
+import { unwritable } from '../agent/lib/ownership.js'
 import { EmbeddedBroker } from '../agent/report/broker.js'
 import { freePort } from './free-port.js'
 
@@ -92,6 +93,26 @@ describe('the lock of a data folder', () => {
 
   it('says what is wrong when the folder cannot be written to, and does not blame another pawl', async () => {
     await writeFile(join(folder, 'file'), '')
-    await expect(holdFolder(join(folder, 'file'))).rejects.toThrow(/^EEXIST|^ENOTDIR/)
+    await expect(holdFolder(join(folder, 'file'))).rejects.toMatchObject({ code: 'DATA_UNWRITABLE', message: expect.stringContaining(`${folder}/file is none, or lies in a file`) as string })
+    // Where nobody may, root neither.
+    await expect(holdFolder('/sys/kernel/pawl-data')).rejects.toMatchObject({ code: 'DATA_UNWRITABLE', message: expect.stringContaining('/sys/kernel/pawl-data') as string })
+  })
+
+  it('says who owns the folder, who cannot write to it, and what to do', async () => {
+    const [user, nobody] = [userInfo().username, 65_534]
+    const denied = Object.assign(new Error('EACCES: permission denied'), { code: 'EACCES' })
+    const told = async (path: string, uid?: number) => String(await unwritable(path, denied, uid))
+    await chmod(folder, 0o755)
+    const other = await told(folder, nobody)
+    expect(other).toContain(`the data folder ${folder} belongs to ${user} (mode 755), and user nobody cannot write there; sudo chown -R nobody ${folder}`)
+    expect(other.includes(`run this as ${user} (sudo -u ${user} …)`)).toBe(user !== 'root')
+    expect(other).toContain('or choose another folder with the key "data"')
+    const absent = join(folder, 'a', 'data')
+    expect(await told(absent, nobody)).toContain(`${absent} cannot be made or reached: ${folder} belongs to ${user} (mode 755), and user nobody cannot write there; sudo install -d -o nobody ${absent}`)
+    await chmod(folder, 0o555)
+    expect(await told(folder)).toContain(`chmod u+rwx ${folder}, or choose`)
+    // What nobody can mend by rights is told as it is.
+    const full = Object.assign(new Error('ENOSPC'), { code: 'ENOSPC' })
+    expect(await unwritable(folder, full)).toBe(full)
   })
 })

@@ -1,6 +1,6 @@
 import { execFile } from 'node:child_process'
 import { existsSync } from 'node:fs'
-import { access, constants, mkdir, stat, statfs } from 'node:fs/promises'
+import { readdir, readFile, stat, statfs } from 'node:fs/promises'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import sharp from 'sharp'
@@ -13,13 +13,14 @@ import { ask } from '../control.js'
 import { repositoryOf } from '../exchange/exchange.js'
 import { trustedBoxes } from '../exchange/offer.js'
 import { readLabels } from '../frames/labels.js'
-import { certificatesIn, timeOf, validityOf } from '../lib/certificates.js'
+import { certificatesIn, isOfUnknownSigner, timeOf, validityOf } from '../lib/certificates.js'
 import { systemClock } from '../lib/clock.js'
 import { createLogger, withoutPasswords } from '../lib/logger.js'
+import { writableFolder } from '../lib/ownership.js'
 import { runProgram } from '../lib/program.js'
 import { Link } from '../report/link.js'
 import { connectionTo } from '../report/report.js'
-import { problemsOf, readTlsFiles } from '../report/tls-files.js'
+import { misnamed, problemsOf, readTlsFiles } from '../report/tls-files.js'
 import { clientIdOf } from '../report/topics.js'
 import { isOpen, openSecrets } from '../secret-files.js'
 import { keysOf } from '../web/server.js'
@@ -45,8 +46,7 @@ const problem = (detail: string) => ({ state: 'problem' as const, detail })
 const checks: Record<string, Check> = {
   node: () => Promise.resolve(ok(process.version)),
   'data folder': async ({ data }) => {
-    await mkdir(data, { recursive: true })
-    await access(data, constants.W_OK)
+    await writableFolder(data)
     return await isOpen(data) ? note(`${data}: every user of this box may look at its pictures and labels; \`chmod o= ${data}\``) : ok(data)
   },
   disk: async ({ data, frames }) => {
@@ -77,19 +77,25 @@ const checks: Record<string, Check> = {
     if (mqtt.broker === 'embedded') return ok(`embedded, port ${String(mqtt.port)} or the next free one`)
     return brokerCheck(mqtt, device)
   },
-  certificates: async ({ mqtt: { broker, tls } }) => {
+  certificates: async ({ mqtt: { broker, tls }, device }) => {
     if (broker === 'embedded' || (tls.ca === '' && tls.cert === '')) return note('none of its own (mqtt.tls)')
     const contents = await readTlsFiles(tls)
-    const wrong = problemsOf(tls, contents, Date.now())
+    const wrong = [misnamed(tls, contents, device), ...problemsOf(tls, contents, Date.now())].filter(problem => problem !== null)
     if (wrong.length) return problem(wrong.join('; '))
     const [own] = contents.cert ? certificatesIn(contents.cert.toString()) : []
-    return ok(own ? `that of this box is for "${own.subject.replace('CN=', '')}", until ${timeOf(validityOf(own).toMs)}` : 'that of the authority counts')
+    return ok(own ? `that of this box is for "${device}", until ${timeOf(validityOf(own).toMs)}` : 'that of the authority counts')
   },
   exchange: async ({ exchange, device }) => {
     if (exchange.registry === '') return note('models stay on this box (exchange.registry)')
     const { boxes, problems } = exchange.trust === '' ? { boxes: [], problems: [] } : await trustedBoxes(exchange.trust, device)
+    problems.push(...(await keysOfNobody(exchange.trust)).map(path => `${path} is a key that is not named <device>.public.pem: it counts for no box`))
     if (problems.length) return problem(problems.join('; '))
-    await repositoryOf(exchange).check({ push: exchange.publish }, AbortSignal.timeout(registryMs))
+    try {
+      await repositoryOf(exchange).check({ push: exchange.publish }, AbortSignal.timeout(registryMs))
+    } catch (cause) {
+      if (!isOfUnknownSigner(cause)) throw cause
+      return problem(`${cause instanceof Error ? cause.message : String(cause)}; name who signed the registry's certificate in exchange.ca`)
+    }
     const trusts = boxes.map(({ name, fingerprint }) => `${name} (${fingerprint})`).join(', ') || 'no box'
     return ok(`${exchange.registry} lets this box ${exchange.publish ? 'fetch and give' : 'fetch'} models; it judges those of ${trusts}`)
   },
@@ -136,6 +142,17 @@ async function secretsCheck(config: Config, file: string | undefined): Promise<O
   return open.length ? note(`every user of this box may read ${open.join(', ')}; \`chmod o= …\``) : ok(`${String(files.length)} files, none of which every user of this box may read`)
 }
 
+/** Public keys in the folder of those that are trusted whose names say no box. */
+async function keysOfNobody(folder: string): Promise<string[]> {
+  const names = folder === '' ? [] : await readdir(folder).catch(() => [])
+  const others = names.filter(name => /\.(pem|pub|key)$/.test(name) && !name.endsWith('.public.pem')).map(name => join(folder, name))
+  const texts = await Promise.all(others.map(async path => await readFile(path, 'utf8').catch(() => '')))
+  return others.filter((_, index) => texts[index]?.includes('BEGIN PUBLIC KEY'))
+}
+
+/** What lies in the data folder. */
+const below: readonly string[] = ['disk', 'labels', 'model', 'clock']
+
 /** Waits for a picture of a camera, and tells of it. */
 async function cameraCheck(camera: CameraConfig, { ffmpeg, data }: Config): Promise<Omit<Finding, 'what'>> {
   if (camera.source === 'simulation') return ok('the bundled belt')
@@ -164,7 +181,9 @@ export async function doctor(options: OutputOptions & { config?: string | undefi
   const cameras = config.cameras.map(camera => [`camera ${camera.id}`, () => cameraCheck(camera, config)] as const)
   const secrets = ['secrets', () => secretsCheck(config, options.config)] as const
   for (const [what, check] of [...Object.entries(checks), secrets, ...cameras]) {
-    const finding = await check(config).catch((cause: unknown) => problem(cause instanceof Error ? cause.message : String(cause)))
+    // What would only follow from it.
+    const waits = below.includes(what) && findings.some(({ what: first, state }) => first === 'data folder' && state === 'problem')
+    const finding = waits ? note('is looked at once the data folder is as it should be') : await check(config).catch((cause: unknown) => problem(cause instanceof Error ? cause.message : String(cause)))
     findings.push({ what, ...finding })
   }
   const signs = { ok: '✓', note: '·', problem: '✗' } as const
@@ -175,7 +194,7 @@ export async function doctor(options: OutputOptions & { config?: string | undefi
 
 /** Logs in as the agent does, beside it, and asks for what the agent listens to. */
 async function brokerCheck(mqtt: Config['mqtt'], device: string): Promise<Omit<Finding, 'what'>> {
-  const connection = connectionTo(mqtt.broker, mqtt)
+  const connection = connectionTo(mqtt.broker, mqtt, device)
   const shown = withoutPasswords(mqtt.broker)
   let link: Link | null = null
   let timer: NodeJS.Timeout | undefined

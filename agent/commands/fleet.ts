@@ -80,12 +80,19 @@ interface Once {
   signal: AbortSignal
 }
 
-/** Errors: BROKER_UNAVAILABLE when not all had come in time. */
+/** Errors: BROKER_UNAVAILABLE when not all had come in time, or the broker lets this user not in. */
 async function once({ all, heard, view, options, colours, signal }: Once): Promise<void> {
-  const settled = new Promise<boolean>(resolve => { heard.onNext(state => { if (state.up && state.settled) resolve(true) }) })
+  const settled = new Promise<boolean>(resolve => {
+    heard.onNext(state => {
+      if (state.up && state.settled) resolve(true)
+      // More time would not help.
+      if (!state.up && state.turnedAway) resolve(false)
+    })
+  })
   const late = AbortSignal.any([AbortSignal.timeout(options.wait * 1000), signal])
   if (!await Promise.race([settled, aborted(late).then(() => false)])) {
     const { newest } = heard
+    if (newest?.up === false && newest.turnedAway) throw new PawlError('BROKER_UNAVAILABLE', `${newest.url}: ${newest.reason}`)
     const why = (newest?.up === false ? newest.reason : newest?.problem ?? '') || 'what is retained has not come whole'
     throw new PawlError('BROKER_UNAVAILABLE', `${newest?.url ?? 'the broker'}: ${why}, within ${String(options.wait)} s; check --broker or the key mqtt.broker, or give it more with --wait`)
   }

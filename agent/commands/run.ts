@@ -1,4 +1,4 @@
-import { defaultConfig, loadConfig } from '../config.js'
+import { defaultConfig, loadConfig, warningOf } from '../config.js'
 import { runDaemon } from '../daemon.js'
 import { createLogger } from '../lib/logger.js'
 import { LogLines } from '../report/log-lines.js'
@@ -11,5 +11,7 @@ export async function run({ config, json = false }: { config?: string; json?: bo
   const load = async () => (config === undefined ? defaultConfig() : loadConfig(config))
   const level = json ? (await load()).logLevel : 'info'
   const teller = json ? new LogLines(createLogger({ level })) : new Terminal({ stream: process.stdout, nowMs: () => performance.now() })
+  const warning = config === undefined ? null : await warningOf(config).catch(() => null)
+  if (warning !== null) teller.say(warning, 'yellow')
   await runDaemon({ load, file: config, signal, teller, plain: !json })
 }

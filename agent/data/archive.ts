@@ -4,7 +4,7 @@
  */
 import { createHash, randomBytes } from 'node:crypto'
 import { createWriteStream } from 'node:fs'
-import { mkdir, open, rename, rm } from 'node:fs/promises'
+import { mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { PassThrough, Readable } from 'node:stream'
 import { buffer } from 'node:stream/consumers'
@@ -13,11 +13,18 @@ import yauzl from 'yauzl'
 import yazl from 'yazl'
 import { z } from 'zod'
 import { PawlError } from '../errors.js'
+import { systemClock } from '../lib/clock.js'
 import { fitting, isMissing, syncFolder } from '../lib/durable.js'
 import { isOurs } from './names.js'
 
 const indexName = 'backup.json'
 const owner = 0o600
+/** Of a backup that is being written: after its own name, the process that writes it. */
+const temporaryName = /\.(\d+)\.[0-9a-f]{8}\.tmp$/
+/** Nobody writes any more what has not changed for so long, milliseconds: another process may have the number of the one that did. */
+const idleMs = 3_600_000
+/** Errors that a backup brings about by its names: one that is too long, or a file and a folder of one name. */
+const ofNames: ReadonlySet<string> = new Set(['EEXIST', 'EISDIR', 'ENAMETOOLONG', 'ENOENT', 'ENOTDIR'])
 /** Of a file in the index: its path, which a file system keeps below this, and its hash. */
 const indexBytesPerFile = 4352
 
@@ -53,7 +60,8 @@ export interface WriteOptions {
  * Errors: BACKUP_FAILED.
  */
 export async function writeArchive(path: string, { version, fill }: WriteOptions): Promise<Written | null> {
-  const ending = `.${randomBytes(4).toString('hex')}.tmp`
+  await removeAbandoned(path)
+  const ending = `.${String(process.pid)}.${randomBytes(4).toString('hex')}.tmp`
   const temporary = join(dirname(path), `${fitting(basename(path), ending)}${ending}`)
   const index: Index = { pawl: version, createdAt: new Date().toISOString(), files: {} }
   let bytes = 0
@@ -119,6 +127,26 @@ export async function writeArchive(path: string, { version, fill }: WriteOptions
   }
 }
 
+/** Removes what was written of this file by those that were killed as they wrote: each is as large as a backup. */
+async function removeAbandoned(path: string): Promise<void> {
+  const folder = dirname(path)
+  for (const name of await readdir(folder).catch(() => [])) {
+    const [ending, pid] = temporaryName.exec(name) ?? []
+    if (ending === undefined || name !== `${fitting(basename(path), ending)}${ending}`) continue
+    const changedMs = await stat(join(folder, name)).then(({ mtimeMs }) => mtimeMs, () => Infinity)
+    if (!isRunning(Number(pid)) || systemClock.nowMs() - changedMs > idleMs) await rm(join(folder, name), { force: true }).catch(() => undefined)
+  }
+}
+
+function isRunning(pid: number): boolean {
+  try {
+    process.kill(pid, 0)
+    return true
+  } catch (cause) {
+    return cause instanceof Error && 'code' in cause && cause.code !== 'ESRCH'
+  }
+}
+
 /** Null: there is none. Errors: BACKUP_FAILED, also while it is read. */
 async function contentOf(path: string): Promise<AsyncIterable<Buffer> | null> {
   const file = await open(path, 'r').catch((cause: unknown) => { if (isMissing(cause)) return null; throw unreadable(path, cause) })
@@ -137,7 +165,7 @@ export function unreadable(path: string, cause: unknown): PawlError {
 
 /**
  * Writes what an archive holds into an empty folder, each file synced. `room`: bytes that it may take. Errors: BACKUP_INVALID, for one that is cut
- * off, damaged or no backup; what was written by then is the caller's to remove.
+ * off, damaged or no backup; DISK_FULL; what the file system says of the folder. What was written by then is the caller's to remove.
  */
 export async function readArchive(path: string, { folder, room }: { folder: string; room: number }): Promise<Index> {
   const invalid = (what: string, cause?: unknown) => new PawlError('BACKUP_INVALID', `${path} ${what}; nothing was changed; take another backup`, { cause })
@@ -173,8 +201,7 @@ export async function readArchive(path: string, { folder, room }: { folder: stri
       hashes.set(name, hash.digest('hex'))
     }
   } catch (cause) {
-    if (cause instanceof PawlError) throw cause
-    if (isFull(cause)) throw cause
+    if (cause instanceof PawlError || isOfDisk(cause)) throw cause
     throw invalid(`cannot be read as a backup (${reasonOf(cause)})`, cause)
   }
   if (!index) throw invalid(`holds no ${indexName}: it is no backup, or not all of one`)
@@ -184,8 +211,12 @@ export async function readArchive(path: string, { folder, room }: { folder: stri
   return index
 }
 
-export function isFull(cause: unknown): boolean {
-  return cause instanceof Error && 'code' in cause && cause.code === 'ENOSPC'
+/**
+ * Whether a disk, or the rights on it, are at fault and not what a backup holds: of what a file system says, all but that something of this name
+ * cannot be there.
+ */
+export function isOfDisk(cause: unknown): boolean {
+  return cause instanceof Error && 'syscall' in cause && 'code' in cause && !ofNames.has(String(cause.code))
 }
 
 export function reasonOf(cause: unknown): string {

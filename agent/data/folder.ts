@@ -6,7 +6,10 @@ import { holdFolder } from '../lib/exclusive.js'
 import { bringUpToDate, checkFormat } from './format.js'
 import { checkRestored, finishRestore } from './restore.js'
 
-/** Holds the folder until what it returns is called. `onChange` hears what was brought to its end. Errors: DATA_LOCKED, DATA_FORMAT. */
+/**
+ * Holds the folder until what it returns is called. `onChange` hears what was brought to its end. Errors: DATA_LOCKED, DATA_UNWRITABLE,
+ * DATA_FORMAT.
+ */
 export async function openFolder(data: string, onChange: (what: string) => void): Promise<() => Promise<void>> {
   const release = await holdFolder(data)
   try {

@@ -1,13 +1,14 @@
 /**
  * The format of the data folder: which files are in it, what they are called, what they hold. Its number stands in the file `format`; a folder
- * without one is of format 1, the first. A step leads from each format to the next, so that every version goes on with what an older one left.
+ * without one is of format 1, the first, or new. A step leads from each format to the next, so that every version goes on with what an older one
+ * left.
  *
  * INVARIANTS
  * - A step may be cut off anywhere, and is taken again from its beginning: what it has done already does it no harm.
  * - The number changes after the step is on disk.
  * - A folder of a newer format is left as it is.
  */
-import { readFile } from 'node:fs/promises'
+import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { PawlError } from '../errors.js'
 import { isMissing, writeDurably } from '../lib/durable.js'
@@ -26,20 +27,21 @@ const steps: readonly Step[] = [
 
 export interface FormatOptions {
   steps?: readonly Step[]
-  /** Hears of a step that was taken. */
+  /** Hears of a step that was taken; not where there is no registry yet, for which nothing has changed. */
   onStep: (what: string) => void
 }
 
 /** Brings a folder, which the caller holds, to the format of this version. Errors: DATA_FORMAT where that is not known to it. */
 export async function bringUpToDate(data: string, { steps: known = steps, onStep }: FormatOptions): Promise<void> {
   const found = await formatOf(data, known)
+  // Backups of `state.json` may be all that is left of one.
+  const isNew = found === null && !(await readdir(data)).some(name => name.startsWith('state.json'))
   for (const [index, { what, take }] of known.entries()) {
     if (index + 1 < (found ?? 1)) continue
     await take(data)
     await write(data, index + 2)
-    onStep(`${data}: ${what}; it is of format ${String(index + 2)} now`)
+    if (!isNew) onStep(`${data}: ${what}; it is of format ${String(index + 2)} now`)
   }
-  if (found === null) await write(data, known.length + 1)
 }
 
 /** For whoever only reads. Errors: DATA_FORMAT where the folder is of another format than this version's. */

@@ -12,9 +12,9 @@ import { lstat, mkdir, readdir, readFile, rename, rm, rmdir, stat, statfs } from
 import { join } from 'node:path'
 import { PawlError } from '../errors.js'
 import { systemClock } from '../lib/clock.js'
-import { isMissing, syncFolder } from '../lib/durable.js'
+import { isFull, isMissing, syncFolder } from '../lib/durable.js'
 import { holdFolder } from '../lib/exclusive.js'
-import { isFull, readArchive, reasonOf, type Index } from './archive.js'
+import { isOfDisk, readArchive, reasonOf, type Index } from './archive.js'
 import { bringUpToDate } from './format.js'
 import { isOurs, stage } from './names.js'
 import { modelProblems, problemsOf } from './soundness.js'
@@ -34,7 +34,10 @@ export interface Restored {
   problems: string[]
 }
 
-/** Errors: DATA_LOCKED while an agent runs; BACKUP_INVALID; DATA_FORMAT for a backup of a newer version; DISK_FULL; COMMAND_INVALID. */
+/**
+ * Errors: DATA_LOCKED while an agent runs; BACKUP_INVALID; DATA_FORMAT for a backup of a newer version; DISK_FULL; DATA_UNWRITABLE; COMMAND_INVALID;
+ * what the file system says.
+ */
 export async function restore({ data, file, force }: RestoreOptions): Promise<Restored> {
   const release = await holdFolder(data, 0)
   try {
@@ -159,6 +162,7 @@ async function check(folder: string, { files }: Index): Promise<string[]> {
   try {
     return [...modelProblems(path, await readFile(path), files), ...await problemsOf(folder)].map(problem => (typeof problem === 'string' ? problem : problem.what))
   } catch (cause) {
+    if (isOfDisk(cause)) throw cause
     throw new PawlError('BACKUP_INVALID', `the backup is as it was written, but ${reasonOf(cause)}; nothing was changed; take another backup`, { cause })
   }
 }

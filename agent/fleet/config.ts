@@ -1,7 +1,7 @@
 /** The file of `pawl fleet`: how the broker is reached and how the page is served, by the same keys as in that of a box. */
 import { resolve } from 'node:path'
 import { z } from 'zod'
-import { brokerUrl, linkKeys, pageKeys, withSecretPaths } from '../config.js'
+import { brokerUrl, checkTls, linkKeys, pageKeys, withSecretPaths } from '../config.js'
 import { PawlError } from '../errors.js'
 import { withoutPasswords } from '../lib/logger.js'
 import { parseChecked, readText } from '../lib/checked-yaml.js'
@@ -10,7 +10,7 @@ const FleetConfig = z.strictObject({
   mqtt: z.strictObject({
     broker: brokerUrl.default('mqtt://127.0.0.1:1883').describe('Broker that the boxes report to'),
     ...linkKeys,
-  }).prefault({}),
+  }).superRefine(checkTls).prefault({}),
   dashboard: z.strictObject({ ...pageKeys, port: pageKeys.port.unwrap().min(1).default(8471) }).prefault({}),
   answerSeconds: z.number().min(1).max(3600).default(20).describe('Time that a box has to answer a command'),
 })

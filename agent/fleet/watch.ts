@@ -27,8 +27,11 @@ export interface WatchOptions {
   linkOf?: (options: LinkOptions) => Link
 }
 
-/** `settled`: all that the broker retains has come; `problem`: why some of it has not, and is asked for again; "": none. */
-export type BrokerState = { url: string } & ({ up: true; settled: boolean; problem: string } | { up: false; reason: string })
+/**
+ * `settled`: all that the broker retains has come; `problem`: why some of it has not, and is asked for again; "": none. `turnedAway`: the broker is
+ * there, and does not let this user in.
+ */
+export type BrokerState = { url: string } & ({ up: true; settled: boolean; problem: string } | { up: false; reason: string; turnedAway: boolean })
 
 /** What boxes are found by. */
 const found = ['availability', 'health']
@@ -54,7 +57,7 @@ export class Watch {
     this.options = options
     this.url = withoutPasswords(config.broker)
     this.link = linkOf({
-      ...connectionTo(config.broker, config),
+      ...connectionTo(config.broker, config, null),
       clientId: `pawl-fleet-${randomUUID().slice(0, 8)}`,
       will: () => null,
       subscriptions: () => [
@@ -62,8 +65,8 @@ export class Watch {
         { filter: `${config.base}/+/response/+`, essential: false, qos: 0 as const },
       ],
       onUp: () => { void this.up() },
-      onDown: () => { this.down('the connection was closed') },
-      onAway: reason => { this.down(reason) },
+      onDown: () => { this.down('the connection was closed', false) },
+      onAway: (reason, turnedAway) => { this.down(reason, turnedAway) },
       onMessage: (topic, payload) => { this.heard(topic, payload) },
       logger,
       clock,
@@ -154,8 +157,8 @@ export class Watch {
     return this.waiting.length === 0
   }
 
-  private down(reason: string): void {
+  private down(reason: string, turnedAway: boolean): void {
     this.connection?.abort()
-    this.options.onBroker({ url: this.url, up: false, reason })
+    this.options.onBroker({ url: this.url, up: false, reason, turnedAway })
   }
 }

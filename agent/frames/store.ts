@@ -10,7 +10,7 @@ import { basename, dirname, join, relative, resolve, sep } from 'node:path'
 import type { Config } from '../config.js'
 import type { Frame } from '../events.js'
 import type { Clock } from '../lib/clock.js'
-import { isMissing, removeWhereEmpty, syncFolder, writeDurably } from '../lib/durable.js'
+import { isFull, isMissing, removeWhereEmpty, syncFolder, writeDurably } from '../lib/durable.js'
 import { Belief, earliestMs } from './belief.js'
 import { dayOf, nameAnew, nameFrame, readFrameName, type FrameName, type KeptFor } from './frame-name.js'
 import { FrameOrder } from './order.js'
@@ -102,14 +102,19 @@ export class FrameStore {
     this.hold = null
     try {
       await this.evict()
-      const free = await this.freeBytes()
-      const reserve = Math.min(lastReserve.share * minFreeBytes, lastReserve.bytes)
+      const { free, reserve } = await this.room()
       if (free >= minFreeBytes || (free >= reserve && this.count > 0)) return null
       if (free < reserve) await this.free(reserve - free)
-      return `${String(Math.floor(free / 1e6))} MB are free on the disk, less than frames.minFreeBytes (${String(Math.floor(minFreeBytes / 1e6))} MB)`
+      return `${megabytes(free)} are free on the disk, less than frames.minFreeBytes (${megabytes(minFreeBytes)})`
     } catch (cause) {
       return this.standStill(cause)
     }
+  }
+
+  /** Why the disk has no room for a round, which writes a model and what it needs to go on after a power cut; null: it has. */
+  async fullForRounds(): Promise<string | null> {
+    const { free, reserve } = await this.room()
+    return free >= reserve ? null : `${megabytes(free)} are free on the disk, and a round begins with ${megabytes(reserve)} (a quarter of frames.minFreeBytes, 100 MB at most); free some space`
   }
 
   /**
@@ -212,7 +217,7 @@ export class FrameStore {
   /** For a while; gives the reason. */
   private standStill(cause: unknown): string {
     const what = cause instanceof Error && 'code' in cause ? String(cause.code) : String(cause)
-    const reason = `frames cannot be stored: ${what === 'ENOSPC' ? 'the disk is full' : what}`
+    const reason = `frames cannot be stored: ${isFull(cause) ? 'the disk is full' : what}`
     this.hold = { untilMs: this.options.clock.monotonicMs() + holdMs, reason }
     return reason
   }
@@ -238,6 +243,11 @@ export class FrameStore {
       freed += frame.bytes
       await this.drop(frame)
     }
+  }
+
+  /** Bytes that are free, and those that models and state are left with. */
+  private async room(): Promise<{ free: number; reserve: number }> {
+    return { free: await this.freeBytes(), reserve: Math.min(lastReserve.share * this.options.config.minFreeBytes, lastReserve.bytes) }
   }
 
   private freeBytes(): Promise<number> {
@@ -324,6 +334,10 @@ function lookAt(path: string, onStrange: (cause: unknown) => void): Stats | unde
     onStrange(cause)
     return undefined
   }
+}
+
+function megabytes(bytes: number): string {
+  return `${String(Math.floor(bytes / 1e6))} MB`
 }
 
 function messageOf(cause: unknown): string {

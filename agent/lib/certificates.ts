@@ -17,9 +17,23 @@ export function keyIn(pem: string): KeyObject | null {
   }
 }
 
+/** The subject's common name, whatever else the subject says: as brokers name whoever shows it. Null: it has none. */
+export function subjectNameOf({ subject }: X509Certificate): string | null {
+  return /^CN=([^\n]+)$/m.exec(subject)?.[1] ?? null
+}
+
 /** The common name, where the subject is that and nothing else; null: it is not. */
 export function commonNameOf({ subject }: X509Certificate): string | null {
   return /^CN=([^\n]+)$/.exec(subject)?.[1] ?? null
+}
+
+const unknownSigner: ReadonlySet<unknown> = new Set([
+  'SELF_SIGNED_CERT_IN_CHAIN', 'DEPTH_ZERO_SELF_SIGNED_CERT', 'UNABLE_TO_VERIFY_LEAF_SIGNATURE', 'UNABLE_TO_GET_ISSUER_CERT', 'UNABLE_TO_GET_ISSUER_CERT_LOCALLY',
+])
+
+/** Whether a connection failed since nobody who is trusted signed the other side's certificate: that error, or what it is the cause of. */
+export function isOfUnknownSigner(error: unknown): boolean {
+  return error instanceof Error && (('code' in error && unknownSigner.has(error.code)) || isOfUnknownSigner(error.cause))
 }
 
 /** Milliseconds since 1970. */

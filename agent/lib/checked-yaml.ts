@@ -4,6 +4,7 @@ import { isMap, isNode, type Document, type Node } from 'yaml'
 import { z } from 'zod'
 import { PawlError } from '../errors.js'
 import { withoutPasswords } from './logger.js'
+import { readingFix } from './ownership.js'
 import { parseYaml } from './yaml.js'
 
 /** Problems that are told of at once. */
@@ -27,10 +28,12 @@ export function parseChecked<S extends z.ZodType>(schema: S, { text, file, hint 
   throw new PawlError('CONFIG_INVALID', problems.join('\n'))
 }
 
-/** Errors: CONFIG_INVALID. */
+/** `hint`: what to do where there is none. Errors: CONFIG_INVALID. */
 export async function readText(file: string, hint: string): Promise<string> {
-  return await readFile(file, 'utf8').catch((cause: unknown) => {
-    throw new PawlError('CONFIG_INVALID', `${file}: the file cannot be read (${cause instanceof Error ? cause.message : String(cause)}); ${hint}`, { cause })
+  return await readFile(file, 'utf8').catch(async (cause: unknown) => {
+    const denied = cause instanceof Error && 'code' in cause && cause.code === 'EACCES'
+    const fix = denied ? await readingFix(file) : hint
+    throw new PawlError('CONFIG_INVALID', `${file}: the file cannot be read (${cause instanceof Error ? cause.message : String(cause)}); ${fix}`, { cause })
   })
 }
 

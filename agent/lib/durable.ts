@@ -70,6 +70,11 @@ export function isMissing(cause: unknown): boolean {
   return cause instanceof Error && 'code' in cause && cause.code === 'ENOENT'
 }
 
+/** Whether a disk has no room, or this user's share of it has none. */
+export function isFull(cause: unknown): boolean {
+  return cause instanceof Error && 'code' in cause && (cause.code === 'ENOSPC' || cause.code === 'EDQUOT')
+}
+
 /** Makes renames inside the folder durable. */
 export async function syncFolder(path: string): Promise<void> {
   const folder = await open(path, 'r')

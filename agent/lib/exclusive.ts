@@ -1,9 +1,10 @@
 import { randomBytes } from 'node:crypto'
-import { mkdir, open, rename, rm, stat } from 'node:fs/promises'
+import { open, rename, rm, stat } from 'node:fs/promises'
 import { connect, createServer, type Server } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { PawlError } from '../errors.js'
+import { writableFolder } from './ownership.js'
 
 const fileName = '.holder'
 const retryMs = 250
@@ -13,11 +14,11 @@ const settleMs = 100
 /**
  * Holds a folder for one process until the returned function is called. The holder listens on a socket in the folder, which the system closes
  * with the process however that ends: a dead one is known at once, whatever the clock says, and nothing is written while a folder is held.
- * `patienceMs` is for a holder that is about to end, the one before a restart. Errors: DATA_LOCKED when another process holds it; what the
- * file system says where it takes no socket.
+ * `patienceMs` is for a holder that is about to end, the one before a restart. Errors: DATA_LOCKED when another process holds it;
+ * DATA_UNWRITABLE; what the file system says where it takes no socket.
  */
 export async function holdFolder(folder: string, patienceMs = 12_000): Promise<() => Promise<void>> {
-  await mkdir(folder, { recursive: true })
+  await writableFolder(folder)
   const untilMs = performance.now() + patienceMs
   for (;;) {
     const release = await tryToHold(folder)

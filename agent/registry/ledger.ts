@@ -11,6 +11,7 @@ import { join } from 'node:path'
 import { Low } from 'lowdb'
 import { PawlError } from '../errors.js'
 import type { Clock } from '../lib/clock.js'
+import { isFull } from '../lib/durable.js'
 import { DurableAdapter } from './durable-adapter.js'
 import { identityIn, publicPemOf, type Identity } from './identity.js'
 import { Lineage, readLineage, readRecent, type LineageChange, type LineageEntry, type ReadLineage, type SignedEntry, type SignedHead } from './lineage.js'
@@ -117,7 +118,7 @@ export class Ledger {
         if (told && entry) onEntry?.(entry)
       } catch (cause) {
         this.db.data = former
-        if (cause instanceof Error && 'code' in cause && cause.code === 'ENOSPC') {
+        if (isFull(cause)) {
           throw new PawlError('DISK_FULL', `${this.options.data}: the registry cannot be written; nothing was changed; free some space`, { cause })
         }
         throw cause

@@ -9,12 +9,14 @@ import { Backoff } from '../lib/backoff.js'
 import type { Clock } from '../lib/clock.js'
 import type { Logger } from '../lib/logger.js'
 import { Patience } from './patience.js'
-import { explained, type ConnectionError } from './refusal.js'
+import { explained, isTurnedAway, type ConnectionError } from './refusal.js'
 import { readTlsFiles, type TlsContents, type TlsFiles } from './tls-files.js'
 
 export interface LinkOptions {
   /** mqtt://, mqtts://, ws:// or wss://, with or without user and password. */
   url: string
+  /** Name of this box; null: it is none, but somebody who follows boxes. */
+  device: string | null
   username: string
   /** Asked for at every try: it may be changed while the agent runs. Errors: CONFIG_INVALID for a file that cannot be read. */
   password: () => Promise<string>
@@ -30,8 +32,11 @@ export interface LinkOptions {
   subscriptions: () => readonly Subscription[]
   onUp: () => void
   onDown: () => void
-  /** Told why the broker is away, once for each reason: after a connection that was lost, and after one that never came. */
-  onAway: (reason: string) => void
+  /**
+   * Told why the broker is away, once for each reason: after a connection that was lost, and after one that never came. `turnedAway`: it is there,
+   * and does not let this user in.
+   */
+  onAway: (reason: string, turnedAway: boolean) => void
   onMessage: (topic: string, payload: Buffer, retained: boolean) => void
   logger: Logger
   clock: Clock
@@ -155,7 +160,7 @@ export class Link {
 
   private async run(): Promise<void> {
     const { signal } = this.ending
-    const { clock, longestWaitMs: longestMs, random, tls, url, will } = this.options
+    const { clock, device, longestWaitMs: longestMs, random, tls, url, will } = this.options
     const backoff = new Backoff({ firstMs: 500, longestMs, random })
     let [told, short] = ['', 0]
     while (!signal.aborted) {
@@ -177,7 +182,10 @@ export class Link {
       const suspicion = short < manyShort ? '' : '; again and again: is there another box of this name?'
       // Compared without what explains it, which holds the time.
       const reason = `${typeof ended === 'string' ? ended : ended.message || String(ended)}${suspicion}`
-      if (reason !== told && !this.leaving) this.options.onAway(`${await explained(ended, { url, tls, contents, nowMs: clock.nowMs(), signal })}${suspicion}`)
+      if (reason !== told && !this.leaving) {
+        const why = await explained(ended, { url, device, tls, contents, nowMs: clock.nowMs(), signal })
+        this.options.onAway(`${why}${suspicion}`, isTurnedAway(ended))
+      }
       told = reason
       this.leaving = false
       await backoff.wait(signal)

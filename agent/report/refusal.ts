@@ -1,14 +1,16 @@
 /** Why a broker was not reached, in words that say what to do. */
 import { isIP } from 'node:net'
 import { connect } from 'node:tls'
-import { timeOf, untimely } from '../lib/certificates.js'
+import { isOfUnknownSigner, timeOf, untimely } from '../lib/certificates.js'
 import { withoutPasswords } from '../lib/logger.js'
-import { problemsOf, type TlsContents, type TlsFiles } from './tls-files.js'
+import { misnamed, problemsOf, type TlsContents, type TlsFiles } from './tls-files.js'
 
 export type ConnectionError = Error & { code?: unknown }
 
 export interface Circumstances {
   url: string
+  /** Name of this box; null: it is none, but somebody who follows boxes. */
+  device: string | null
   tls: TlsFiles
   /** As they were at the try. */
   contents: TlsContents
@@ -32,29 +34,37 @@ const alerts: Readonly<Record<string, string>> = {
   116: 'the broker wants a certificate: name this box\'s in mqtt.tls.cert and mqtt.tls.key',
 }
 
-/** The error with what to do; then what is wrong with the box's own certificates, which may be behind it. */
-export async function explained(error: ConnectionError | string, { url, tls, contents, nowMs, signal }: Circumstances): Promise<string> {
-  const reason = typeof error === 'string' ? error : await reasonOf(error, { url, nowMs, signal })
-  return [reason, ...problemsOf(tls, contents, nowMs)].join('; ')
+/** CONNACK of MQTT 3.1.1 and of MQTT 5: user or password, not authorized. */
+const turnedAway: ReadonlySet<unknown> = new Set([4, 5, 0x86, 0x87])
+
+/** Whether the broker has answered, and does not let this user in. */
+export function isTurnedAway(error: ConnectionError | string): boolean {
+  return typeof error !== 'string' && turnedAway.has(error.code)
 }
 
-type Look = Pick<Circumstances, 'url' | 'nowMs' | 'signal'>
+/** The error with what to do; then what is wrong with the box's own certificates, which may be behind it. */
+export async function explained(error: ConnectionError | string, circumstances: Circumstances): Promise<string> {
+  const { device, tls, contents, nowMs } = circumstances
+  const reason = typeof error === 'string' ? error : await reasonOf(error, circumstances)
+  // Only where the broker was reached: it may have ended the connection because of it.
+  const name = device !== null && (typeof error === 'string' || isTurnedAway(error)) ? misnamed(tls, contents, device) : null
+  return [reason, ...problemsOf(tls, contents, nowMs), ...name === null ? [] : [name]].join('; ')
+}
+
+type Look = Pick<Circumstances, 'url' | 'device' | 'nowMs' | 'signal'>
 
 async function reasonOf(error: ConnectionError, look: Look): Promise<string> {
   const message = withoutPasswords(error.message || String(error))
   const alert = /SSL alert number (\d+)/.exec(message)?.[1]
   if (alert !== undefined && alerts[alert] !== undefined) return alerts[alert]
+  if (isOfUnknownSigner(error)) return `${message}; name who signed the broker's certificate in mqtt.tls.ca`
+  if (isTurnedAway(error)) {
+    return `${message}; ${look.device === null ? 'does the broker know this user? See mqtt.username and mqtt.passwordFile of the file that --config names (or PAWL_MQTT_PASSWORD), or mqtt.tls.cert' : 'does the broker know this box? See mqtt.username, its password, mqtt.tls.cert'}`
+  }
   switch (error.code) {
-    case 'SELF_SIGNED_CERT_IN_CHAIN':
-    case 'DEPTH_ZERO_SELF_SIGNED_CERT':
-    case 'UNABLE_TO_VERIFY_LEAF_SIGNATURE':
-    case 'UNABLE_TO_GET_ISSUER_CERT':
-    case 'UNABLE_TO_GET_ISSUER_CERT_LOCALLY': return `${message}; name who signed the broker's certificate in mqtt.tls.ca`
     case 'CERT_HAS_EXPIRED':
     case 'CERT_NOT_YET_VALID': return `${message}: ${await brokersTimes(look)}`
     case 'ERR_TLS_CERT_ALTNAME_INVALID': return `${message}; mqtt.broker must name the host that its certificate is for`
-    // CONNACK of MQTT 3.1.1 and of MQTT 5: user or password, not authorized.
-    case 4: case 5: case 0x86: case 0x87: return `${message}; does the broker know this box? See mqtt.username, its password, mqtt.tls.cert`
     default: return message
   }
 }

@@ -37,7 +37,7 @@ export class Report {
       this.broker = new EmbeddedBroker({ port: config.port })
       url = await this.broker.start()
     }
-    const connection = connectionTo(url, config)
+    const connection = connectionTo(url, config, options.device)
     // Now rather than at the first try: a file that is not there is to be seen at once.
     await connection.password()
     const folder = join(data, 'report')
@@ -87,10 +87,13 @@ export class Report {
   }
 }
 
-/** How a broker is reached. */
-export function connectionTo(url: string, config: Pick<Config['mqtt'], 'username' | 'passwordFile' | 'tls' | 'protocol' | 'longestWaitSeconds'>): Connection {
+/** How a broker is reached, by a box of this name or, null, by who is none. */
+export function connectionTo(
+  url: string, config: Pick<Config['mqtt'], 'username' | 'passwordFile' | 'tls' | 'protocol' | 'longestWaitSeconds'>, device: string | null,
+): Connection {
   return {
     url,
+    device,
     username: config.username,
     password: () => secretOf({ key: 'mqtt.passwordFile', file: config.passwordFile, variable: 'PAWL_MQTT_PASSWORD' }),
     tls: config.tls,

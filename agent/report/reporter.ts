@@ -24,14 +24,14 @@ import { Outgoing } from './outgoing.js'
 import { reportedEvent } from './reported.js'
 import { RetainedMemory } from './retained.js'
 import { RetainedState, type StateChange } from './state.js'
-import { problemsOf, readTlsFiles } from './tls-files.js'
+import { misnamed, problemsOf, readTlsFiles } from './tls-files.js'
 import { Told } from './told.js'
 import { clientIdOf, ofCamera, retainedTopics, topics, type Health, type Response } from './topics.js'
 
 const healthEveryMs = 60_000
 
 /** How to reach the broker. */
-export type Connection = Pick<LinkOptions, 'url' | 'username' | 'password' | 'tls' | 'protocol' | 'longestWaitMs'>
+export type Connection = Pick<LinkOptions, 'url' | 'device' | 'username' | 'password' | 'tls' | 'protocol' | 'longestWaitMs'>
 
 export interface ReporterOptions {
   device: string
@@ -86,6 +86,8 @@ export class Reporter {
   private timer: NodeJS.Timeout | null = null
   /** What is wrong with them, or soon will be. */
   private certificates: readonly string[] = []
+  /** That its certificate has another name; "": so it has not. */
+  private misnamed = ''
   private started = false
 
   constructor(options: ReporterOptions) {
@@ -157,7 +159,8 @@ export class Reporter {
       eventsPerSecond: options.eventsPerSecond,
       isHeard: () => !this.listens || this.echo.isHeard,
       onRetained: message => { this.onRetained(message) },
-      onRefused: message => {
+      onRefused: refusal => {
+        const message = `${refusal}${this.misnamed}`
         logger.warn({ code: 'BROKER_REFUSES' }, message)
         options.emit({ type: 'problem', code: 'BROKER_REFUSES', message })
       },
@@ -223,10 +226,15 @@ export class Reporter {
 
   /** A connection may stand for months: certificates are judged beside it. */
   private async look(): Promise<void> {
-    const { connection: { tls }, clock } = this.options
+    const { connection: { tls }, device, clock } = this.options
     // `health` has the time beside it.
     this.certificates = await readTlsFiles(tls).then(
-      contents => problemsOf(tls, contents, clock.nowMs(), { clock: false }),
+      contents => {
+        const name = misnamed(tls, contents, device)
+        // What it costs is known where the broker takes nothing: until then it may be meant so.
+        this.misnamed = name === null ? '' : `; ${name}`
+        return problemsOf(tls, contents, clock.nowMs(), { clock: false })
+      },
       (cause: unknown) => [cause instanceof Error ? cause.message : String(cause)])
   }
 
@@ -240,7 +248,7 @@ export class Reporter {
   }
 
   private get missing(): string {
-    return `what this box says does not come back from the broker: its access list must let this box write ${this.prefix}/# and read ${this.availability('online').topic}; events wait on disk until then`
+    return `what this box says does not come back from the broker: its access list must let this box write ${this.prefix}/# and read ${this.availability('online').topic}; events wait on disk until then${this.misnamed}`
   }
 
   private onUp(): void {

@@ -70,7 +70,9 @@ export class Terminal {
         this.endBar()
         const { decision } = event
         const outcome = decision.promoted ? 'promoted' : decision.reason === 'stopped' ? 'stopped' : `refused (${decision.reason})`
-        this.say(`round ${String(decision.round)}: ${outcome}: ${decision.explanation}`, decision.promoted ? 'green' : 'yellow')
+        // Where it was stopped, the explanation names it.
+        const whose = decision.from && decision.reason !== 'stopped' ? `model ${String(decision.from.version)} of ${decision.from.box}: ` : ''
+        this.say(`round ${String(decision.round)}: ${outcome}: ${whose}${decision.explanation}`, decision.promoted ? 'green' : 'yellow')
         return
       }
       case 'round-refused-to-start':

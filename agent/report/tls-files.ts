@@ -2,7 +2,7 @@
 import type { X509Certificate } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import { PawlError } from '../errors.js'
-import { certificatesIn, keyIn, timeOf, untimely, validityOf } from '../lib/certificates.js'
+import { certificatesIn, keyIn, subjectNameOf, timeOf, untimely, validityOf } from '../lib/certificates.js'
 
 /** Files in PEM; "": none. */
 export interface TlsFiles {
@@ -46,6 +46,15 @@ export function problemsOf(files: TlsFiles, { ca, cert }: TlsContents, nowMs: nu
     ...authorities.filter(problem => problem !== null).map(problem => `the authority in mqtt.tls.ca ("${files.ca}") ${problem}`),
     ...own.filter(problem => problem !== null).map(problem => `the certificate of this box ("${files.cert}") ${problem}`),
   ]
+}
+
+/** That a certificate has another name than its box, and the fix; null: they are one, or there is no certificate. */
+export function misnamed(files: TlsFiles, { cert }: TlsContents, device: string): string | null {
+  const [own] = cert ? readable(cert) : []
+  const name = own && subjectNameOf(own)
+  if (!own || name === device) return null
+  const known = name ?? own.subject.replaceAll('\n', ', ')
+  return `the certificate of this box ("${files.cert}") is for "${known}", and \`device\` is "${device}": the access list of a broker goes by the certificate; set \`device\` to "${known}", or have a certificate for "${device}" (pawl enroll --device ${device})`
 }
 
 function ownProblem(certificate: X509Certificate, nowMs: number, clock: boolean): string | null {

@@ -19,7 +19,7 @@ import { mosquitto, Mosquitto } from '../site/mosquitto.js'
 import type { BoxesOptions, BoxesState } from './boxes.js'
 import { bytesOf, type Sent } from './budget.js'
 
-const { values } = parseArgs({ options: {
+const options = {
   parts: { type: 'string', default: 'traffic,ceiling,storm' },
   boxes: { type: 'string', default: '500,1000,2000,4000' },
   seconds: { type: 'string', default: '30' },
@@ -28,7 +28,32 @@ const { values } = parseArgs({ options: {
   'prediction-seconds': { type: 'string', default: '1' },
   'longest-wait': { type: 'string', default: '1.5,10' },
   processes: { type: 'string', default: '2' },
-} })
+  help: { type: 'boolean', default: false },
+} as const
+const usage = `--parts traffic,ceiling,storm   which of them, in this order
+--boxes N,N,…                   ceiling: so many, one after the other; storm: the first of them
+--seconds S                     of each measurement; traffic: 120 at least
+--tls                           boxes reach the broker over TLS
+--cameras N                     of each box
+--prediction-seconds S          between two predictions of a camera
+--longest-wait S,S,…            storm: longest wait of a box between two tries, one after the other
+--processes N                   that the boxes are spread over`
+
+/** What cannot be measured as it was asked for. */
+function fail(problem: string): never {
+  process.stderr.write(`${problem}\n`)
+  process.exit(2)
+}
+
+function given() {
+  try {
+    return parseArgs({ options }).values
+  } catch (cause) {
+    return fail(`${cause instanceof Error ? cause.message : String(cause)}\n${usage}`)
+  }
+}
+
+const values = given()
 const numbers = (text: string) => text.split(',').map(Number)
 const seconds = Number(values.seconds)
 const cameras = Number(values.cameras)
@@ -36,6 +61,10 @@ const cameras = Number(values.cameras)
 const common = { cameras, cameraSeconds: 60, predictionSeconds: Number(values['prediction-seconds']), perSecond: 100 }
 const run = promisify(execFile)
 const print = (line = '') => { process.stdout.write(`${line}\n`) }
+if (values.help) {
+  print(usage)
+  process.exit(0)
+}
 
 interface Used {
   cpuMs: number
@@ -245,10 +274,10 @@ const parts = {
 /** Connections that a process may hold, the broker's among them: each takes a file. */
 const { stdout } = await run('sh', ['-c', 'ulimit -n'])
 const most = Math.max(...numbers(values.boxes))
-if (Number(stdout) < most + 200) throw new Error(`--boxes is ${String(most)}, and a process may open ${stdout.trim()} files here; raise that: ulimit -n ${String(most + 1000)}`)
-if (mosquitto === '') throw new Error('mosquitto is missing: apt install mosquitto')
+if (Number(stdout) < most + 200) fail(`--boxes is ${String(most)}, and a process may open ${stdout.trim()} files here; raise that: ulimit -n ${String(most + 1000)}`)
+if (mosquitto === '') fail('mosquitto is missing: apt install mosquitto')
 for (const name of values.parts.split(',')) {
-  if (!(name in parts)) throw new Error(`--parts is "${name}"; choose of ${Object.keys(parts).join(', ')}`)
+  if (!(name in parts)) fail(`--parts is "${name}"; choose of ${Object.keys(parts).join(', ')}`)
   print(`${name}${values.tls ? ', TLS' : ''}; ${cpus()[0]?.model ?? ''}, ${String(cpus().length)} cores, load ${loadavg()[0]?.toFixed(1) ?? ''}; ${String(cameras)} cameras a box`)
   await parts[name as keyof typeof parts]()
   print()

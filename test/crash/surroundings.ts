@@ -123,7 +123,7 @@ export const surroundings = {
   'the clock jumps an hour back': clock({ jumpMs: -3_600_000 }),
   'the clock jumps to 1970': clock({ jumpMs: -Date.now() }),
   'the clock begins in 1970 and is put right': clock({ offsetMs: -Date.now(), jumpMs: Date.now() }),
-  'the data folder is read-only': readOnly('.', /EACCES|cannot be written/),
+  'the data folder is read-only': readOnly('.', /DATA_UNWRITABLE/),
   'the frames are read-only': readOnly('frames', null),
   'the outbox is read-only': readOnly('outbox', null),
   'the models are read-only': readOnly('models', null),

@@ -239,6 +239,20 @@ describe.skipIf(!mosquitto)('a fleet with its own broker', { timeout: 120_000 },
     await vi.waitFor(() => { expect(reporter.health?.wrong).toEqual([]) }, waiting)
   })
 
+  it('says whose certificate a box shows that calls itself otherwise: in doctor, and where its broker takes nothing', async () => {
+    const tls = site.tlsOf('box-8')
+    const differs = 'is for "box-8", and `device` is "box-9": the access list of a broker goes by the certificate; set `device` to "box-8", or have a certificate for "box-9" (pawl enroll --device box-9)'
+    const { reporter, events } = await box('box-9', { echoMs: 200, connection: { tls } })
+    await vi.waitFor(() => { expect(connected(events)).toBe(1) }, waiting)
+    await vi.waitFor(() => {
+      expect(events).toContainEqual(expect.objectContaining({ type: 'problem', code: 'BROKER_REFUSES', message: expect.stringContaining(differs) as string }))
+    }, waiting)
+    expect(reporter.health?.wrong.join()).toContain(differs)
+    const config = join(folder, 'box-9.yaml')
+    await writeFile(config, stringify({ device: 'box-9', data: join(folder, 'data-9'), labels: { import: '' }, mqtt: { broker: site.url, tls } }))
+    expect(await site.doctor(config)).toContain(`✗ certificates      the certificate of this box ("${tls.cert}") ${differs}\n`)
+  })
+
   it('reaches the centre over a bridge: what is retained, events, requests and answers, and nothing in circles', async () => {
     const centre = await Site.in(join(folder, 'centre'))
     openssl('req', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-subj', '/CN=site-1', '-keyout', site.at('pawl', 'site-1.key'), '-out', 'site-1.csr')

@@ -92,7 +92,7 @@ describe.skipIf(!mosquitto)('pawl enroll', { timeout: 60_000 }, () => {
     [['--config', 'two-files.yaml'], 'which cannot be changed at once; give --out with a folder'],
     [['--config', 'two-files.yaml', '--device', 'box-2', '--out', '/tmp'], '--device is "box-2", and device is "box-1" in the configuration'],
   ])('says of %j what is wrong', async (args, message) => {
-    await writeFile(at('two-files.yaml'), 'device: box-1\nmqtt:\n  tls:\n    cert: a.crt\n    key: a.key\n')
+    await writeFile(at('two-files.yaml'), 'device: box-1\nmqtt:\n  broker: mqtts://broker\n  tls:\n    cert: a.crt\n    key: a.key\n')
     const child = spawn(process.execPath, [join(import.meta.dirname, '../../dist/agent/main.js'), 'enroll', ...args], { cwd: folder, stdio: ['ignore', 'ignore', 'pipe'] })
     let said = ''
     child.stderr.on('data', (bytes: Buffer) => { said += bytes.toString() })
