@@ -6,6 +6,7 @@ import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import type { IncomingMessage } from 'node:http'
 import { PawlError } from '../errors.js'
+import { isFull } from '../lib/durable.js'
 import { away, discarded, messageOf, readBounded, Requests, type RegistryAccess } from './requests.js'
 
 export interface RepositoryOptions extends RegistryAccess {
@@ -81,7 +82,7 @@ export class Repository {
       await this.fill(file, descriptor, signal)
       await file.sync()
     } catch (cause) {
-      const full = cause instanceof Error && 'code' in cause && (cause.code === 'ENOSPC' || cause.code === 'EDQUOT')
+      const full = isFull(cause)
       if (full || (cause instanceof PawlError && cause.code === 'OFFER_REFUSED')) await rm(path, { force: true })
       if (full) throw new PawlError('DISK_FULL', `${path}: the disk is full; what had arrived is removed`, { cause })
       throw cause
