@@ -191,6 +191,10 @@ describe('promotion gate', () => {
     ['likelihood-worse', 'it is right as often but far too sure of itself', evidence(120, below(105), below(90), right => (right ? 0.3 : 9))],
     ['no-evidence', 'no image could be read', evidence(0, below(0), below(0))],
   ]
+  it('guards against a worse one at all of alpha, whatever share of it is spent', () => {
+    const verdict = decide(evidence(120, below(85), below(90)), { alpha: 0.05, share: 0.5, attempt: 1, refreshMargin: 0.2, random: () => 0.5 })
+    expect([verdict.reason, verdict.comparison.alpha]).toEqual(['regressed', 0.025 * 6 / Math.PI ** 2])
+  })
   for (const [reason, when, paired] of cases) {
     it(`says "${reason}" when ${when}`, () => {
       const verdict = judge(paired)

@@ -53,6 +53,7 @@ export class Publisher {
   /** What serves, or whether it is on probation, may have changed. */
   look(): void {
     this.tell()
+    if (!this.own()) this.reason = null
     this.again = true
     this.working ??= this.work().finally(() => { this.working = null })
   }
@@ -113,8 +114,9 @@ export class Publisher {
   /** What was published last, unless it is of another key or of models that this registry does not have: those were begun anew since. */
   private published(): ExchangeMemory['published'] {
     const { memory: { published }, registry } = this.options
-    const holds = published && registry.list().some(({ version, card: { files } }) =>
-      version > published.version || (version === published.version && files['model.onnx'] === published.offer.model))
+    const held = registry.list()
+    const same = held.find(({ version }) => version === published?.version)
+    const holds = published && (same ? same.card.files['model.onnx'] === published.offer.model : held.some(({ version }) => version > published.version))
     return holds && published.offer.signed.entry.key === registry.key ? published : null
   }
 

@@ -150,7 +150,11 @@ export class Receiver {
     const over = judgement === 'verdict' || (judgement === 'failed' && tries >= mostTries)
     await this.tried(box, offer, { over, tries: judgement === 'stopped' ? tries - 1 : tries })
     line.notBeforeMs = clock.monotonicMs() + (judgement === 'failed' ? leastBetweenMs : backoff.nextMs())
-    if (over && line.standing === this.judging.standing) this.drop(line)
+    if (line.standing === this.judging.standing) {
+      if (over) this.drop(line)
+      // What lies in the folder is looked at once more then; meanwhile models of other boxes may come.
+      else line.standing.state = 'due'
+    }
     this.judging = null
     this.wake()
   }
@@ -158,7 +162,11 @@ export class Receiver {
   /** Errors: OFFER_REFUSED. */
   private consider(line: Line, offer: Offer): void {
     try {
-      if (line.standing?.offer.manifest === offer.manifest || this.isOver(line.box, offer)) return
+      const { standing } = line
+      if (standing?.offer.manifest === offer.manifest || this.isOver(line.box, offer)) return
+      const { key, sequence } = offer.signed.entry
+      const former = standing?.offer.signed.entry
+      if (former?.key === key && sequence < former.sequence) throw older(sequence)
       this.drop(line)
       // What is said beside the signature is for a first look: nothing is remembered of it.
       this.refuseUnfit(offer)
@@ -216,7 +224,7 @@ export class Receiver {
       standing.card = await this.bring(offer, AbortSignal.any([signal, gone.signal]))
       gone.signal.throwIfAborted()
       standing.state = 'fetched'
-      line.away = null
+      for (const each of this.lines) each.away = null
       line.notBeforeMs = -Infinity
       backoff.reset()
     } catch (cause) {
@@ -229,7 +237,7 @@ export class Receiver {
       if (!(cause instanceof PawlError && cause.code === 'OFFER_REFUSED')) return
       const tries = this.triesOf(box, offer) + 1
       await this.tried(box, offer, { tries, over: tries >= mostTries })
-      if (tries >= mostTries) this.drop(line)
+      if (tries >= mostTries && line.standing === standing) this.drop(line)
     }
   }
 
@@ -274,7 +282,7 @@ export class Receiver {
     const former = this.options.memory.tried(name)
     if (former?.key !== entry.key) return false
     if (former.digest === manifest) return former.over
-    if (entry.sequence < former.sequence) throw new PawlError('OFFER_REFUSED', `it is entry ${String(entry.sequence)} of the history of its box, older than what was offered before`)
+    if (entry.sequence < former.sequence) throw older(entry.sequence)
     return false
   }
 
@@ -313,6 +321,10 @@ const sixHoursMs = 6 * 3_600_000
 
 function about({ name }: TrustedBox, { signed: { entry } }: Offer, cause: unknown): unknown {
   return cause instanceof PawlError ? new PawlError(cause.code, `model ${String(entry.version)} of ${name} is not taken: ${cause.message}`, { cause }) : cause
+}
+
+function older(sequence: number): PawlError {
+  return new PawlError('OFFER_REFUSED', `it is entry ${String(sequence)} of the history of its box, older than what was offered before`)
 }
 
 /** What cannot be removed now is at the next start. */

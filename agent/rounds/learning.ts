@@ -190,8 +190,8 @@ export class Learning {
     const looks = (spec.champion !== null || given) && lackOf(evidence, { given }) === null
     const attempt = looks ? await registry.countAttempt(`${given ? 'given:' : ''}${hashOf(spec.promotion)}`) : 1
     const random = Random.of(spec.seed, attempt)
-    const alpha = this.options.exchanges ? config.alpha / 2 : config.alpha
-    const verdict = decide(evidence, { alpha, refreshMargin: config.refreshMargin, attempt, given, random: () => random.float() })
+    const share = this.options.exchanges ? 0.5 : 1
+    const verdict = decide(evidence, { alpha: config.alpha, share, refreshMargin: config.refreshMargin, attempt, given, random: () => random.float() })
     const decisionFor = (version: number): PromotionRecord => ({
       ...facts, ...verdict, challenger: version,
       accuracyChampion: accuracyOf(evidence, evidence.champion), accuracyChallenger: accuracyOf(evidence, evidence.challenger),

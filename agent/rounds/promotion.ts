@@ -87,6 +87,8 @@ export interface Origin {
 export interface PromotionOptions {
   /** Chance of promoting a challenger that is not better, over all attempts on one promotion split. */
   alpha: number
+  /** Part of alpha that is spent on challengers of this kind, 0 to 1; what guards against a worse one holds at all of it. */
+  share?: number
   /** Counts from 1; starts again when the promotion split changes. */
   attempt: number
   /** Share of the accuracy by which a challenger may be worse that replaces the champion without being better; 0: none does. */
@@ -129,7 +131,7 @@ export function decide(evidence: PairedEvidence, options: PromotionOptions): Ver
   if (lacks !== null) return verdict(false, 'no-evidence', lacks)
   if (!champion) {
     const correct = count(labels.map((label, index) => challenger.predicted[index] === label))
-    const lower = clopperPearsonLower(correct * scenes.worth, images * scenes.worth, options.given ? alpha : options.alpha)
+    const lower = clopperPearsonLower(correct * scenes.worth, images * scenes.worth, options.given ? alpha : options.alpha * (options.share ?? 1))
     // The most that one answer for everything would get right.
     const chance = Math.max(...classes.map((_, label) => count(labels.map(actual => actual === label)))) / images
     return lower > chance
@@ -159,7 +161,7 @@ export function lackOf({ classes, labels, leftOut = [] }: PairedEvidence, { give
   return emptied.length > 0 ? `no image of ${emptied.join(', ')} is left to judge by` : null
 }
 
-function compare(evidence: PairedEvidence, { alpha, attempt }: PromotionOptions): Comparison {
+function compare(evidence: PairedEvidence, { alpha, share = 1, attempt }: PromotionOptions): Comparison {
   const { classes, labels, challenger, champion } = evidence
   const images = labels.length
   const scenes = scenesOf(evidence)
@@ -178,7 +180,7 @@ function compare(evidence: PairedEvidence, { alpha, attempt }: PromotionOptions)
     wins,
     losses,
     p: signFlip(scenes.sums(gains)),
-    alpha: spentAlpha(alpha, attempt),
+    alpha: spentAlpha(alpha * share, attempt),
     attempt,
     intervalChallenger: interval(count(own)),
     intervalChampion: champion ? interval(count(other)) : null,

@@ -292,6 +292,21 @@ describe('the receiver', () => {
     expect(shelf.asked).toBe(asked + 3)
   })
 
+  it('lets a round that failed stand in no other box\'s way, nor an older offer in a newer one\'s', async () => {
+    const [unlucky, other] = [giver('box-1'), giver('box-2')]
+    const { made, problems, shelve, isReady } = await site([unlucky, other])
+    made.heard(unlucky.name, bytesOf(await shelve(unlucky, 'unlucky')))
+    await isReady()
+    await made.take()
+    await made.settle('failed')
+    const [older, newer] = [await shelve(other, 'older', 7), await shelve(other, 'newer', 8)]
+    made.heard(other.name, bytesOf(newer))
+    made.heard(other.name, bytesOf(older))
+    await isReady()
+    expect((await made.take())?.from).toMatchObject({ box: 'box-2', digest: newer.manifest })
+    expect(problems).toEqual([expect.stringMatching(/^model 3 of box-2 is not taken: it is entry 7/)])
+  })
+
   it('counts a round that failed as a try, and one that was stopped as none', async () => {
     const box = giver('box-1')
     const { made, memory, shelve, isReady, kept } = await site([box], { leastBetweenMs: 1 })
