@@ -191,7 +191,8 @@ export class Learning {
     const attempt = looks ? await registry.countAttempt(`${given ? 'given:' : ''}${hashOf(spec.promotion)}`) : 1
     const random = Random.of(spec.seed, attempt)
     const share = this.options.exchanges ? 0.5 : 1
-    const verdict = decide(evidence, { alpha: config.alpha, share, refreshMargin: config.refreshMargin, attempt, given, random: () => random.float() })
+    const { alpha, refreshMargin } = config
+    const verdict = decide(evidence, { alpha, share, refreshMargin, attempt, given, random: () => random.float() })
     const decisionFor = (version: number): PromotionRecord => ({
       ...facts, ...verdict, challenger: version,
       accuracyChampion: accuracyOf(evidence, evidence.champion), accuracyChallenger: accuracyOf(evidence, evidence.challenger),
