@@ -125,7 +125,7 @@ describe.skipIf(!mosquitto || !present)('the page of a fleet', { timeout: 60_000
     await page.getByRole('dialog', { name: 'box-00001' }).waitFor()
     await page.keyboard.press('Escape')
     await page.getByRole('dialog').waitFor({ state: 'detached' })
-    expect(page.url()).not.toContain('box=')
+    await vi.waitFor(() => { expect(page.url()).not.toContain('box=') }, waiting)
   })
 
   it('opens a box with all that it says, as text whatever it says', async () => {
