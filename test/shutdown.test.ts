@@ -109,6 +109,8 @@ describe('the lock of a data folder', () => {
     expect(other).toContain('or choose another folder with the key "data"')
     const absent = join(folder, 'a', 'data')
     expect(await told(absent, nobody)).toContain(`${absent} cannot be made or reached: ${folder} belongs to ${user} (mode 755), and user nobody cannot write there; sudo install -d -o nobody ${absent}`)
+    await chmod(folder, 0o750)
+    expect(await told(absent, nobody)).toContain(`${absent} cannot be reached: ${folder} belongs to ${user} (mode 750), and user nobody may not enter it; sudo chmod o+x ${folder}, or choose`)
     await chmod(folder, 0o555)
     expect(await told(folder)).toContain(`chmod u+rwx ${folder}, or choose`)
     // What nobody can mend by rights is told as it is.

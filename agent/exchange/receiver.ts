@@ -12,29 +12,25 @@ import { join } from 'node:path'
 import type { ModelCard } from '../../trainer/contract.js'
 import { PawlError } from '../errors.js'
 import { Backoff } from '../lib/backoff.js'
-import type { Clock } from '../lib/clock.js'
 import type { GivenModel } from '../rounds/learning.js'
-import { mostTries, type ExchangeMemory, type Tried } from './memory.js'
+import { Books, older, type BooksOptions } from './books.js'
+import { mostTries } from './memory.js'
 import { objectionTo, partsOf, proven, provenCard, type Offer, type TrustedBox, type Wanted } from './offer.js'
 import type { Repository } from './repository.js'
 import { reasonOf } from './requests.js'
 
-export interface ReceiverOptions {
+export interface ReceiverOptions extends BooksOptions {
   /** For what is fetched, on the disk of the models. */
   folder: string
   boxes: readonly TrustedBox[]
   repository: Repository
-  memory: ExchangeMemory
   /** Bytes of the weights of a model at most. */
   maxBytes: number
   /** Bytes on the disk that stay free. */
   minFreeBytes: number
   wanted: () => Wanted
-  /** Verdicts on models of a box: the registry knows them also where a crash came before they were written down here. */
-  verdicts: (box: string) => { digest: string; atMs: number }[]
   /** Told once for each reason. */
   onProblem: (cause: unknown) => void
-  clock: Clock
   signal: AbortSignal
   random: () => number
   /** Least milliseconds between two models of one box that are judged: each look at the promotion images makes the next one weigh less. */
@@ -70,6 +66,7 @@ const mostSleepMs = 60_000
 
 export class Receiver {
   private readonly options: ReceiverOptions
+  private readonly books: Books
   private readonly lines: readonly Line[]
   /** In its round, whatever becomes of its offer. */
   private judging: { line: Line; standing: Standing } | null = null
@@ -79,6 +76,7 @@ export class Receiver {
   constructor(options: ReceiverOptions) {
     const { boxes, random, retryMs = 5000 } = options
     this.options = options
+    this.books = new Books(options)
     this.lines = boxes.map(box => ({
       box, standing: null, backoff: new Backoff({ firstMs: retryMs, longestMs: 3_600_000, random }), notBeforeMs: -Infinity, away: null,
     }))
@@ -136,7 +134,7 @@ export class Receiver {
       return null
     }
     this.judging = { line, standing }
-    await this.tried(box, offer, { tries: this.triesOf(box, offer) + 1 })
+    await this.books.write(box, offer, { tries: this.books.tries(box, offer) + 1 })
     return { folder: this.folderOf(offer), from: { box: box.name, version: offer.signed.entry.version ?? 0, digest: offer.manifest } }
   }
 
@@ -146,9 +144,9 @@ export class Receiver {
     const { clock, leastBetweenMs = sixHoursMs } = this.options
     const { line, standing: { offer } } = this.judging
     const { box, backoff } = line
-    const tries = this.triesOf(box, offer)
+    const tries = this.books.tries(box, offer)
     const over = judgement === 'verdict' || (judgement === 'failed' && tries >= mostTries)
-    await this.tried(box, offer, { over, tries: judgement === 'stopped' ? tries - 1 : tries })
+    await this.books.write(box, offer, { over, tries: judgement === 'stopped' ? tries - 1 : tries })
     line.notBeforeMs = clock.monotonicMs() + (judgement === 'failed' ? leastBetweenMs : backoff.nextMs())
     if (line.standing === this.judging.standing) {
       if (over) this.drop(line)
@@ -163,7 +161,7 @@ export class Receiver {
   private consider(line: Line, offer: Offer): void {
     try {
       const { standing } = line
-      if (standing?.offer.manifest === offer.manifest || this.isOver(line.box, offer)) return
+      if (standing?.offer.manifest === offer.manifest || this.books.isOver(line.box, offer)) return
       const { key, sequence } = offer.signed.entry
       const former = standing?.offer.signed.entry
       if (former?.key === key && sequence < former.sequence) throw older(sequence)
@@ -216,11 +214,11 @@ export class Receiver {
     standing.state = 'fetching'
     try {
       // It was withdrawn and offered again while it was judged.
-      if (this.isOver(box, offer)) {
+      if (this.books.isOver(box, offer)) {
         this.drop(line)
         return
       }
-      if (this.triesOf(box, offer) >= mostTries) throw new PawlError('OFFER_REFUSED', `it was tried ${String(mostTries)} times`)
+      if (this.books.tries(box, offer) >= mostTries) throw new PawlError('OFFER_REFUSED', `it was tried ${String(mostTries)} times`)
       standing.card = await this.bring(offer, AbortSignal.any([signal, gone.signal]))
       gone.signal.throwIfAborted()
       standing.state = 'fetched'
@@ -235,8 +233,8 @@ export class Receiver {
       line.away = reasonOf(cause)
       onProblem(about(box, offer, cause))
       if (!(cause instanceof PawlError && cause.code === 'OFFER_REFUSED')) return
-      const tries = this.triesOf(box, offer) + 1
-      await this.tried(box, offer, { tries, over: tries >= mostTries })
+      const tries = this.books.tries(box, offer) + 1
+      await this.books.write(box, offer, { tries, over: tries >= mostTries })
       if (tries >= mostTries && line.standing === standing) this.drop(line)
     }
   }
@@ -276,26 +274,6 @@ export class Receiver {
     if (objection !== null) throw new PawlError('OFFER_REFUSED', objection)
   }
 
-  /** Errors: OFFER_REFUSED for what is older than what was tried. */
-  private isOver({ name }: TrustedBox, { manifest, signed: { entry } }: Offer): boolean {
-    if (this.options.verdicts(name).some(({ digest }) => digest === manifest)) return true
-    const former = this.options.memory.tried(name)
-    if (former?.key !== entry.key) return false
-    if (former.digest === manifest) return former.over
-    if (entry.sequence < former.sequence) throw older(entry.sequence)
-    return false
-  }
-
-  private triesOf({ name }: TrustedBox, { manifest }: Offer): number {
-    const former = this.options.memory.tried(name)
-    return former?.digest === manifest ? former.tries : 0
-  }
-
-  private async tried({ name: box }: TrustedBox, { manifest: digest, signed }: Offer, change: Partial<Tried>): Promise<void> {
-    const { key, sequence } = signed.entry
-    await this.options.memory.setTried({ box, key, sequence, digest, tries: 0, over: false, ...change })
-  }
-
   /** Whose model was brought whole. */
   private fetched(): Line | undefined {
     return this.lines.find(({ standing }) => standing?.state === 'fetched')
@@ -307,9 +285,8 @@ export class Receiver {
 
   /** When a model of this box may be fetched, on the monotonic clock. */
   private earliestMs({ box, notBeforeMs }: Line): number {
-    const { clock, verdicts, leastBetweenMs = sixHoursMs } = this.options
-    const sinceMs = Math.min(...verdicts(box.name).map(({ atMs }) => Math.abs(clock.nowMs() - atMs)))
-    return Math.max(notBeforeMs, clock.monotonicMs() + leastBetweenMs - sinceMs)
+    const { clock, leastBetweenMs = sixHoursMs } = this.options
+    return Math.max(notBeforeMs, clock.monotonicMs() + leastBetweenMs - this.books.sinceVerdictMs(box))
   }
 
   private folderOf({ manifest }: Offer): string {
@@ -321,10 +298,6 @@ const sixHoursMs = 6 * 3_600_000
 
 function about({ name }: TrustedBox, { signed: { entry } }: Offer, cause: unknown): unknown {
   return cause instanceof PawlError ? new PawlError(cause.code, `model ${String(entry.version)} of ${name} is not taken: ${cause.message}`, { cause }) : cause
-}
-
-function older(sequence: number): PawlError {
-  return new PawlError('OFFER_REFUSED', `it is entry ${String(sequence)} of the history of its box, older than what was offered before`)
 }
 
 /** What cannot be removed now is at the next start. */

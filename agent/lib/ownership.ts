@@ -28,6 +28,10 @@ export async function unwritable(folder: string, cause: unknown, uid = process.g
   const there = await nearest(folder)
   if (!there) return cause
   const [user, { owner, uid: owning, mode }] = [await nameFrom('-nu', uid), there]
+  if (there.path !== folder && !await mayEnter(there, uid)) {
+    const fix = owning === uid ? `chmod u+rwx ${there.path}` : `sudo chmod o+x ${there.path}`
+    return problem(`the data folder ${folder} cannot be reached: ${there.path} belongs to ${owner} (mode ${mode}), and user ${user} may not enter it; ${fix}`)
+  }
   const may = `${there.path === folder ? '' : `cannot be made or reached: ${there.path} `}belongs to ${owner} (mode ${mode}), and user ${user} cannot write there`
   const own = there.path === folder ? owning === uid ? `chmod u+rwx ${folder}` : `sudo chown -R ${user} ${folder}` : `sudo install -d -o ${user} ${folder}`
   const asOwner = owning === uid || owning === 0 ? '' : `, or run this as ${owner} (sudo -u ${/^\d+$/.test(owner) ? `'#${owner}'` : owner} …)`
@@ -45,6 +49,7 @@ export async function readingFix(file: string): Promise<string> {
 interface Owned {
   path: string
   uid: number
+  gid: number
   owner: string
   /** In octal. */
   mode: string
@@ -53,8 +58,17 @@ interface Owned {
 /** The path, or what there is of the way to it; null: nothing can be looked at. */
 async function nearest(path: string): Promise<Owned | null> {
   const found = await stat(path).catch(() => null)
-  if (found) return { path, uid: found.uid, owner: await nameFrom('-nu', found.uid), mode: (found.mode & 0o7777).toString(8) }
+  if (found) return { path, uid: found.uid, gid: found.gid, owner: await nameFrom('-nu', found.uid), mode: (found.mode & 0o7777).toString(8) }
   return path === dirname(path) ? null : nearest(dirname(path))
+}
+
+/** By the mode alone; not what more an access list allows. */
+async function mayEnter({ uid: owning, gid, mode }: Owned, uid: number): Promise<boolean> {
+  const bits = Number.parseInt(mode, 8)
+  if (owning === uid) return (bits & 0o100) !== 0
+  const groups = await runProgram('id', ['-G', String(uid)])
+  const ofGroup = typeof groups === 'string' && groups.trim().split(' ').includes(String(gid))
+  return (bits & (ofGroup ? 0o010 : 0o001)) !== 0
 }
 
 /** Of a user (`-nu`) or a user's group (`-ng`): the name, or, where there is none, the number. */
