@@ -42,6 +42,8 @@ export interface RoundOptions {
 const verificationShare = 0.1
 /** Share of the minutes that the fit of the shortcut may take. */
 const fitShare = 0.2
+/** How far from 0 the logarithm of the temperature may be expected: a handful of gate images, all of them right, must not make a model sure of everything. */
+const temperatureSpread = 0.5
 
 /**
  * A round that was interrupted goes on from its last checkpoint in `spec.out`, to the same weights where frames, engine and lanes are the
@@ -102,7 +104,7 @@ export async function runRound(spec: RoundSpec, options: RoundOptions): Promise<
       enter('export')
       const { trainedShare, weights, logits } = await balance(learner, { table, data, preset: spec.preset, prepared, turns })
       const gateLabels = labelsOf(data.gate.items, data.classes)
-      const temperature = fitTemperature(logits, gateLabels)
+      const temperature = fitTemperature(logits, gateLabels, temperatureSpread)
       const files = await exportChecked({
         folder: spec.out, ssmae: new Ssmae(presets[spec.preset], recipe), table, weights,
         classes: data.classes, temperature, examples: data.labeled.pixels.slice(0, 8), engine,
