@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { balance } from './balance.js'
 import { compare } from './compare.js'
 import { RoundError, type LabeledImage, type ModelCard, type RoundEvent, type RoundFailure, type RoundPhase, type RoundResult, type RoundSpec } from './contract.js'
-import { judgesOf, refuseLeaked, withoutJudges } from './data/leaks.js'
+import { judgesOf, withoutJudges } from './data/leaks.js'
 import { fingerprintOf, readLearned, split, writeLearned } from './data/learned.js'
 import { loadImages, type Unreadable } from './data/load.js'
 import { checkpointFormat, Checkpoints } from './checkpoint.js'
@@ -171,7 +171,7 @@ async function load(
 ) {
   const { size } = presets[spec.preset]
   const pathOf = ({ path }: LabeledImage) => path
-  const labeled = await loadImages(spec.labeled, pathOf, size, turns)
+  const labels = await loadImages(spec.labeled, pathOf, size, turns)
   const validation = await loadImages(spec.gate, pathOf, size, turns)
   const { unknown, known } = split(validation, foreign)
   const gate = { ...validation, ...unknown }
@@ -179,14 +179,18 @@ async function load(
   // Of the promotion split no more is looked at here than whether an image of it is to be learned from.
   const promotion = await loadImages(spec.promotion, pathOf, size, turns)
   const judges = judgesOf(validation, promotion)
-  refuseLeaked(labeled, judges)
-  const unlabeled = withoutJudges(await loadImages(wanted, path => path, size, turns), judges)
-  const unreadable: Unreadable[] = [labeled, gate, unlabeled].flatMap(part => part.unreadable)
+  const { apart: labeled, copies } = withoutJudges(labels, judges)
+  const { apart: unlabeled } = withoutJudges(await loadImages(wanted, path => path, size, turns), judges)
+  const leaked = copies.map(({ item, judge }): Unreadable => ({
+    path: item.path, reason: `it is the same picture as ${judge}, which judges: what was learned from proves nothing; remove one of the two`,
+  }))
+  const unreadable = [...[labeled, gate, unlabeled].flatMap(part => part.unreadable), ...leaked]
   for (const { path, reason } of unreadable) onEvent({ type: 'quarantine', path, reason })
   const classes = [...new Set(labeled.items.map(({ label }) => label))].sort()
   if (classes.length < 2) {
     const found = classes.length ? `only "${classes.join()}"` : 'none'
-    throw new RoundError('labels', `a classifier needs labeled images of at least two classes; found ${found}`)
+    const why = leaked.length > 0 ? `; ${String(leaked.length)} labeled images were left out, for they are pictures that judge as well` : ''
+    throw new RoundError('labels', `a classifier needs labeled images of at least two classes; found ${found}${why}`)
   }
   if (gate.items.length === 0) {
     const why = known.length > 0 ? 'every validation image has taught or judged the model of another box, from which the one in service comes: add others' : 'no readable validation image'
