@@ -42,7 +42,7 @@ export interface RoundOptions {
 const verificationShare = 0.1
 /** Share of the minutes that the fit of the shortcut may take. */
 const fitShare = 0.2
-/** How far from 0 the logarithm of the temperature may be expected: a handful of gate images, all of them right, must not make a model sure of everything. */
+/** How far from 0 the logarithm of a temperature is expected: a handful of gate images, all right, must not make a model sure of everything. */
 const temperatureSpread = 0.5
 
 /**

@@ -85,7 +85,7 @@ export interface Origin {
 }
 
 export interface PromotionOptions {
-  /** Chance of promoting a challenger that is not better, or a first model that does no better than guess, over all attempts on one promotion split. */
+  /** Chance of promoting a challenger that is not better, or a first model that only guesses, over all attempts on one promotion split. */
   alpha: number
   /** Part of alpha that is spent on challengers of this kind, 0 to 1; what guards against a worse one holds at all of it. */
   share?: number
