@@ -1,5 +1,4 @@
 /** One round, from top to bottom: load ► prepare ► reconstruct ► finetune ► semi-supervised ► export ► evidence. */
-import { createHash } from 'node:crypto'
 import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { balance } from './balance.js'
@@ -8,6 +7,7 @@ import { RoundError, type LabeledImage, type ModelCard, type RoundEvent, type Ro
 import { judgesOf, withoutJudges } from './data/leaks.js'
 import { fingerprintOf, readLearned, split, writeLearned } from './data/learned.js'
 import { loadImages, type Unreadable } from './data/load.js'
+import { sha256Of } from './data/sha256.js'
 import { checkpointFormat, Checkpoints } from './checkpoint.js'
 import { chooseEngine, onTrial } from './engines.js'
 import { fitTemperature, labelsOf, metricsOf, softmax } from './evidence.js'
@@ -126,7 +126,7 @@ export async function runRound(spec: RoundSpec, options: RoundOptions): Promise<
         data: {
           labeled: data.labeled.items.length, unlabeled: data.unlabeled.items.length, gate: data.gate.items.length,
           promotion: spec.promotion.length, quarantined: data.unreadable.length,
-          sha256: dataHash(data.labeled.pixels, data.unlabeled.pixels),
+          sha256: sha256Of([...data.labeled.pixels, ...data.unlabeled.pixels]),
         },
         validation: metricsOf(logits.map(row => softmax(row, temperature)), gateLabels),
         temperature,
@@ -217,12 +217,12 @@ interface Champion {
 async function championOf({ champion }: RoundSpec): Promise<Champion | null> {
   if (!champion) return null
   const { version, folder, given = false } = champion
-  const sha256 = hashOf(await readFile(join(folder, 'model.onnx')))
+  const sha256 = sha256Of([await readFile(join(folder, 'model.onnx'))])
   const card = await readFile(join(folder, 'card.json'), 'utf8')
     .then(text => JSON.parse(text) as Pick<ModelCard, 'recipe' | 'data' | 'files'>).catch(() => null)
   const weights = await readFile(join(folder, 'weights.safetensors')).catch(() => null)
   // Weights that a disk has damaged are none: nothing would ever be learned from them again.
-  const intact = weights !== null && hashOf(weights) === card?.files['weights.safetensors']
+  const intact = weights !== null && sha256Of([weights]) === card?.files['weights.safetensors']
   const metadata = intact ? safetensorsMetadata(weights) : {}
   const learned = readLearned(metadata.learned) ?? []
   return {
@@ -266,17 +266,7 @@ function identityOf(
     checkpointFormat, method, recipe, preset, seed, steps, minutes, backend, device, labels,
     classes: data.classes, weights: table.specs, champion: champion?.sha256 ?? null,
   }
-  return createHash('sha256').update(JSON.stringify(decides)).update(dataHash(data.labeled.pixels, data.gate.pixels)).digest('hex')
-}
-
-function hashOf(bytes: Uint8Array): string {
-  return createHash('sha256').update(bytes).digest('hex')
-}
-
-function dataHash(...groups: readonly (readonly Uint8Array[])[]): string {
-  const hash = createHash('sha256')
-  for (const image of groups.flat()) hash.update(image)
-  return hash.digest('hex')
+  return sha256Of([JSON.stringify(decides), sha256Of([...data.labeled.pixels, ...data.gate.pixels])])
 }
 
 function asRoundError(cause: unknown, signal: AbortSignal): RoundError {

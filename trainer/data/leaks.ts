@@ -2,15 +2,15 @@
  * Keeps what judges apart from what teaches, by decoded pixels: a copy under another name, or in another format without loss, is a copy all the same.
  * A second photograph of the same thing is none: scenes are for that.
  */
-import { createHash } from 'node:crypto'
 import type { LabeledImage } from '../contract.js'
+import { fingerprintOf } from './learned.js'
 import type { LoadedImages } from './load.js'
 
-/** Paths of the images that judge, by a hash of their pixels. */
+/** Paths of the images that judge, by their fingerprints. */
 export type Judges = ReadonlyMap<string, string>
 
 export function judgesOf(...splits: readonly LoadedImages<LabeledImage>[]): Judges {
-  return new Map(splits.flatMap(({ items, pixels }) => items.map(({ path }, index) => [hashOf(pixels[index]), path] as const)))
+  return new Map(splits.flatMap(({ items, pixels }) => pixels.map((image, index) => [fingerprintOf(image), items[index]?.path ?? ''] as const)))
 }
 
 /**
@@ -20,14 +20,10 @@ export function judgesOf(...splits: readonly LoadedImages<LabeledImage>[]): Judg
 export function withoutJudges<Item>(
   { items, pixels, unreadable }: LoadedImages<Item>, judges: Judges,
 ): { apart: LoadedImages<Item>; copies: { item: Item; judge: string }[] } {
-  const judgeOf = pixels.map(image => judges.get(hashOf(image)))
+  const judgeOf = pixels.map(image => judges.get(fingerprintOf(image)))
   const isApart = (_: unknown, index: number) => judgeOf[index] === undefined
   return {
     apart: { items: items.filter(isApart), pixels: pixels.filter(isApart), unreadable },
     copies: items.flatMap((item, index) => (judgeOf[index] === undefined ? [] : [{ item, judge: judgeOf[index] }])),
   }
-}
-
-function hashOf(pixels: Uint8Array | undefined): string {
-  return createHash('sha256').update(pixels ?? '').digest('base64')
 }
