@@ -187,7 +187,7 @@ export class Learning {
     const given = facts.from !== undefined
     // Counted on disk before anybody sees a result: a round that ends without one, or without images to judge by, has cost nothing.
     const kind = given ? 'given:' : spec.champion ? '' : 'first:'
-    const attempt = lackOf(evidence, { given }) === null ? await registry.countAttempt(`${kind}${promotionSetOf(evidence.labels.length)}`) : 1
+    const attempt = lackOf(evidence, { given }) === null ? await registry.countAttempt(`${kind}${promotionSetOf(spec.promotion.length)}`) : 1
     const random = Random.of(spec.seed, attempt)
     const share = this.options.exchanges ? 0.5 : 1
     const { alpha, refreshMargin } = config
