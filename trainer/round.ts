@@ -43,7 +43,7 @@ const verificationShare = 0.1
 /** Share of the minutes that the fit of the shortcut may take. */
 const fitShare = 0.2
 /** How far from 0 the logarithm of a temperature is expected: a handful of gate images, all right, must not make a model sure of everything. */
-const temperatureSpread = 0.5
+const temperatureSpread = 1
 
 /**
  * A round that was interrupted goes on from its last checkpoint in `spec.out`, to the same weights where frames, engine and lanes are the
