@@ -41,3 +41,25 @@ describe('the share of what was trained', () => {
     }), { numRuns: 50 })
   })
 })
+
+describe('the temperature', () => {
+  // Right on four of five, and far too sure.
+  const logitsOf = (labels: readonly number[], seed: number) => judge(labels, 2, seed).map(row => row.map(value => 4 * value))
+  const [labels, fresh] = [labelsOf(300, 1), labelsOf(2000, 2)]
+  const cost = (temperature: number) => meanNll(logitsOf(fresh, 4), fresh, temperature)
+
+  it('makes no model sure of everything because the few images that tell it are all right, and is the likeliest where many tell it', () => {
+    const logits = logitsOf(labels, 3)
+    const right = logits.map((row, image) => ({ row, label: labels[image] ?? 0 })).filter(({ row, label }) => row[label] === Math.max(...row))
+    const few = right.slice(0, 5)
+    const [rows, own] = [few.map(({ row }) => row), few.map(({ label }) => label)]
+    expect([fitTemperature(rows, own) < 0.2, cost(fitTemperature(rows, own)) > 3 * cost(1)]).toEqual([true, true])
+    expect(cost(fitTemperature(rows, own, 1))).toBeLessThan(1.7 * cost(1))
+    const [likeliest, told] = [fitTemperature(logits, labels), fitTemperature(logits, labels, 1)]
+    expect([likeliest > 1.5, Math.abs(told / likeliest - 1) < 0.02]).toEqual([true, true])
+  })
+
+  it('is 1 where no image shows a class that the model knows', () => {
+    expect([fitTemperature([[3, 0]], [-1]), fitTemperature([], [], 1)]).toEqual([1, 1])
+  })
+})

@@ -1,7 +1,7 @@
 /**
  * What becomes of a model on a site that changes, over twelve rounds, by the way it is kept up to date:
  * `npm run bench:continual -- [--upkeeps none,labels,gdumb,ungated,pawl] [--seeds 1,2,3,4,5] [--steps 100] [--frames 1500] [--max-frames 3000]
- * [--tests 2000] [--results continual.jsonl] [--choose] [--render] [--plot folder]`.
+ * [--tests 600] [--results continual.jsonl] [--choose] [--render] [--plot folder]`.
  *
  * Writes a JSON line a run and passes over the runs that are there already; one that is interrupted goes on from its last round. With
  * `--choose` the test images are not opened. `--render` only prints the tables of the lines there are. `--plot` draws `continual.svg` into

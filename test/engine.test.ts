@@ -125,6 +125,30 @@ describe('gradients', () => {
       return { ...unpacked(table, gradient), losses, assigned, classMix }
     }, 2e-3)
   })
+
+  test('where views have to agree, a pseudo-label counts only where the teacher says the same of the strong view, and is as sure of it', async () => {
+    const table = parameterTable(small, 3, recipes.pawl)
+    // Of its classes a model with weights so small would name one alone.
+    const flat = weightsOf(table).map(value => 5 * value)
+    const frames = (seed: number) => draw([16, tokensOf(small), patchPixelsOf(small)], seed) as tf.Tensor3D
+    const assigned = async (agreement: boolean, change: (batch: Batch) => Batch) => {
+      const recipe = { ...recipes.pawl, agreement }
+      const step = stepFunction(new Ssmae(small, recipe), table, recipe, { reconstruct: false, labeled: false, unlabeled: true })
+      const given = { ...smallControl(), classWeights: tf.tensor1d([1, 1, 1]), threshold: tf.tensor1d([0.95]) }
+      const { said } = await on(backendName, () => ({
+        said: step(tf.tensor1d(flat), tf.tensor1d(flat), change(smallBatch(recipe.maskRatio)), given).assigned,
+      }))
+      return [...said ?? []]
+    }
+    const shown = (weakSeed: number, strongSeed: number) => (batch: Batch) =>
+      ({ ...batch, weak: frames(weakSeed), strong: frames(strongSeed), beliefs: tf.zeros([16, 0]) as tf.Tensor2D })
+    const [weak, strong] = [await assigned(false, shown(4, 5)), await assigned(false, shown(5, 4))]
+    const agreed = weak.map((label, frame) => (label === strong[frame] ? label : -1))
+    const named = weak.flatMap((label, frame) => (label < 0 ? [] : strong[frame] === -1 ? 'unsure' : strong[frame] === label ? 'same' : 'other'))
+    expect(new Set(named)).toEqual(new Set(['unsure', 'same', 'other']))
+    expect([await assigned(true, shown(4, 5)), await assigned(true, shown(4, 4))]).toEqual([agreed, weak])
+  })
+
   test('a hidden patch is reconstructed from what is visible where, in whatever order it is given', async () => {
     const { maskRatio } = recipes.pawl
     const table = parameterTable(small, 3, recipes.pawl)

@@ -116,6 +116,17 @@ describe('labels', () => {
     expect(new Set(sides(split).values())).toEqual(new Set(['labeled', 'gate', 'promotion']))
   })
 
+  it('do not teach where the validation folder shows frames of their minute, unless nothing else of their class would', async () => {
+    const minutes = Array.from({ length: 20 }, (_, minute) => frames(minute, 2))
+    const [shown, others] = [minutes.slice(0, 12).flat(), minutes.slice(12).flat()]
+    const moved = minutes.slice(0, 12).map(([first = '']) => first.replace(hash, 'ba9876543210'))
+    const taught = await write({ a: [...moved, ...others], b: moved.slice(0, 3) }, join(folder, 'labels'))
+    const { labeled, gate, promotion } = await readLabels(taught, await write({ a: shown, b: named('w', 9) }, join(folder, 'validation')))
+    expect(gate.length + promotion.length).toBe(33)
+    const namesOf = (wanted: string) => labeled.filter(({ label }) => label === wanted).map(({ path }) => basename(path))
+    expect([namesOf('a'), namesOf('b')]).toEqual([others.toSorted(), moved.slice(0, 3).toSorted()])
+  })
+
   it('judge themselves where the validation folder does not show their class: one that was added on the page, say', async () => {
     const taught = await write({ a: named('x', 3), b: named('y', 3), fresh: named('z', 100) }, join(folder, 'labels'))
     const split = await readLabels(taught, await write({ a: named('v', 60), b: named('w', 60) }, join(folder, 'validation')))

@@ -1,5 +1,6 @@
 /** Whether both gates keep their promises, over 10,000 simulated rounds each. */
 import { describe, expect, it } from 'vitest'
+import { promotionSetOf } from '../agent/rounds/promotion.js'
 import { Random } from '../trainer/data/random.js'
 import { gateOptions } from '../trainer/gate/pseudo-label-gate.js'
 import { mcnemar, pairedGainScoreLower, normalUpperQuantile, signFlip, spentAlpha } from '../trainer/gate/statistics.js'
@@ -93,6 +94,35 @@ describe('promotion gate over many rounds', () => {
       return false
     })
     expect(promoted).toBeLessThanOrEqual(atMost(rounds, 0.05))
+  })
+
+  it('shares alpha out over thirty challengers while the set of images grows by one for each, anew only once a tenth is new', () => {
+    const models = { images: 1, discordance: 0.15, gain: 0 }
+    const sets = Array.from({ length: 31 }, (_, more) => promotionSetOf(200 + more))
+    expect([...new Set(sets)]).toEqual(['190 to 207 images', '208 to 228 images', '229 to 251 images'])
+    let promoted = 0
+    for (let story = 0, random = new Random(4); story < 300; story++) {
+      const attempts = new Map<string, number>()
+      let gains = drawScenes({ ...models, images: 200 }, alone, random)
+      for (const set of sets) {
+        attempts.set(set, (attempts.get(set) ?? 0) + 1)
+        if (mcnemar(...winsAndLosses(gains)) < spentAlpha(0.05, attempts.get(set) ?? 1)) {
+          promoted++
+          break
+        }
+        const fresh = drawScenes({ ...models, images: gains.length + 1 }, alone, random)
+        gains = fresh.map((gain, index) => (random.float() < 0.5 ? gains[index] ?? gain : gain))
+      }
+    }
+    // Three sets; and with each image a new one 116 of 300 would be.
+    expect(promoted).toBeLessThan(atMost(300, 0.1))
+  })
+
+  it('names a promotion set by a size that it has, and each size by one', () => {
+    for (let images = 1; images < 2000; images++) {
+      const [least, most] = promotionSetOf(images).split(' to ').map(part => Number.parseInt(part, 10))
+      expect([images >= (least ?? Infinity), images <= (most ?? 0)]).toEqual([true, true])
+    }
   })
 
   it('refreshes with a challenger that is worse by the margin hardly more often than alpha: the bound is no exact one', () => {

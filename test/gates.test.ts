@@ -204,6 +204,19 @@ describe('promotion gate', () => {
     })
   }
 
+  it('asks more of a first model at every further attempt, so that one that guesses hardly ever serves, however often it is tried', () => {
+    const modest = evidence(60, below(31), null)
+    expect([1, 2, 8].map(attempt => judge(modest, 0.05, attempt).reason)).toEqual(['first-model', 'first-model', 'below-chance'])
+    const [random, rounds] = [new Random(2), 500]
+    let served = 0
+    for (let round = 0; round < rounds; round++) {
+      // It names one of three classes by chance.
+      const guesses = () => evidence(60, () => random.below(3) === 0, null)
+      if ([1, 2, 3, 4, 5, 6, 7, 8].some(attempt => judge(guesses(), 0.05, attempt).promoted)) served++
+    }
+    expect(served).toBeLessThanOrEqual(0.05 * rounds)
+  })
+
   it('promotes with a class that no image judges, and says so', () => {
     const paired = evidence(120, below(110), below(80))
     const { promoted, explanation } = judge({ ...paired, classes: [...paired.classes, 'glove'] })

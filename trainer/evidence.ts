@@ -64,10 +64,14 @@ export function meanNll(logits: readonly (readonly number[])[], labels: readonly
   }))
 }
 
-/** The temperature that makes logits [N][C] most likely, by golden-section search on its logarithm. */
-export function fitTemperature(logits: readonly (readonly number[])[], labels: readonly number[]): number {
-  const loss = (logTemperature: number) => meanNll(logits, labels, Math.exp(logTemperature))
-  if (logits.length === 0) return 1
+/**
+ * The temperature that makes logits [N][C] most likely, by golden-section search on its logarithm; 1 where no label tells anything. `spread`: how far
+ * from 0 that logarithm is expected to lie, the deviation of a normal distribution; Infinity: anywhere.
+ */
+export function fitTemperature(logits: readonly (readonly number[])[], labels: readonly number[], spread = Infinity): number {
+  const known = labels.filter(label => label >= 0).length
+  if (known === 0) return 1
+  const loss = (logTemperature: number) => meanNll(logits, labels, Math.exp(logTemperature)) + (logTemperature / spread) ** 2 / (2 * known)
   const ratio = (Math.sqrt(5) - 1) / 2
   let [low, high] = [Math.log(0.1), Math.log(10)]
   for (let round = 0; round < 40; round++) {

@@ -4,12 +4,12 @@
  * INVARIANT: of what comes from elsewhere only numbers and names are used. The ONNX file that will serve is exported here, so that no graph of
  * anybody else's ever reaches ONNX Runtime.
  */
-import { createHash } from 'node:crypto'
 import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { compare } from './compare.js'
 import { RoundError, type ModelCard, type RoundResult, type RoundSpec } from './contract.js'
 import { readLearned } from './data/learned.js'
+import { sha256Of } from './data/sha256.js'
 import { readSafetensors, safetensorsMetadata } from './export/safetensors.js'
 import { rebuiltModel } from './export/rebuild.js'
 import { presets } from './model/presets.js'
@@ -27,14 +27,14 @@ export async function judgeGiven(
   const weights = await readFile(join(given, 'weights.safetensors'))
   const told = JSON.parse(await readFile(join(given, 'card.json'), 'utf8')) as ModelCard
   // They were checked as they came: what has happened to them since is the disk's fault, not the model's.
-  if (hashOf(weights) !== told.files['weights.safetensors']) throw new Error(`${given}: the weights are not those that were fetched`)
+  if (sha256Of([weights]) !== told.files['weights.safetensors']) throw new Error(`${given}: the weights are not those that were fetched`)
   const { model, learned } = await built(told, weights)
   await turns.next()
   onEvent({ type: 'phase', phase: 'export' })
   const card: ModelCard = {
     // Versions of the box that made it mean other models here.
     ...told, parent: null,
-    files: { 'model.onnx': hashOf(model), 'weights.safetensors': hashOf(weights) },
+    files: { 'model.onnx': sha256Of([model]), 'weights.safetensors': sha256Of([weights]) },
   }
   await writeFile(join(spec.out, 'model.onnx'), model, { flush: true })
   await writeFile(join(spec.out, 'weights.safetensors'), weights, { flush: true })
@@ -63,8 +63,4 @@ async function built(card: ModelCard, weights: Uint8Array): Promise<{ model: Uin
   } catch (cause) {
     throw new RoundError('unfit', cause instanceof Error ? cause.message : String(cause), { cause })
   }
-}
-
-function hashOf(bytes: Uint8Array): string {
-  return createHash('sha256').update(bytes).digest('hex')
 }

@@ -33,6 +33,8 @@ export interface Recipe {
    * classes tells where they part. Only the surest ones count as pseudo-labels, and only of them the gate promises something.
    */
   softTargets: boolean
+  /** A pseudo-label counts only where the teacher says the same of the strong view, and is as sure of it. */
+  agreement: boolean
   /** A mirror image shows the same class. Cameras that do not move see most things from one side. */
   mirror: boolean
   /** Loss on the strong view instead of the weak one. */
@@ -67,6 +69,7 @@ const pawl: Recipe = {
   activation: 'squared-relu',
   gate: 'precision',
   softTargets: true,
+  agreement: false,
   mirror: false,
   strongAugmentation: true,
   alignment: true,
@@ -98,6 +101,7 @@ export const recipes: Readonly<Record<MethodName, Recipe>> = {
     activation: 'gelu',
     gate: 'paper',
     softTargets: false,
+    agreement: true,
     phases: { reconstruct: 0, finetune: 0.1, semiSupervised: 0.9 },
     mirror: true,
     alignment: false,

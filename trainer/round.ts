@@ -1,13 +1,13 @@
 /** One round, from top to bottom: load ► prepare ► reconstruct ► finetune ► semi-supervised ► export ► evidence. */
-import { createHash } from 'node:crypto'
 import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { balance } from './balance.js'
 import { compare } from './compare.js'
 import { RoundError, type LabeledImage, type ModelCard, type RoundEvent, type RoundFailure, type RoundPhase, type RoundResult, type RoundSpec } from './contract.js'
-import { judgesOf, refuseLeaked, withoutJudges } from './data/leaks.js'
+import { judgesOf, withoutJudges } from './data/leaks.js'
 import { fingerprintOf, readLearned, split, writeLearned } from './data/learned.js'
 import { loadImages, type Unreadable } from './data/load.js'
+import { sha256Of } from './data/sha256.js'
 import { checkpointFormat, Checkpoints } from './checkpoint.js'
 import { chooseEngine, onTrial } from './engines.js'
 import { fitTemperature, labelsOf, metricsOf, softmax } from './evidence.js'
@@ -42,6 +42,8 @@ export interface RoundOptions {
 const verificationShare = 0.1
 /** Share of the minutes that the fit of the shortcut may take. */
 const fitShare = 0.2
+/** How far from 0 the logarithm of a temperature is expected: a handful of gate images, all right, must not make a model sure of everything. */
+const temperatureSpread = 1
 
 /**
  * A round that was interrupted goes on from its last checkpoint in `spec.out`, to the same weights where frames, engine and lanes are the
@@ -102,7 +104,7 @@ export async function runRound(spec: RoundSpec, options: RoundOptions): Promise<
       enter('export')
       const { trainedShare, weights, logits } = await balance(learner, { table, data, preset: spec.preset, prepared, turns })
       const gateLabels = labelsOf(data.gate.items, data.classes)
-      const temperature = fitTemperature(logits, gateLabels)
+      const temperature = fitTemperature(logits, gateLabels, temperatureSpread)
       const files = await exportChecked({
         folder: spec.out, ssmae: new Ssmae(presets[spec.preset], recipe), table, weights,
         classes: data.classes, temperature, examples: data.labeled.pixels.slice(0, 8), engine,
@@ -124,7 +126,7 @@ export async function runRound(spec: RoundSpec, options: RoundOptions): Promise<
         data: {
           labeled: data.labeled.items.length, unlabeled: data.unlabeled.items.length, gate: data.gate.items.length,
           promotion: spec.promotion.length, quarantined: data.unreadable.length,
-          sha256: dataHash(data.labeled.pixels, data.unlabeled.pixels),
+          sha256: sha256Of([...data.labeled.pixels, ...data.unlabeled.pixels]),
         },
         validation: metricsOf(logits.map(row => softmax(row, temperature)), gateLabels),
         temperature,
@@ -169,7 +171,7 @@ async function load(
 ) {
   const { size } = presets[spec.preset]
   const pathOf = ({ path }: LabeledImage) => path
-  const labeled = await loadImages(spec.labeled, pathOf, size, turns)
+  const labels = await loadImages(spec.labeled, pathOf, size, turns)
   const validation = await loadImages(spec.gate, pathOf, size, turns)
   const { unknown, known } = split(validation, foreign)
   const gate = { ...validation, ...unknown }
@@ -177,14 +179,18 @@ async function load(
   // Of the promotion split no more is looked at here than whether an image of it is to be learned from.
   const promotion = await loadImages(spec.promotion, pathOf, size, turns)
   const judges = judgesOf(validation, promotion)
-  refuseLeaked(labeled, judges)
-  const unlabeled = withoutJudges(await loadImages(wanted, path => path, size, turns), judges)
-  const unreadable: Unreadable[] = [labeled, gate, unlabeled].flatMap(part => part.unreadable)
+  const { apart: labeled, copies } = withoutJudges(labels, judges)
+  const { apart: unlabeled } = withoutJudges(await loadImages(wanted, path => path, size, turns), judges)
+  const leaked = copies.map(({ item, judge }): Unreadable => ({
+    path: item.path, reason: `it is the same picture as ${judge}, which judges: what was learned from proves nothing; remove one of the two`,
+  }))
+  const unreadable = [...[labeled, gate, unlabeled].flatMap(part => part.unreadable), ...leaked]
   for (const { path, reason } of unreadable) onEvent({ type: 'quarantine', path, reason })
   const classes = [...new Set(labeled.items.map(({ label }) => label))].sort()
   if (classes.length < 2) {
     const found = classes.length ? `only "${classes.join()}"` : 'none'
-    throw new RoundError('labels', `a classifier needs labeled images of at least two classes; found ${found}`)
+    const why = leaked.length > 0 ? `; ${String(leaked.length)} labeled images were left out, for they are pictures that judge as well` : ''
+    throw new RoundError('labels', `a classifier needs labeled images of at least two classes; found ${found}${why}`)
   }
   if (gate.items.length === 0) {
     const why = known.length > 0 ? 'every validation image has taught or judged the model of another box, from which the one in service comes: add others' : 'no readable validation image'
@@ -211,12 +217,12 @@ interface Champion {
 async function championOf({ champion }: RoundSpec): Promise<Champion | null> {
   if (!champion) return null
   const { version, folder, given = false } = champion
-  const sha256 = hashOf(await readFile(join(folder, 'model.onnx')))
+  const sha256 = sha256Of([await readFile(join(folder, 'model.onnx'))])
   const card = await readFile(join(folder, 'card.json'), 'utf8')
     .then(text => JSON.parse(text) as Pick<ModelCard, 'recipe' | 'data' | 'files'>).catch(() => null)
   const weights = await readFile(join(folder, 'weights.safetensors')).catch(() => null)
   // Weights that a disk has damaged are none: nothing would ever be learned from them again.
-  const intact = weights !== null && hashOf(weights) === card?.files['weights.safetensors']
+  const intact = weights !== null && sha256Of([weights]) === card?.files['weights.safetensors']
   const metadata = intact ? safetensorsMetadata(weights) : {}
   const learned = readLearned(metadata.learned) ?? []
   return {
@@ -260,17 +266,7 @@ function identityOf(
     checkpointFormat, method, recipe, preset, seed, steps, minutes, backend, device, labels,
     classes: data.classes, weights: table.specs, champion: champion?.sha256 ?? null,
   }
-  return createHash('sha256').update(JSON.stringify(decides)).update(dataHash(data.labeled.pixels, data.gate.pixels)).digest('hex')
-}
-
-function hashOf(bytes: Uint8Array): string {
-  return createHash('sha256').update(bytes).digest('hex')
-}
-
-function dataHash(...groups: readonly (readonly Uint8Array[])[]): string {
-  const hash = createHash('sha256')
-  for (const image of groups.flat()) hash.update(image)
-  return hash.digest('hex')
+  return sha256Of([JSON.stringify(decides), sha256Of([...data.labeled.pixels, ...data.gate.pixels])])
 }
 
 function asRoundError(cause: unknown, signal: AbortSignal): RoundError {

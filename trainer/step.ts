@@ -149,16 +149,22 @@ interface PseudoLabels {
 }
 
 /** The teacher's word on the weak view and what was known before, made anew at every step; no gradient flows into it. */
-function pseudoLabels(model: Ssmae, recipe: Recipe, teacher: Weights, { weak, beliefs }: Batch, control: Control): PseudoLabels {
-  const { logits } = model.transform(teacher, weak)
-  const probabilities: tf.Tensor2D = tf.softmax(beliefs.size > 0 ? tf.add<tf.Tensor2D>(beliefs, tf.mul(logits, teacherShare)) : logits) // [U, C]
-  const aligned = align(probabilities, control.alignment)
-  const classes = aligned.shape[1]
-  const likeliest = tf.argMax(aligned, 1) as tf.Tensor1D
-  const oneHot = tf.oneHot(likeliest, classes) as tf.Tensor2D
-  const confident = tf.cast(tf.greaterEqual(tf.max(aligned, 1), control.threshold), 'float32')
+function pseudoLabels(model: Ssmae, recipe: Recipe, teacher: Weights, { weak, strong, beliefs }: Batch, control: Control): PseudoLabels {
+  const judged = (views: tf.Tensor3D) => {
+    const { logits } = model.transform(teacher, views)
+    const probabilities: tf.Tensor2D = tf.softmax(beliefs.size > 0 ? tf.add<tf.Tensor2D>(beliefs, tf.mul(logits, teacherShare)) : logits) // [U, C]
+    const aligned = align(probabilities, control.alignment)
+    const confident = tf.cast(tf.greaterEqual(tf.max(aligned, 1), control.threshold), 'float32') as tf.Tensor1D
+    return { probabilities, aligned, confident, likeliest: tf.argMax(aligned, 1) as tf.Tensor1D }
+  }
+  const { probabilities, aligned, confident, likeliest } = judged(weak)
+  const oneHot = tf.oneHot(likeliest, aligned.shape[1]) as tf.Tensor2D
   const allowed: tf.Tensor1D = tf.sum(tf.mul(oneHot, control.classWeights), 1)
-  const counts: tf.Tensor1D = tf.mul(confident, allowed)
+  let counts: tf.Tensor1D = tf.mul(confident, allowed)
+  if (recipe.agreement) {
+    const other = judged(strong)
+    counts = tf.mul(counts, tf.mul(other.confident, tf.cast(tf.equal(likeliest, other.likeliest), 'float32')))
+  }
   const assigned: tf.Tensor1D = tf.sub(tf.mul(tf.add(tf.cast(likeliest, 'float32'), 1), counts), 1)
   const [targets, weights] = recipe.softTargets ? [sharpened(aligned), allowed] : [oneHot, counts]
   return { targets, weights, assigned, classMix: tf.mean(probabilities, 0) }

@@ -1,13 +1,12 @@
 /** A round as the agent sees it: gather the data, train in a child, judge, and say what to put in service. */
-import { createHash } from 'node:crypto'
 import { mkdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { isDeepStrictEqual } from 'node:util'
-import { Random, type LabeledImage, type RoundEvent, type RoundResult, type RoundSpec } from '../../trainer/index.js'
+import { Random, type RoundEvent, type RoundResult, type RoundSpec } from '../../trainer/index.js'
 import type { Config } from '../config.js'
 import type { ModelVersion } from '../events.js'
 import type { Clock } from '../lib/clock.js'
-import { accuracyOf, decide, lackOf, type Origin, type PromotionRecord, type Verdict } from './promotion.js'
+import { accuracyOf, decide, lackOf, promotionSetOf, type Origin, type PromotionRecord, type Verdict } from './promotion.js'
 import { runInChild, type RoundBrake, type RoundOutcome } from './round.js'
 import { beginUnfinished, endUnfinished, findUnfinished, type UnfinishedRound } from './unfinished.js'
 
@@ -187,8 +186,8 @@ export class Learning {
     const { card, evidence } = result
     const given = facts.from !== undefined
     // Counted on disk before anybody sees a result: a round that ends without one, or without images to judge by, has cost nothing.
-    const looks = (spec.champion !== null || given) && lackOf(evidence, { given }) === null
-    const attempt = looks ? await registry.countAttempt(`${given ? 'given:' : ''}${hashOf(spec.promotion)}`) : 1
+    const kind = given ? 'given:' : spec.champion ? '' : 'first:'
+    const attempt = lackOf(evidence, { given }) === null ? await registry.countAttempt(`${kind}${promotionSetOf(spec.promotion.length)}`) : 1
     const random = Random.of(spec.seed, attempt)
     const share = this.options.exchanges ? 0.5 : 1
     const { alpha, refreshMargin } = config
@@ -219,13 +218,6 @@ export class Learning {
       lanes: config.lanes || null,
     }
   }
-}
-
-/** A promotion split is the same as long as it holds the same files. */
-function hashOf(images: readonly LabeledImage[]): string {
-  const hash = createHash('sha256')
-  for (const { path, label } of images) hash.update(`${label}\0${path}\0`)
-  return hash.digest('hex').slice(0, 16)
 }
 
 function refusal({ reason, message }: Extract<RoundOutcome, { ok: false }>): Omit<Verdict, 'comparison'> & Pick<PromotionRecord, 'challenger' | 'accuracyChampion' | 'accuracyChallenger' | 'comparison'> {

@@ -85,7 +85,7 @@ export interface Origin {
 }
 
 export interface PromotionOptions {
-  /** Chance of promoting a challenger that is not better, over all attempts on one promotion split. */
+  /** Chance of promoting a challenger that is not better, or a first model that only guesses, over all attempts on one promotion split. */
   alpha: number
   /** Part of alpha that is spent on challengers of this kind, 0 to 1; what guards against a worse one holds at all of it. */
   share?: number
@@ -94,8 +94,7 @@ export interface PromotionOptions {
   /** Share of the accuracy by which a challenger may be worse that replaces the champion without being better; 0: none does. */
   refreshMargin: number
   /**
-   * The challenger was made elsewhere: it must be better (nothing refreshes a model but what learned here), on so many images at least, and spends
-   * alpha where there is no champion too.
+   * The challenger was made elsewhere: it must be better (nothing refreshes a model but what learned here), on so many images at least.
    */
   given?: boolean
   /** Uniform in [0, 1), seeded: for the permutation test. */
@@ -131,7 +130,7 @@ export function decide(evidence: PairedEvidence, options: PromotionOptions): Ver
   if (lacks !== null) return verdict(false, 'no-evidence', lacks)
   if (!champion) {
     const correct = count(labels.map((label, index) => challenger.predicted[index] === label))
-    const lower = clopperPearsonLower(correct * scenes.worth, images * scenes.worth, options.given ? alpha : options.alpha * (options.share ?? 1))
+    const lower = clopperPearsonLower(correct * scenes.worth, images * scenes.worth, alpha)
     // The most that one answer for everything would get right.
     const chance = Math.max(...classes.map((_, label) => count(labels.map(actual => actual === label)))) / images
     return lower > chance
@@ -159,6 +158,18 @@ export function lackOf({ classes, labels, leftOut = [] }: PairedEvidence, { give
   if (given && labels.length < leastForGiven) return `there are ${String(labels.length)} images to judge a model from elsewhere by, fewer than ${String(leastForGiven)}`
   const emptied = [...new Set(leftOut)].filter(label => !labels.includes(label)).map(label => `"${classes[label] ?? ''}"`)
   return emptied.length > 0 ? `no image of ${emptied.join(', ')} is left to judge by` : null
+}
+
+/** A promotion set is another one once it holds so many times as many images. */
+const anew = 1.1
+
+/**
+ * Name of the set over whose attempts alpha is shared out. By its size alone: labels come one by one, and if each began a new set, a hundred of them
+ * would give a hundred times alpha. A set that a person replaces by another of its size goes on being counted, which only makes it stricter.
+ */
+export function promotionSetOf(images: number): string {
+  const size = Math.floor(Math.log(images) / Math.log(anew))
+  return `${String(Math.ceil(anew ** size))} to ${String(Math.ceil(anew ** (size + 1)) - 1)} images`
 }
 
 function compare(evidence: PairedEvidence, { alpha, share = 1, attempt }: PromotionOptions): Comparison {

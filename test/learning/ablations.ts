@@ -21,6 +21,8 @@ export const ablations = {
   readout: { readout: 'mean' },
   'all but a plain ViT': { ...plain, shortcut: false, neighbours: false },
   'the teacher': { teacherDecay: 0 },
+  /** As `pawl` has it. */
+  'the paper\'s learning rate': { learningRate: 1e-3 },
 } as const satisfies Record<string, Partial<Recipe>>
 
 export type Ablation = keyof typeof ablations

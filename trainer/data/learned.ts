@@ -2,8 +2,8 @@
  * Which images a model owes itself to, those that taught it and those that it was chosen by: another box must not judge it by them. A model carries
  * their fingerprints in the metadata of its weights.
  */
-import { createHash } from 'node:crypto'
 import type { LoadedImages } from './load.js'
+import { sha256Of } from './sha256.js'
 
 /** Fingerprints that a model carries at most, 2 MiB; of its ancestors' those of the oldest are forgotten first. */
 export const mostLearned = 262_144
@@ -12,7 +12,7 @@ const digits = 16
 
 /** First 8 bytes, in hexadecimal, of the SHA-256 of decoded pixels: a copy in another format without loss has the same, at one size. */
 export function fingerprintOf(pixels: Uint8Array): string {
-  return createHash('sha256').update(pixels).digest('hex').slice(0, digits)
+  return sha256Of([pixels]).slice(0, digits)
 }
 
 /** As a model carries them, base64: its own, in order of their value, then those of its parent that are not among them. Null: too many of its own. */

@@ -1,5 +1,4 @@
 /** Writes the files of a finished model, after the exported one has proved that it computes what the trainer computes. */
-import { createHash } from 'node:crypto'
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import * as tf from '../backend/tf.js'
@@ -9,6 +8,7 @@ import { ModelFile } from '../backend/model-file.js'
 import { RoundError, type ModelCard } from '../contract.js'
 import { plainView, writeView } from '../data/augment.js'
 import { Random } from '../data/random.js'
+import { sha256Of } from '../data/sha256.js'
 import type { ParameterTable } from '../model/parameters.js'
 import { patchPixelsOf, tokensOf } from '../model/presets.js'
 import type { Ssmae } from '../model/ssmae.js'
@@ -86,5 +86,5 @@ async function forward(ssmae: Ssmae, weights: Record<string, tf.Tensor>, example
 /** Bytes on the disk before anything points at them; gives their SHA-256. */
 async function writeFlushed(path: string, bytes: Uint8Array): Promise<string> {
   await writeFile(path, bytes, { flush: true })
-  return createHash('sha256').update(bytes).digest('hex')
+  return sha256Of([bytes])
 }
