@@ -171,7 +171,10 @@ export class Agent {
       registry: this.registry,
       clock,
       brake: this.brake,
-      onEvent: (round, event) => { this.publish({ type: 'round-event', round, event }) },
+      onEvent: (round, event) => {
+        this.publish({ type: 'round-event', round, event })
+        if (event.type === 'quarantine' && event.judge !== undefined) this.problem('LABEL_JUDGES', `${event.path} is left out: ${event.reason}`)
+      },
       onUnreadable: images => setAside(images, {
         frames: this.frames,
         labels: this.labels,

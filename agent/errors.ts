@@ -8,6 +8,7 @@ export const errorCatalogue = {
   IMAGE_UNREADABLE: 'An image cannot be decoded; it is put aside in quarantine.',
   FRAME_GONE: 'A frame is not there any more: it has a label by now, or made room for others.',
   LABELS_INSUFFICIENT: 'There are too few labels for a round; collection goes on.',
+  LABEL_JUDGES: 'A label is the same picture as an image that judges; rounds leave it out.',
   TRAINING_FAILED: 'A round ended without a model; the champion stays.',
   MODEL_INVALID: 'A model file cannot be served; the former model stays in service.',
   REGISTRY_CORRUPT: 'The registry or a model does not match its checksum.',

@@ -92,9 +92,12 @@ describe('a wrong challenger', () => {
 })
 
 describe('an image that judges', () => {
-  it('leaves no labels where all of them judge, which is told', async () => {
-    const error = await round('all-leaked', { labeled: data.gate }).catch((cause: unknown) => cause)
-    expect(error).toMatchObject({ name: 'RoundError', reason: 'labels', message: expect.stringContaining('found none; 30 labeled images were left out, for they are pictures that judge as well') as string })
+  it('refuses the round where all labels of a class are such', async () => {
+    const [judging] = data.gate.filter(({ label }) => label === boot)
+    const labeled = [...data.labeled.filter(({ label }) => label !== boot), ...judging ? [judging] : []]
+    const error = await round('all-leaked', { labeled }).catch((cause: unknown) => cause)
+    const message = `of ${boot}, all labeled images judge as well, as ${judging?.path ?? ''}, the same picture as ${judging?.path ?? ''}; add others`
+    expect(error).toMatchObject({ name: 'RoundError', reason: 'labels', message })
   })
 
   it('is not learned from, as a label of any name or as a frame; the round goes on with the others, and tells which labels; a labeled frame may stay', async () => {
@@ -111,7 +114,7 @@ describe('an image that judges', () => {
     })
     expect(card.data).toMatchObject({ labeled: 30, unlabeled: 61, quarantined: 2 })
     expect(quarantined).toEqual(labels.map(({ path }, index) => ({
-      path, reason: expect.stringContaining(`the same picture as ${judging[index]?.path ?? ''}, which judges`) as string,
+      path, judge: judging[index]?.path, reason: expect.stringContaining(`the same picture as ${judging[index]?.path ?? ''}, which judges`) as string,
     })))
   })
 })

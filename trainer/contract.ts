@@ -195,7 +195,8 @@ export type RoundEvent =
   | { type: 'checkpoint-failed'; step: number; reason: string }
   /** The round stands still from now on, because of this; null: it goes on. The time between is none of its minutes. */
   | { type: 'pause'; reason: string | null }
-  | { type: 'quarantine'; path: string; reason: string }
+  /** The round goes on without an image. `judge`: the one that judges and is the same picture, where that is why. */
+  | { type: 'quarantine'; path: string; reason: string; judge?: string }
 
 /** Mean losses over the steps up to this one, since the point before; null where a branch was not computed. */
 export interface LossPoint {
@@ -212,7 +213,8 @@ export interface RoundResult {
   paths: string[]
   /** Over the whole round, at equal distances. */
   losses: LossPoint[]
-  quarantined: { path: string; reason: string }[]
+  /** As told by the events of that name. */
+  quarantined: { path: string; reason: string; judge?: string }[]
 }
 
 /** Raised when a round ends without a model. `reason` is stable; the message says more. `unfit`: a model from elsewhere is none of this version. */

@@ -6,7 +6,7 @@ import { compare } from './compare.js'
 import { RoundError, type LabeledImage, type ModelCard, type RoundEvent, type RoundFailure, type RoundPhase, type RoundResult, type RoundSpec } from './contract.js'
 import { judgesOf, withoutJudges } from './data/leaks.js'
 import { fingerprintOf, readLearned, split, writeLearned } from './data/learned.js'
-import { loadImages, type Unreadable } from './data/load.js'
+import { loadImages } from './data/load.js'
 import { sha256Of } from './data/sha256.js'
 import { checkpointFormat, Checkpoints } from './checkpoint.js'
 import { chooseEngine, onTrial } from './engines.js'
@@ -181,16 +181,17 @@ async function load(
   const judges = judgesOf(validation, promotion)
   const { apart: labeled, copies } = withoutJudges(labels, judges)
   const { apart: unlabeled } = withoutJudges(await loadImages(wanted, path => path, size, turns), judges)
-  const leaked = copies.map(({ item, judge }): Unreadable => ({
-    path: item.path, reason: `it is the same picture as ${judge}, which judges: what was learned from proves nothing; remove one of the two`,
+  const leaked = copies.map(({ item: { path }, judge }) => ({
+    path, judge, reason: `it is the same picture as ${judge}, which judges: what was learned from proves nothing; remove one of the two`,
   }))
   const unreadable = [...[labeled, gate, unlabeled].flatMap(part => part.unreadable), ...leaked]
-  for (const { path, reason } of unreadable) onEvent({ type: 'quarantine', path, reason })
+  for (const image of unreadable) onEvent({ type: 'quarantine', ...image })
   const classes = [...new Set(labeled.items.map(({ label }) => label))].sort()
+  const lost = copies.find(({ item }) => !classes.includes(item.label))
+  if (lost) throw new RoundError('labels', `of ${lost.item.label}, all labeled images judge as well, as ${lost.item.path}, the same picture as ${lost.judge}; add others`)
   if (classes.length < 2) {
     const found = classes.length ? `only "${classes.join()}"` : 'none'
-    const why = leaked.length > 0 ? `; ${String(leaked.length)} labeled images were left out, for they are pictures that judge as well` : ''
-    throw new RoundError('labels', `a classifier needs labeled images of at least two classes; found ${found}${why}`)
+    throw new RoundError('labels', `a classifier needs labeled images of at least two classes; found ${found}`)
   }
   if (gate.items.length === 0) {
     const why = known.length > 0 ? 'every validation image has taught or judged the model of another box, from which the one in service comes: add others' : 'no readable validation image'
