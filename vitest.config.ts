@@ -1,4 +1,6 @@
-import { defineConfig } from 'vitest/config'
+import { existsSync } from 'node:fs'
+import { dirname, join, relative } from 'node:path'
+import { defineConfig, type Plugin } from 'vitest/config'
 import { BaseSequencer, type TestSpecification } from 'vitest/node'
 
 /**
@@ -20,14 +22,31 @@ class LongestFirst extends BaseSequencer {
   }
 }
 
+/**
+ * Tests run what `npm run build` has built, as it is installed: with all the processes and threads that it starts, which from the sources would each
+ * have to compile them first.
+ */
+const built: Plugin = {
+  name: 'built',
+  enforce: 'pre',
+  resolveId(source, importer) {
+    if (!importer || !/^\.{1,2}\//.test(source)) return null
+    const place = relative(import.meta.dirname, join(dirname(importer), source))
+    const id = join(import.meta.dirname, 'dist', place)
+    return /^(agent|trainer)\//.test(place) && existsSync(id) ? { id, external: true } : null
+  },
+}
+
 export default defineConfig({
+  plugins: [built],
   test: {
     include: ['test/**/*.test.ts'],
     pool: 'forks',
     // Two heavy files side by side are as many as the smallest box has cores.
     maxWorkers: 2,
     sequence: { sequencer: LongestFirst },
-    testTimeout: 60_000,
-    hookTimeout: 60_000,
+    // A machine may be several times as slow as this takes.
+    testTimeout: 240_000,
+    hookTimeout: 240_000,
   },
 })

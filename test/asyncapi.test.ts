@@ -10,6 +10,7 @@ import { ended } from '../agent/lib/child.js'
 import { verbs } from '../agent/report/commands.js'
 import { topics, type Topic } from '../agent/report/topics.js'
 import { freePort } from './free-port.js'
+import { copyLabels } from './site/labels.js'
 import { mosquitto, startMosquitto } from './site/mosquitto.js'
 import { SparkplugHost } from './sparkplug-host.js'
 
@@ -104,7 +105,9 @@ describe('the AsyncAPI document', () => {
   it.skipIf(!mosquitto)('describes every message of a real agent, from its start over a first model to its end', async () => {
     const { url, stop } = await startMosquitto({ folder, port: await freePort() })
     cleanups.push(stop)
-    const document = await documentOf(`{device: box-3, data: data, monitoring: {port: 0}, rounds: {firstMinutes: 0.15, minutes: 0.15, priority: low},
+    for (const part of ['labeled', 'validation'] as const) await copyLabels(part, part === 'labeled' ? 10 : 20, join(folder, part))
+    const document = await documentOf(`{device: box-3, data: data, monitoring: {port: 0}, labels: {import: labeled, importValidation: validation},
+      rounds: {firstMinutes: 0.15, minutes: 0.15, priority: low, lanes: 1},
       mqtt: {broker: '${url}', predictionEveryMs: 200, commands: [train, status], sparkplug: {group: plant}}}`)
     const verdict = judge(document)
     const client = await connectAsync(url, { reconnectPeriod: 0 })

@@ -40,5 +40,5 @@ describe.skipIf(lacks !== '')(`a box whose files were damaged${lacks}`, () => {
 
   it('goes on where the registry and all its backups are zeros, or says what to do', async () => {
     expect(await injected(grown, faults['the registry and all its backups are zeros'])).toEqual([])
-  }, 120_000)
+  })
 })

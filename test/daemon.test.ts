@@ -91,7 +91,7 @@ describe('another configuration', () => {
     child.kill('SIGTERM')
     expect(await ended(child)).toEqual({ code: 0, signal: null })
     expect(lines.join('\n')).not.toContain('four is')
-  }, 120_000)
+  })
 
   it('is read when a command asks for it, which is answered', async () => {
     await write(configured(cameras('one')))
@@ -109,7 +109,7 @@ describe('another configuration', () => {
     await write(configured(cameras('two')))
     expect(await ask('8')).toEqual({ status: 'ok', data: { reloading: true }, transaction: '8' })
     await vi.waitFor(() => { expect(lines).toContain('camera two is online') }, waiting)
-  }, 120_000)
+  })
 })
 
 describe('monitoring', () => {
@@ -142,7 +142,7 @@ describe('monitoring', () => {
     expect((await fetch(`${address}/`)).status).toBe(404)
     expect((await fetch(`${address}/metrics`, { method: 'POST' })).status).toBe(405)
     expect(await (await fetch(`${address}/metrics`, { method: 'HEAD' })).text()).toBe('')
-  }, 120_000)
+  })
 
   it('says 503 while anything is wrong, and takes the next port where its own is taken', async () => {
     const taken = await freePort()
@@ -158,7 +158,7 @@ describe('monitoring', () => {
     }, waiting)
     // Nothing that a new start would mend.
     expect((await fetch(`${address}/livez`)).status).toBe(200)
-  }, 120_000)
+  })
 })
 
 describe('the name in the environment', () => {
@@ -231,7 +231,7 @@ describe('systemd', () => {
     child.kill('SIGTERM')
     await ended(child)
     expect(said.at(-1)).toBe('STOPPING=1')
-  }, 120_000)
+  })
 
   it('that cannot be told is no reason to end', async () => {
     const problems: string[] = []

@@ -298,7 +298,7 @@ describe('on real pictures', () => {
       ...ordinary, ...await readLabels(bundled('labeled'), bundled('validation')), unlabeled: [], out, seed: 1, steps: 40,
     }, { signal: new AbortController().signal, onEvent: () => undefined })
     model = await ModelFile.open(await readFile(join(out, 'model.onnx')))
-  }, 120_000)
+  })
 
   it('tells within two windows when the site changes, and nothing while it does not', async () => {
     const clean = await predictionsOf(model, noDrift, 250)
@@ -315,5 +315,5 @@ describe('on real pictures', () => {
       expect([name, monitor.alarm !== null]).toEqual([name, change !== noDrift])
     }
     await model.release()
-  }, 120_000)
+  })
 })

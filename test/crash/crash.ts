@@ -6,6 +6,7 @@ import { Random } from '../../trainer/index.js'
 import type { Daemon } from '../site/daemon.js'
 import { Box } from '../site/box.js'
 import { drawMoment, moments, type MomentName } from './moments.js'
+import { longestStopMs } from './trial.js'
 import { Truth } from './truth.js'
 
 export interface CrashOptions {
@@ -36,8 +37,6 @@ export interface CrashReport {
 const longestWaitMs = 25_000
 /** Shares of the kills before which the broker is gone, and a person has labeled an image. */
 const [brokerGone, labels] = [0.15, 0.3]
-/** Clean stop of the daemon. */
-const longestStopMs = 5000
 
 export async function crash({ kills, seed, folder, killsPerBox = 25, say }: CrashOptions): Promise<CrashReport> {
   const report: CrashReport = {

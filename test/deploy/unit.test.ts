@@ -62,7 +62,7 @@ describe('beside the unit', () => {
   })
 })
 
-describe.skipIf(!present)('the systemd unit', { timeout: 120_000 }, () => {
+describe.skipIf(!present)('the systemd unit', () => {
   let folder: string
   let calls: string
 
