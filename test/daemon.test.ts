@@ -130,15 +130,16 @@ describe('monitoring', () => {
     await vi.waitFor(async () => { expect((await values()).get('pawl_camera_pictures_per_second camera="one",device="box-3"')).toBeGreaterThan(1) }, waiting)
     expect(Date.now() / 1000 - ((await values()).get('pawl_camera_newest_picture_timestamp_seconds camera="one",device="box-3"') ?? 0)).toBeLessThan(70)
     await vi.waitFor(async () => { expect((await values()).get('pawl_frames_stored_total camera="one",reason="first",device="box-3"')).toBeGreaterThan(2) }, waiting)
-    const now = await values()
-    expect(now.get('pawl_frames device="box-3"')).toBeGreaterThan(2)
-    expect(now.get('pawl_broker_connected device="box-3"')).toBe(1)
-    expect(now.get('pawl_collecting device="box-3"')).toBe(1)
-    // The first round has no labels, and says so.
-    expect(now.get('pawl_rounds_total outcome="not-started",device="box-3"')).toBe(1)
-
-    const health = await fetch(`${address}/healthz`)
-    expect([health.status, await health.json()]).toMatchObject([200, { state: 'ok', cameras: 1, camerasOnline: 1 }])
+    await vi.waitFor(async () => {
+      const now = await values()
+      expect(now.get('pawl_frames device="box-3"')).toBeGreaterThan(2)
+      expect(now.get('pawl_broker_connected device="box-3"')).toBe(1)
+      expect(now.get('pawl_collecting device="box-3"')).toBe(1)
+      // The first round has no labels, and says so.
+      expect(now.get('pawl_rounds_total outcome="not-started",device="box-3"')).toBe(1)
+      const health = await fetch(`${address}/healthz`)
+      expect([health.status, await health.json()]).toMatchObject([200, { state: 'ok', cameras: 1, camerasOnline: 1 }])
+    }, waiting)
     expect((await fetch(`${address}/`)).status).toBe(404)
     expect((await fetch(`${address}/metrics`, { method: 'POST' })).status).toBe(405)
     expect(await (await fetch(`${address}/metrics`, { method: 'HEAD' })).text()).toBe('')
@@ -213,7 +214,7 @@ describe('a log collector', () => {
     }
     child.kill('SIGTERM')
     await ended(child)
-    expect([plain, all().at(-1)?.msg]).toEqual([[], 'stopping'])
+    await vi.waitFor(() => { expect([plain, all().at(-1)?.msg]).toEqual([[], 'stopping']) }, waiting)
   })
 })
 
@@ -230,7 +231,7 @@ describe('systemd', () => {
     await vi.waitFor(() => { expect(said.filter(line => line === 'READY=1')).toHaveLength(2) }, waiting)
     child.kill('SIGTERM')
     await ended(child)
-    expect(said.at(-1)).toBe('STOPPING=1')
+    await vi.waitFor(() => { expect(said.at(-1)).toBe('STOPPING=1') }, waiting)
   })
 
   it('that cannot be told is no reason to end', async () => {

@@ -294,8 +294,9 @@ describe('on real pictures', () => {
   let model: ModelFile
   beforeAll(async () => {
     const out = join(folder, 'model')
+    const { labeled, gate } = await readLabels(bundled('labeled'), bundled('validation'))
     await train({
-      ...ordinary, ...await readLabels(bundled('labeled'), bundled('validation')), unlabeled: [], out, seed: 1, steps: 40,
+      ...ordinary, labeled, gate: gate.filter((_, index) => index % 8 === 0), promotion: [], unlabeled: [], out, seed: 1, steps: 20, lanes: 1,
     }, { signal: new AbortController().signal, onEvent: () => undefined })
     model = await ModelFile.open(await readFile(join(out, 'model.onnx')))
   })

@@ -205,7 +205,7 @@ describe('round', () => {
 
   it('lets no pseudo-label count when told so, and learns from labels and reconstruction all the same', async () => {
     const told: RoundEvent[] = []
-    const { card } = await round('closed', { method: 'ungated', lanes: 1, switches: { gate: 'never' } }, { onEvent: event => { told.push(event) } })
+    const { card } = await round('closed', { method: 'ungated', ...stepsAlone, switches: { ...stepsAlone.switches, gate: 'never' } }, { onEvent: event => { told.push(event) } })
     expect(card).toMatchObject({ steps: 3, gate: [], recipe: { gate: 'never' }, pseudoLabels: { used: 0, gateOpenings: 0, lastThreshold: null } })
     expect(told.flatMap(event => (event.type === 'phase' ? [event.phase] : []))).toContain('semi-supervised')
     const losses = told.flatMap(event => (event.type === 'progress' ? [event.losses] : []))
