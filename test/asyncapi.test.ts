@@ -107,7 +107,7 @@ describe('the AsyncAPI document', () => {
     cleanups.push(stop)
     for (const part of ['labeled', 'validation'] as const) await copyLabels(part, part === 'labeled' ? 10 : 20, join(folder, part))
     const document = await documentOf(`{device: box-3, data: data, monitoring: {port: 0}, labels: {import: labeled, importValidation: validation},
-      rounds: {firstMinutes: 0.15, minutes: 0.15, priority: low, backend: onnxruntime, device: cpu, lanes: 1},
+      rounds: {firstMinutes: 0.2, minutes: 0.15, priority: low, lanes: 1},
       mqtt: {broker: '${url}', predictionEveryMs: 200, commands: [train, status], sparkplug: {group: plant}}}`)
     const verdict = judge(document)
     const client = await connectAsync(url, { reconnectPeriod: 0 })

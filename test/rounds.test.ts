@@ -215,7 +215,7 @@ describe('learning', () => {
     })
     await registry.start()
     const learning = new Learning({
-      config: { ...defaultConfig().rounds, backend: 'onnxruntime', device: 'cpu', priority: 'low', ...config }, exchanges: false, folder: join(data, 'rounds'), engines: join(data, 'engines.json'), registry, clock: systemClock, graceMs: 60_000,
+      config: { ...defaultConfig().rounds, backend: 'onnxruntime', priority: 'low', ...config }, exchanges: false, folder: join(data, 'rounds'), engines: join(data, 'engines.json'), registry, clock: systemClock, graceMs: 60_000,
       onEvent: (_, event) => { events.push(event); onEvent(event) },
       brake: released(),
       onUnreadable: images => setAside(images, {

@@ -16,7 +16,7 @@ export async function copyLabels(part: 'labeled' | 'validation' | 'test', perCla
 
 /** Rounds of some seconds, one after the other, most of which put a new model in service. */
 export const shortRounds = {
-  schedule: '* * * * * *', newFrames: 0, minutes: 0.13, firstMinutes: 0.13, maxFrames: 30, backend: 'onnxruntime', device: 'cpu', refreshMargin: 0.49,
+  schedule: '* * * * * *', newFrames: 0, minutes: 0.13, firstMinutes: 0.13, maxFrames: 30, backend: 'onnxruntime', refreshMargin: 0.49,
   // Others test meanwhile.
   priority: 'low', lanes: 1,
 } as const
