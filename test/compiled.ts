@@ -7,7 +7,7 @@ import { build } from 'esbuild'
 
 const root = join(import.meta.dirname, '..')
 
-/** Compiles a program of this folder. Gives its file, which is there until this process ends; what it imports of the agent and the trainer is the built one. */
+/** Compiles a program of this folder, beside the built agent and trainer. Gives its file, which is there until this process ends. */
 export async function compiled(name: string): Promise<string> {
   const folder = mkdtempSync(join(tmpdir(), 'pawl-child-'))
   process.once('exit', () => { rmSync(folder, { recursive: true, force: true }) })
@@ -16,13 +16,14 @@ export async function compiled(name: string): Promise<string> {
     entryPoints: [join(import.meta.dirname, `${name}.ts`)], outfile, bundle: true, format: 'esm', platform: 'node', logLevel: 'warning',
     plugins: [{
       name: 'built',
-      setup: ({ onResolve }) => {
-        onResolve({ filter: /^\.\.?\// }, ({ path, resolveDir }) => {
+      setup: building => {
+        building.onResolve({ filter: /^\.\.?\// }, ({ path, resolveDir }) => {
           const place = relative(root, join(resolveDir, path))
           return /^(agent|trainer)\//.test(place) ? { path: pathToFileURL(join(root, 'dist', place)).href, external: true } : null
         })
         // From where it lies, no package is found.
-        onResolve({ filter: /^[^./]/ }, ({ path, kind }) => (kind === 'entry-point' || path.startsWith('node:') ? null : { path: import.meta.resolve(path), external: true }))
+        building.onResolve({ filter: /^[^./]/ }, ({ path, kind }) =>
+          (kind === 'entry-point' || path.startsWith('node:') ? null : { path: import.meta.resolve(path), external: true }))
       },
     }],
   })

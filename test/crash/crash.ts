@@ -132,7 +132,8 @@ async function lastRun(box: Box, run: OneRun): Promise<void> {
   const daemon = box.start()
   await afterStart(box, daemon, run).catch((cause: unknown) => { truth.problems.push(String(cause)) })
   // On a slow machine each kill came before the first round was over.
-  if (truth.decided.size === 0) await daemon.said(/^round \d+: (promoted|refused)/, { withinMs: 240_000 }).catch((cause: unknown) => { truth.problems.push(String(cause)) })
+  const decided = truth.decided.size ? Promise.resolve() : daemon.said(/^round \d+: (promoted|refused)/, { withinMs: 240_000 })
+  await decided.catch((cause: unknown) => { truth.problems.push(String(cause)) })
   for (let tries = 0; tries < 300 && truth.missing().length; tries++) await sleep(100)
   truth.problems.push(...truth.missing())
   const beganAtMs = performance.now()
