@@ -47,7 +47,7 @@ function run(
   return train({ ...spec, out: join(folder, name), ...changes }, { signal, onEvent, checkpointMs })
 }
 
-/** Starts the round in a process of its own, or goes on with it, and kills it once it has told of so many steps: all are kept, or all but the last. */
+/** Starts the round in a process of its own, or goes on with it, and kills it once it has told of so many steps: all are kept, or but the last. */
 async function killedAfter(step: number, name: string, changes: Partial<RoundSpec> = {}): Promise<void> {
   const child = spawn(process.execPath, [await compiled('resume-child'), JSON.stringify({ ...spec, out: join(folder, name), ...changes }), String(step)], {
     stdio: ['ignore', 'pipe', 'inherit'],
