@@ -15,11 +15,11 @@ import { classes, seldom, shortRounds } from '../site/labels.js'
 import { Mosquitto } from '../site/mosquitto.js'
 import { OciRegistry } from '../site/oci-registry.js'
 import { Subscriber } from '../site/subscriber.js'
-import { giveModel } from '../site/trained.js'
 import { Way } from '../site/way.js'
 
 const main = join(import.meta.dirname, '..', '..', 'dist', 'agent', 'main.js')
 const waiting = { timeout: 120_000, interval: 50 }
+const rounds = { ...shortRounds, schedule: seldom, newLabels: 0, onDrift: false, probation: { frames: 0 } }
 let folder = ''
 let broker: Mosquitto
 let registry: OciRegistry
@@ -56,7 +56,7 @@ async function configure(box: string, changes: Record<string, object>): Promise<
     cameras: [{ id: 'belt', source: 'simulation', crop: 'whole', maxPerSecond: 5 }],
     labels: { import: at(box, 'labeled'), importValidation: at(box, 'validation') },
     frames: { minFreeBytes: 0, maxBytes: 1_000_000 },
-    rounds: { ...shortRounds, schedule: seldom, newLabels: 0, onDrift: false, probation: { frames: 0 } },
+    rounds,
     drift: { enabled: false }, monitoring: { port: 0 }, dashboard: { port: 0 },
     mqtt: { broker: broker.url, longestWaitSeconds: 0.5 },
     ...changes,
@@ -108,8 +108,8 @@ describe('models between two boxes', () => {
   const exchange = () => ({ registry: registry.url, maxBytes: 50_000_000 })
 
   it('a model that passed is published, signed and offered', async () => {
-    await giveModel(at('giver', 'data'))
-    giver = start(await configure('giver', { exchange: exchange() }))
+    // It has the time to become better than the other's.
+    giver = start(await configure('giver', { exchange: exchange(), rounds: { ...rounds, firstMinutes: 0.25 } }))
     await giver.said(/^model 1 is offered to other boxes as 127\.0\.0\.1:\d+\/pawl\/models@sha256:[0-9a-f]{64}$/, { withinMs: 120_000 })
     expect(await registry.tags('pawl/models')).toEqual(['v1.giver'])
     await vi.waitFor(() => {
