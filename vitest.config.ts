@@ -8,8 +8,8 @@ import { BaseSequencer, type TestSpecification } from 'vitest/node'
  * turns, so that mostly one of each runs.
  */
 const longest = [
-  'resume', 'sources', 'exchange/two-boxes', 'rounds', 'real-input', 'crash', 'chaos/broker', 'round', 'camera', 'chaos/classifier', 'classifier', 'devices', 'cli', 'drift',
-  'hostile', 'page', 'asyncapi',
+  'resume', 'sources', 'round', 'exchange/two-boxes', 'cli', 'real-input', 'devices', 'camera', 'hostile', 'chaos/broker', 'drift', 'crash', 'rounds', 'chaos/classifier',
+  'classifier', 'page', 'asyncapi',
 ]
 
 class LongestFirst extends BaseSequencer {

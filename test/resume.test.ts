@@ -172,13 +172,13 @@ describe('a round that has to stand still', () => {
     let now: keyof typeof steps = 'before'
     const { signal } = new AbortController()
     const brake = { reason: () => Promise.resolve(reason), working: false }
-    const outcome = await runInChild({ ...spec, ...timed, out: join(folder, 'braked') }, {
+    // Longer, for its process gives way to everything else that runs here.
+    const minutes = 0.25
+    const outcome = await runInChild({ ...spec, ...timed, minutes, out: join(folder, 'braked') }, {
       graceMs: 60_000, limits: { ...defaultConfig().rounds, priority: 'low' }, brake, signal, closing: signal,
       onEvent: event => {
-        if (event.type === 'progress') {
-          steps[now]++
-          if (steps.before === 1) reason = 'the box is hot'
-        }
+        if (event.type === 'progress') steps[now]++
+        if (event.type === 'phase' && event.phase === 'finetune') reason = 'the box is hot'
         if (event.type !== 'pause') return
         told.push(String(event.reason))
         now = event.reason === null ? 'after' : 'standing'
