@@ -6,7 +6,7 @@ import { Turns } from '../trainer/turns.js'
 
 const running = () => new AbortController().signal
 
-/** Keeps the thread busy. */
+/** Keeps the thread busy, for milliseconds of the processor. */
 function work(ms: number): void {
   const before = process.cpuUsage()
   for (let took = 0; took < 1000 * ms;) {
