@@ -33,7 +33,7 @@ export function predictions({ seed, embedding, classes, inertia = 0 }: StreamOpt
     const shares = exponents.map(value => value / sum)
     return {
       embedding: new Float32Array(times(mix, state)).map(value => Math.max(-1, value)),
-      probabilities: Object.fromEntries(shares.map((share, label) => [names[label], share])),
+      probabilities: Object.fromEntries(shares.map((share, label) => [names[label] ?? '', share])),
       confidence: Math.max(...shares),
     }
   }
