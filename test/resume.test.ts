@@ -1,8 +1,8 @@
 /** A round that is interrupted, by a power cut or by being told to, ends as it would have ended. */
 import { spawn } from 'node:child_process'
-import { readFileSync, rmdirSync } from 'node:fs'
+import { rmdirSync } from 'node:fs'
 import { cp, mkdir, mkdtemp, open, readdir, rm } from 'node:fs/promises'
-import { getPriority, setPriority, tmpdir } from 'node:os'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { bundled, defaultConfig } from '../agent/config.js'
@@ -10,6 +10,7 @@ import { train, type RoundEvent, type RoundSpec } from '../trainer/index.js'
 import { runInChild } from '../agent/rounds/round.js'
 import { Turns } from '../trainer/turns.js'
 import { compiled } from './compiled.js'
+import { hurry } from './hurry.js'
 import { ordinary } from './ordinary.js'
 
 const classes = ['bag', 'dress', 'trouser']
@@ -142,16 +143,6 @@ describe('a round that is interrupted', () => {
     expect(problems[0]).toMatchObject({ step: 0, reason: expect.stringContaining('EISDIR') as string })
   })
 })
-
-/** Gives the round that has just begun the rank of its test again, where that is allowed: it has but seconds, and would give way to other tests. */
-function hurry(): void {
-  const pids = readFileSync(`/proc/self/task/${String(process.pid)}/children`, 'utf8').trim().split(' ').map(Number)
-  try {
-    for (const pid of pids) setPriority(pid, getPriority())
-  } catch {
-    // Only who may is in a hurry.
-  }
-}
 
 describe('a round that has to stand still', () => {
   it('in any phase, and takes but a share of the processor, gives the same weights to the byte', async () => {

@@ -19,6 +19,7 @@ import { runInChild, type RoundBrake, type RoundOutcome, type RoundRunOptions } 
 import { Training, type TrainingOptions } from '../agent/training.js'
 import type { RoundEvent, RoundSpec } from '../trainer/contract.js'
 import { compiled } from './compiled.js'
+import { hurry } from './hurry.js'
 import { ordinary } from './ordinary.js'
 
 const running = () => new AbortController().signal
@@ -216,7 +217,11 @@ describe('learning', () => {
     await registry.start()
     const learning = new Learning({
       config: { ...defaultConfig().rounds, backend: 'onnxruntime', priority: 'low', ...config }, exchanges: false, folder: join(data, 'rounds'), engines: join(data, 'engines.json'), registry, clock: systemClock, graceMs: 60_000,
-      onEvent: (_, event) => { events.push(event); onEvent(event) },
+      onEvent: (_, event) => {
+        if (event.type === 'phase') hurry()
+        events.push(event)
+        onEvent(event)
+      },
       brake: released(),
       onUnreadable: images => setAside(images, {
         frames: { holds: () => false, remove: () => Promise.resolve() },
