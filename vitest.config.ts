@@ -1,4 +1,6 @@
-import { defineConfig } from 'vitest/config'
+import { existsSync, readdirSync, statSync } from 'node:fs'
+import { dirname, join, relative } from 'node:path'
+import { defineConfig, type Plugin } from 'vitest/config'
 import { BaseSequencer, type TestSpecification } from 'vitest/node'
 
 /**
@@ -6,8 +8,8 @@ import { BaseSequencer, type TestSpecification } from 'vitest/node'
  * turns, so that mostly one of each runs.
  */
 const longest = [
-  'resume', 'sources', 'exchange/two-boxes', 'rounds', 'real-input', 'crash', 'chaos/broker', 'round', 'camera', 'chaos/classifier', 'classifier', 'devices', 'cli', 'drift',
-  'hostile', 'page', 'asyncapi',
+  'resume', 'sources', 'round', 'exchange/two-boxes', 'cli', 'real-input', 'devices', 'camera', 'hostile', 'chaos/broker', 'drift', 'crash', 'rounds', 'chaos/classifier',
+  'classifier', 'page', 'asyncapi',
 ]
 
 class LongestFirst extends BaseSequencer {
@@ -20,14 +22,38 @@ class LongestFirst extends BaseSequencer {
   }
 }
 
+/**
+ * Tests run what `npm run build` has built, as it is installed: with all the processes and threads that it starts, which from the sources would each
+ * have to compile them first.
+ */
+const built: Plugin = {
+  name: 'built',
+  enforce: 'pre',
+  buildStart() {
+    const builtAtMs = statSync(join(import.meta.dirname, 'dist', '.tsbuildinfo'), { throwIfNoEntry: false })?.mtimeMs ?? 0
+    const sources = ['agent', 'trainer'].flatMap(part =>
+      readdirSync(join(import.meta.dirname, part), { recursive: true, encoding: 'utf8' }).filter(path => path.endsWith('.ts')).map(path => join(part, path)))
+    const newer = sources.find(path => statSync(join(import.meta.dirname, path)).mtimeMs > builtAtMs)
+    if (newer !== undefined) throw new Error(`${newer} is newer than what was built: npm run build`)
+  },
+  resolveId(source, importer) {
+    if (!importer || !/^\.{1,2}\//.test(source)) return null
+    const place = relative(import.meta.dirname, join(dirname(importer), source))
+    const id = join(import.meta.dirname, 'dist', place)
+    return /^(agent|trainer)\//.test(place) && existsSync(id) ? { id, external: true } : null
+  },
+}
+
 export default defineConfig({
+  plugins: [built],
   test: {
     include: ['test/**/*.test.ts'],
     pool: 'forks',
     // Two heavy files side by side are as many as the smallest box has cores.
     maxWorkers: 2,
     sequence: { sequencer: LongestFirst },
-    testTimeout: 60_000,
-    hookTimeout: 60_000,
+    // A machine may be several times as slow as this takes.
+    testTimeout: 240_000,
+    hookTimeout: 240_000,
   },
 })

@@ -215,7 +215,7 @@ describe('to restore', () => {
       await grown(other, ['three'])
       before = await filesOf(other)
     }), { numRuns: 30 })
-  }, 120_000)
+  })
 
   it('takes nothing that is no backup, leads out of the folder, or has no room', async () => {
     const before = await filesOf(other)
@@ -306,7 +306,7 @@ describe('to restore', () => {
     expect(stood.old).toBeGreaterThan(0)
     expect(stood.new).toBeGreaterThan(4)
     expect(stood.between).toBeGreaterThan(4)
-  }, 120_000)
+  })
 
   it('where something of the folder cannot move away changes nothing, and says what; also when the power goes meanwhile', async () => {
     const before = await filesOf(other)
@@ -319,7 +319,7 @@ describe('to restore', () => {
       found.delete('format')
       expect([nth, killed, found]).toEqual([nth, nth > 0, before])
     }
-  }, 60_000)
+  })
 })
 
 /** Before a program: it is killed as it is about to rename for the NTH time, and what is called BUSY cannot be renamed, as a mount point cannot. */

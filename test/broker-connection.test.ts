@@ -10,7 +10,7 @@ import { Link, type LinkOptions, type Message } from '../agent/report/link.js'
 import { freePort } from './free-port.js'
 import { mosquitto, startMosquitto } from './site/mosquitto.js'
 
-const waiting = { timeout: 20_000, interval: 20 }
+const waiting = { timeout: 60_000, interval: 20 }
 const cleanups: (() => Promise<unknown>)[] = []
 const none = { ca: '', cert: '', key: '' }
 let folder = ''
@@ -74,7 +74,7 @@ function link(url: string, options: Partial<LinkOptions> = {}) {
 
 const anonymous = 'allow_anonymous true'
 
-describe.skipIf(!mosquitto)('the connection to the broker', { timeout: 60_000 }, () => {
+describe.skipIf(!mosquitto)('the connection to the broker', () => {
   for (const protocol of ['3.1.1', '5'] as const) {
     for (const transport of ['mqtt', 'ws'] as const) {
       it(`speaks MQTT ${protocol} over ${transport === 'ws' ? 'WebSocket' : 'TCP'}`, async () => {
@@ -192,7 +192,7 @@ describe.skipIf(!mosquitto)('the connection to the broker', { timeout: 60_000 },
     await new Promise(resolve => setTimeout(resolve, 30))
     const beganMs = performance.now()
     await made.stop(farewell)
-    expect(performance.now() - beganMs).toBeLessThan(2000)
+    expect(performance.now() - beganMs).toBeLessThan(10_000)
     await new Promise(resolve => setTimeout(resolve, 300))
     expect(said).toEqual([])
   })
@@ -202,7 +202,7 @@ describe.skipIf(!mosquitto)('the connection to the broker', { timeout: 60_000 },
     const mute = createServer(socket => { sockets.push(socket.on('error', () => undefined)) })
     await new Promise<void>(resolve => { mute.listen(port, '127.0.0.1', resolve) })
     const { said } = link(`mqtt://127.0.0.1:${String(port)}`)
-    await vi.waitFor(() => { expect(sockets.length).toBeGreaterThan(1) }, { ...waiting, timeout: 8_000 })
+    await vi.waitFor(() => { expect(sockets.length).toBeGreaterThan(1) }, { ...waiting, timeout: 20_000 })
     expect(said.join()).toMatch(/connack timeout/i)
     for (const socket of sockets) socket.destroy()
     await new Promise(resolve => { mute.close(resolve) })
@@ -225,7 +225,7 @@ describe.skipIf(!mosquitto)('the connection to the broker', { timeout: 60_000 },
       return new Promise(resolve => { slow.close(resolve) })
     })
     const { said } = link(`mqtt://127.0.0.1:${String((slow.address() as AddressInfo).port)}`)
-    await vi.waitFor(() => { expect(said.at(-1)).toBe('up') }, { ...waiting, timeout: 40_000 })
+    await vi.waitFor(() => { expect(said.at(-1)).toBe('up') }, waiting)
     // Known to be slow by now: the next try is given its time at once.
     for (const socket of sockets.splice(0)) socket.destroy()
     await vi.waitFor(() => { expect(said).toContain('down') }, waiting)

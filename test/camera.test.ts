@@ -18,7 +18,7 @@ import { InTurn } from '../agent/lib/in-turn.js'
 import { fitImage } from '../trainer/index.js'
 import { boundary, head, HttpCamera, part, sends, type Behaviour } from './cameras/http-camera.js'
 
-const waiting = { timeout: 20_000, interval: 10 }
+const waiting = { timeout: 60_000, interval: 10 }
 const cleanups: (() => Promise<unknown>)[] = []
 const upright: Omit<SamplerOptions, 'crop'> = { rotate: 0, masks: [], size: () => 28, largeOnes: new InTurn() }
 let jpeg = Buffer.alloc(0)
@@ -205,7 +205,7 @@ describe('folder', () => {
     const source = folder(path, 60, null)
     const start = () => watch('', { source, onPicture: picture => Promise.resolve(void pictures.push(Buffer.from(picture.jpeg).toString())) })
     const first = start()
-    await sleep(300)
+    await vi.waitFor(() => { expect(first.last()?.state).toBe('online') }, waiting)
     await put('1.jpg')
     await put('note.txt')
     await writeFile(join(path, '2.jpg'), '')

@@ -12,7 +12,7 @@ import { sideBySide } from '../agent/classifier/side-by-side.js'
 import { bundled } from '../agent/config.js'
 import { fitImage, ModelFile, untrainedModel, type FittedImage } from '../trainer/index.js'
 
-const waiting = { timeout: 20_000, interval: 20 }
+const waiting = { timeout: 60_000, interval: 20 }
 let folder = ''
 let model = Buffer.alloc(0)
 let jpeg = Buffer.alloc(0)
@@ -60,7 +60,7 @@ function endless(version: number): ServedModel {
 }
 
 /** Well below what each of these would take, well above what it should. */
-const soonMs = 5000
+const soonMs = 9000
 
 /** Gives how long it took to settle. */
 async function settled(work: Promise<unknown>): Promise<number> {

@@ -19,7 +19,7 @@ import { handlers, makeReporter, plainly, status, Watcher, type Given } from './
 import { SparkplugHost } from './sparkplug-host.js'
 
 const logger = createLogger({ level: 'silent' })
-const waiting = { timeout: 20_000, interval: 20 }
+const waiting = { timeout: 60_000, interval: 20 }
 const cleanups: (() => Promise<unknown>)[] = []
 let folder = ''
 
@@ -223,7 +223,7 @@ describe('commands', () => {
   })
 })
 
-describe.skipIf(!mosquitto)('over mosquitto', { timeout: 60_000 }, () => {
+describe.skipIf(!mosquitto)('over mosquitto', () => {
   const started = async (url: string, options: Given) => {
     const reporter = makeReporter(url, folder, options)
     await reporter.start()

@@ -22,7 +22,7 @@ describe.skipIf(lacks !== '')(`a box whose power is cut${lacks}`, () => {
     expect(problems, said.join('\n')).toEqual([])
     expect(Object.values(kills).reduce((sum, count) => sum + count, 0)).toBe(3)
     expect(decisions).toBeGreaterThan(0)
-  }, 300_000)
+  }, 600_000)
 })
 
 describe.skipIf(lacks !== '')(`a box whose files were damaged${lacks}`, () => {
@@ -40,5 +40,5 @@ describe.skipIf(lacks !== '')(`a box whose files were damaged${lacks}`, () => {
 
   it('goes on where the registry and all its backups are zeros, or says what to do', async () => {
     expect(await injected(grown, faults['the registry and all its backups are zeros'])).toEqual([])
-  }, 120_000)
+  })
 })

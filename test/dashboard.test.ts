@@ -194,7 +194,7 @@ describe('the page with a password', () => {
     const answers = await Promise.all(Array.from({ length: 12 }, () => login(address, 'guess')))
     expect(answers.filter(({ status }) => status === 401)).toHaveLength(5)
     expect(answers.filter(({ status }) => status === 429)).toHaveLength(7)
-  }, 60_000)
+  })
 
   it('ends a session after a week', async () => {
     const address = await withPassword()
@@ -418,7 +418,7 @@ describe('what the page hears', () => {
     const stop = cleanups.pop()
     const beganMs = performance.now()
     await stop?.()
-    expect(performance.now() - beganMs).toBeLessThan(2000)
+    expect(performance.now() - beganMs).toBeLessThan(15_000)
   })
 })
 

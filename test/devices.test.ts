@@ -35,7 +35,7 @@ describe('a hundred steps from one seed', () => {
 
   it('give the same weights bit for bit when they are taken again', async () => {
     expect(Buffer.from((await trainOn('shared', small, steps)).weights.buffer).equals(Buffer.from(ours.weights.buffer))).toBe(true)
-  }, 120_000)
+  })
 
   it('leave no tensor behind', () => {
     expect(new Set(ours.tensors.slice(2)).size).toBe(1)
@@ -60,7 +60,7 @@ it('lanes that cannot start say why, and stop', async () => {
   const lanes = new Lanes({ preset: small, classCount: 3, recipe, seed: 1, engine, buffers })
   await expect(lanes.start()).rejects.toThrow(/tfjs-node-gpu (is not installed|loads, but finds no GPU)|tfjs_binding.node\) can not be found/)
   await lanes.stop()
-}, 60_000)
+})
 
 describe('the choice of an engine', () => {
   const gpu = { backend: 'onnxruntime', device: 'webgpu' } as const

@@ -294,11 +294,12 @@ describe('on real pictures', () => {
   let model: ModelFile
   beforeAll(async () => {
     const out = join(folder, 'model')
+    const { labeled, gate } = await readLabels(bundled('labeled'), bundled('validation'))
     await train({
-      ...ordinary, ...await readLabels(bundled('labeled'), bundled('validation')), unlabeled: [], out, seed: 1, steps: 40,
+      ...ordinary, labeled, gate: gate.filter((_, index) => index % 8 === 0), promotion: [], unlabeled: [], out, seed: 1, steps: 20, lanes: 1,
     }, { signal: new AbortController().signal, onEvent: () => undefined })
     model = await ModelFile.open(await readFile(join(out, 'model.onnx')))
-  }, 120_000)
+  })
 
   it('tells within two windows when the site changes, and nothing while it does not', async () => {
     const clean = await predictionsOf(model, noDrift, 250)
@@ -307,7 +308,7 @@ describe('on real pictures', () => {
     }
     for (const [name, change] of Object.entries(changes)) {
       const { monitor, see } = watching({ reference: 500, window: 100, falseAlarmsPerMonth: 1, everyMs: 2000 })
-      const changed = await predictionsOf(model, change, 250)
+      const changed = change === noDrift ? clean : await predictionsOf(model, change, 250)
       const random = Random.of(7)
       for (let count = 0; count < 800; count++) see(clean[random.below(clean.length)] as Prediction)
       expect([name, monitor.alarm]).toEqual([name, null])
@@ -315,5 +316,5 @@ describe('on real pictures', () => {
       expect([name, monitor.alarm !== null]).toEqual([name, change !== noDrift])
     }
     await model.release()
-  }, 120_000)
+  })
 })

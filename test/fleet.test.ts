@@ -23,7 +23,7 @@ import type { Simulation, SimulationOptions } from './fleet/simulate.js'
 import { Mosquitto, mosquitto } from './site/mosquitto.js'
 
 const main = join(import.meta.dirname, '../dist/agent/main.js')
-const waiting = { timeout: 20_000, interval: 50 }
+const waiting = { timeout: 60_000, interval: 50 }
 const cleanups: (() => Promise<unknown>)[] = []
 let folder = ''
 let broker: Mosquitto
@@ -66,7 +66,7 @@ async function pawl(...args: string[]): Promise<Ended> {
   return { code: await code, stdout, stderr }
 }
 
-describe.skipIf(!mosquitto)('the server of a fleet', { timeout: 60_000 }, () => {
+describe.skipIf(!mosquitto)('the server of a fleet', () => {
   it('knows every box of the broker, of one with a short queue too, and all that each retains', async () => {
     await broker.stop()
     await broker.configure('allow_anonymous true\nmax_queued_messages 100\nmax_inflight_messages 5')
@@ -248,7 +248,7 @@ describe.skipIf(!mosquitto)('the server of a fleet', { timeout: 60_000 }, () => 
   })
 })
 
-describe.skipIf(!mosquitto)('pawl fleet', { timeout: 60_000 }, () => {
+describe.skipIf(!mosquitto)('pawl fleet', () => {
   it('--once prints a table, or JSON, of those that are asked for, and ends', async () => {
     const simulation = await simulate(12)
     simulation.boxes[4]?.setOnline(false)

@@ -10,7 +10,7 @@ import { freePort } from './free-port.js'
 import { mosquitto, startMosquitto } from './site/mosquitto.js'
 import { cameraStatus, makeReporter, prediction, problem, Watcher, type Given } from './reporting.js'
 
-const waiting = { timeout: 40_000, interval: 20 }
+const waiting = { timeout: 60_000, interval: 20 }
 const cleanups: (() => Promise<unknown>)[] = []
 let folder = ''
 let port = 0
@@ -73,7 +73,7 @@ const messagesIn = (watcher: Watcher) => watcher.texts('event').map(text => {
   return event.type === 'problem' ? event.message : event.type
 })
 
-describe.skipIf(!mosquitto)('after the broker was away', { timeout: 90_000 }, () => {
+describe.skipIf(!mosquitto)('after the broker was away', () => {
   it('the whole state comes first, then what waited, one by one at the configured rate, then what is new, in order', async () => {
     const { eventsPerSecond } = parseConfig('{mqtt: {eventsPerSecond: 20}}', 'pawl.yaml').mqtt
     const reporter = await start(`mqtt://127.0.0.1:${String(port)}`, { eventsPerSecond })

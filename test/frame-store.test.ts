@@ -237,7 +237,7 @@ describe('frame store', () => {
         await pass(store, 4 * dayMs)
         expect([store.count, await files(place)]).toEqual([0, []])
       }), { numRuns: 15 })
-    }, 60_000)
+    })
   })
 
   it('finds the same frames after a restart, and clears away what a power cut left half-written', async () => {
@@ -442,4 +442,4 @@ it('a hundred thousand frames are found within seconds', async () => {
   // The figure is for a box that does nothing else (npm run bench:frames).
   expect(tookMs).toBeLessThan(20_000)
   expect((await stat(store.list()[0]?.path ?? '')).isFile()).toBe(true)
-}, 120_000)
+})

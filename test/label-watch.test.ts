@@ -69,5 +69,5 @@ it('are noticed by itself, also once a folder appears that was not there', async
   await watch.start()
   expect([watch.since(0), watch.newestAtMs]).toEqual([0, 0])
   await add('bag/1.png')
-  await vi.waitFor(() => { expect(watch.since(0)).toBe(1) }, { timeout: 10_000 })
+  await vi.waitFor(() => { expect(watch.since(0)).toBe(1) }, { timeout: 60_000 })
 })

@@ -11,6 +11,7 @@ import { freePort } from './free-port.js'
 import { Box } from './site/box.js'
 import type { Daemon } from './site/daemon.js'
 import { copyLabels, seldom } from './site/labels.js'
+import { giveModel } from './site/trained.js'
 
 const views = ['Live', 'Label', 'Learning', 'Models', 'Health'] as const
 const password = 'open sesame'
@@ -27,6 +28,7 @@ beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'pawl-page-'))
   port = await freePort()
   box = await Box.in(folder, { dashboard: { port }, rounds: { schedule: seldom, minutes: 0.25 }, frames: { maxBytes: 20_000_000 } })
+  await giveModel(box.data)
   daemon = box.start()
   browser = await openBrowser()
   await daemon.said(/^model 1 is in service/)
@@ -44,7 +46,7 @@ afterAll(async () => {
 
 async function newPage(): Promise<Page> {
   const opened = await browser.newPage()
-  opened.setDefaultTimeout(20_000)
+  opened.setDefaultTimeout(60_000)
   opened.on('pageerror', cause => { errors.push(cause.message) })
   // What the server refuses is told on the page, and in the browser's log with it.
   opened.on('console', message => { if (message.type() === 'error' && !/status of (401|409|422)|ERR_|EventSource/.test(message.text())) errors.push(message.text()) })
@@ -275,7 +277,7 @@ describe('the page', () => {
     const [, learned] = await daemon.said(/^round 2 \(command\): (\d+) labels/)
     expect(Number(learned)).toBe(labels)
     const round = page.locator('section', { has: page.getByRole('heading', { name: /^Round 2 (promoted|[a-z-]+)$/ }) })
-    await round.waitFor({ timeout: 60_000 })
+    await round.waitFor({ timeout: 180_000 })
     await round.locator('summary').click()
     for (const what of ['Losses by step', 'What the promotion images show']) await round.getByText(what).first().waitFor()
     const [download] = await Promise.all([page.waitForEvent('download'), round.getByRole('link', { name: 'Report to keep' }).click()])

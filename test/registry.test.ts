@@ -7,6 +7,7 @@ import { systemClock } from '../agent/lib/clock.js'
 import type { Ledger } from '../agent/registry/ledger.js'
 import { Registry } from '../agent/registry/registry.js'
 import { challenger, record } from './challenger.js'
+import { compiled } from './compiled.js'
 
 let data = ''
 let problems: string[] = []
@@ -190,9 +191,10 @@ describe('registry file', () => {
   })
 
   it('is whole after kill -9 at any moment, and never older than what was reported as written', { timeout: 240_000 }, async () => {
+    const program = await compiled('registry-child')
     let reported = 0
     for (let kill = 0; kill < 20; kill++) {
-      const child = spawn(process.execPath, ['--import', 'tsx', join(import.meta.dirname, 'registry-child.ts'), data])
+      const child = spawn(process.execPath, [program, data])
       let output = ''
       let errors = ''
       child.stderr.on('data', (bytes: Buffer) => { errors += bytes.toString() })

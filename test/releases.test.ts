@@ -67,5 +67,5 @@ describe.skipIf(lacks !== '').each(versions)(`the data folder of pawl %s${lacks}
     } finally {
       expect(await daemon.end()).toEqual({ code: 0, signal: null })
     }
-  }, 180_000)
+  })
 })

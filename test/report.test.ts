@@ -21,12 +21,13 @@ import type { ProbationRecord } from '../agent/rounds/probation.js'
 import type { PromotionRecord } from '../agent/rounds/promotion.js'
 import { topics, type Topic, type TopicName } from '../agent/report/topics.js'
 import { challenger } from './challenger.js'
+import { compiled } from './compiled.js'
 import { freePort } from './free-port.js'
 import { mosquitto, startMosquitto, type Broker } from './site/mosquitto.js'
 import { cameraStatus, handlers, makeReporter, prediction, problem, status, Watcher, type Given } from './reporting.js'
 
 const quiet = createLogger({ level: 'silent' })
-const waiting = { timeout: 20_000, interval: 20 }
+const waiting = { timeout: 60_000, interval: 20 }
 const cleanups: (() => Promise<unknown>)[] = []
 let folder = ''
 
@@ -96,7 +97,7 @@ const brokers = [
 
 for (const { name, broker, missing } of brokers) {
   // Skipped only where mosquitto is not installed; CI throws above.
-  describe.skipIf(missing)(`reporter with ${name}`, { timeout: 60_000 }, () => {
+  describe.skipIf(missing)(`reporter with ${name}`, () => {
     it('publishes its state retained, in the shape of its schemas, and says offline when it stops', async () => {
       const { url, stop } = await broker(await freePort())
       cleanups.push(stop)
@@ -207,7 +208,7 @@ for (const { name, broker, missing } of brokers) {
       const { url, stop } = await broker(await freePort())
       cleanups.push(stop)
       const watcher = await watch(url)
-      const child = spawn(process.execPath, ['--import', 'tsx', join(import.meta.dirname, 'report-child.ts'), url, folder], { stdio: 'inherit' })
+      const child = spawn(process.execPath, [await compiled('report-child'), url, folder], { stdio: 'inherit' })
       await vi.waitFor(() => { expect(watcher.texts('availability')).toEqual(['online']) }, waiting)
       child.kill('SIGKILL')
       await vi.waitFor(() => { expect(watcher.texts('availability')).toEqual(['online', 'offline']) }, waiting)
@@ -241,7 +242,7 @@ function filled(templates: Record<string, { template: string; json: unknown }>):
   return JSON.parse(execFileSync('/usr/bin/python3', ['-c', program], { input: JSON.stringify(templates) }).toString()) as Record<string, string>
 }
 
-describe('Home Assistant', { timeout: 60_000 }, () => {
+describe('Home Assistant', () => {
   it('is told once of everything there is to see, finds it where it was told, and is told again when it starts', async () => {
     const { url, stop } = await aedes(await freePort())
     cleanups.push(stop)
@@ -294,7 +295,7 @@ describe('Home Assistant', { timeout: 60_000 }, () => {
   })
 })
 
-describe('reporter', { timeout: 60_000 }, () => {
+describe('reporter', () => {
   it('sends a prediction when class or model changes, not at every frame', async () => {
     const { url, stop } = await aedes(await freePort())
     cleanups.push(stop)
@@ -503,7 +504,7 @@ describe('outbox', () => {
     expect(await outbox.settled()).toBe(false)
     await rm(folder)
     await mkdir(folder)
-    await vi.waitFor(async () => { expect(await readdir(folder)).toEqual(['000000000001.json']) }, { timeout: 5000 })
+    await vi.waitFor(async () => { expect(await readdir(folder)).toEqual(['000000000001.json']) }, { timeout: 60_000 })
     await outbox.stop()
   })
 

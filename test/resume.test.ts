@@ -1,7 +1,7 @@
 /** A round that is interrupted, by a power cut or by being told to, ends as it would have ended. */
 import { spawn } from 'node:child_process'
 import { rmdirSync } from 'node:fs'
-import { mkdir, mkdtemp, open, readdir, rm } from 'node:fs/promises'
+import { cp, mkdir, mkdtemp, open, readdir, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
@@ -9,16 +9,21 @@ import { bundled, defaultConfig } from '../agent/config.js'
 import { train, type RoundEvent, type RoundSpec } from '../trainer/index.js'
 import { runInChild } from '../agent/rounds/round.js'
 import { Turns } from '../trainer/turns.js'
+import { compiled } from './compiled.js'
+import { hurry } from './hurry.js'
 import { ordinary } from './ordinary.js'
 
 const classes = ['bag', 'dress', 'trouser']
-const steps = 5
+const steps = 3
 let folder = ''
 let spec: RoundSpec
 /** What the round comes to when nothing happens to it; and one whose steps begin at once. */
 let expected: Record<string, string>
 let expectedPlain: Record<string, string>
-const plain = { method: 'paper' } as const
+const plain = { method: 'paper', lanes: 1 } as const
+/** A round of a given time, which only has to pass: its steps are quick, and nothing comes before them. */
+const minutes = 0.15
+const timed = { method: 'supervised', switches: { stem: false }, lanes: 1, steps: null, minutes } as const
 
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'pawl-resume-'))
@@ -43,9 +48,9 @@ function run(
   return train({ ...spec, out: join(folder, name), ...changes }, { signal, onEvent, checkpointMs })
 }
 
-/** Starts the round in a process of its own and kills it once it has told of so many steps. */
+/** Starts the round in a process of its own, or goes on with it, and kills it once it has told of so many steps: all are kept, or but the last. */
 async function killedAfter(step: number, name: string, changes: Partial<RoundSpec> = {}): Promise<void> {
-  const child = spawn(process.execPath, ['--import', 'tsx', join(import.meta.dirname, 'resume-child.ts'), JSON.stringify({ ...spec, out: join(folder, name), ...changes })], {
+  const child = spawn(process.execPath, [await compiled('resume-child'), JSON.stringify({ ...spec, out: join(folder, name), ...changes }), String(step)], {
     stdio: ['ignore', 'pipe', 'inherit'],
   })
   let output = ''
@@ -66,66 +71,65 @@ const resumedAt = async (name: string, changes: Partial<RoundSpec> = {}) => {
   return { card, preparedAnew: step0 > 0, at: events.find(event => event.type === 'resumed')?.step ?? null, firstStep: first?.step, phases: events.flatMap(event => (event.type === 'phase' ? [event.phase] : [])) }
 }
 
-describe('a round that is interrupted', () => {
-  it.each([3])('by kill -9 after step %i gives the same weights to the byte', async step => {
-    const name = `killed-${String(step)}`
-    await killedAfter(step, name)
-    const { card, at, firstStep, phases, preparedAnew } = await resumedAt(name)
-    // The step that the signal came in is lost at most.
-    expect([step - 1, step, step + 1]).toContain(at)
-    expect(firstStep).toBe((at ?? 0) + 1)
-    expect([phases.slice(0, 3), preparedAnew]).toEqual([['load', 'prepare', 'semi-supervised'], false])
-    expect(card.files).toEqual(expected)
-    expect(await readdir(join(folder, name))).toEqual(['card.json', 'model.onnx', 'reconstruction.png', 'weights.safetensors'])
-  }, 60_000)
+const copied = (from: string, to: string) => cp(join(folder, from), join(folder, to), { recursive: true })
 
-  it('before its first step has not lost what was prepared', async () => {
+describe('a round that is interrupted', () => {
+  it('before its first step has not lost what was prepared, and by kill -9 after its second gives the same weights to the byte', async () => {
     const controller = new AbortController()
     const stopped = run('early', {}, event => { if (event.type === 'phase' && event.phase === 'semi-supervised') controller.abort() }, controller.signal)
     await expect(stopped).rejects.toMatchObject({ reason: 'stopped' })
-    const { card, at, preparedAnew } = await resumedAt('early')
-    expect([at, preparedAnew, card.files]).toEqual([0, false, expected])
-  }, 60_000)
+    await copied('early', 'killed')
+    const early = await resumedAt('early')
+    expect([early.at, early.preparedAnew, early.card.files]).toEqual([0, false, expected])
+
+    await killedAfter(2, 'killed')
+    await copied('killed', 'fewer')
+    const { card, at, firstStep, phases, preparedAnew } = await resumedAt('killed')
+    // The step that the signal came in is lost at most.
+    expect([1, 2]).toContain(at)
+    expect(firstStep).toBe((at ?? 0) + 1)
+    expect([phases.slice(0, 3), preparedAnew]).toEqual([['load', 'prepare', 'semi-supervised'], false])
+    expect(card.files).toEqual(expected)
+    expect(await readdir(join(folder, 'killed'))).toEqual(['card.json', 'model.onnx', 'reconstruction.png', 'weights.safetensors'])
+
+    // And with the frames that are left, where some are gone.
+    const fewer = await resumedAt('fewer', { unlabeled: spec.unlabeled.slice(3) })
+    // The gate is not asked again about what it let teach.
+    expect([fewer.at, fewer.preparedAnew, fewer.card.gate.filter(({ step }) => step === 0).length, fewer.card.data.unlabeled])
+      .toEqual([at, false, 1, spec.unlabeled.length - 3])
+  })
 
   it('because it is told to stop goes on where it stopped', async () => {
     const controller = new AbortController()
-    const stopped = run('stopped', plain, event => { if (event.type === 'progress' && event.step === 4) controller.abort() }, controller.signal, 60_000)
+    const stopped = run('stopped', plain, event => { if (event.type === 'progress' && event.step === 2) controller.abort() }, controller.signal, 60_000)
     await expect(stopped).rejects.toMatchObject({ reason: 'stopped' })
     const { card, at } = await resumedAt('stopped', plain)
-    expect([at, card.files]).toEqual([4, expectedPlain])
-  }, 60_000)
+    expect([at, card.files]).toEqual([2, expectedPlain])
+  })
 
   it('starts anew where the checkpoint is another round\'s, or is damaged', async () => {
-    await killedAfter(2, 'other', plain)
-    expect((await resumedAt('other', { ...plain, seed: 4, steps: 3 })).at).toBe(null)
     await killedAfter(2, 'damaged', plain)
+    await copied('damaged', 'other')
+    expect((await resumedAt('other', { ...plain, seed: 4, steps: 2 })).at).toBe(null)
     const file = await open(join(folder, 'damaged', 'checkpoint.safetensors'), 'r+')
     await file.write(Buffer.from([0x55, 0x55, 0x55]), 0, 3, 10_000_000)
     await file.close()
     const { card, at } = await resumedAt('damaged', plain)
     expect([at, card.files]).toEqual([null, expectedPlain])
-  }, 90_000)
-
-  it('goes on with the frames that are left where some are gone', async () => {
-    await killedAfter(2, 'fewer')
-    const { at, card, preparedAnew } = await resumedAt('fewer', { unlabeled: spec.unlabeled.slice(3) })
-    expect([1, 2, 3]).toContain(at)
-    // The gate is not asked again about what it let teach.
-    expect([preparedAnew, card.gate.filter(({ step }) => step === 0).length, card.data.unlabeled]).toEqual([false, 1, spec.unlabeled.length - 3])
-  }, 60_000)
+  })
 
   it('has used no more of its minutes than it was given, and uses the rest', async () => {
     const controller = new AbortController()
-    const minutes = { ...plain, steps: null, minutes: 0.25 }
-    const stopped = run('minutes', minutes, event => { if (event.type === 'progress' && event.fraction > 0.5) controller.abort() }, controller.signal)
+    const stopped = run('minutes', timed, event => { if (event.type === 'progress' && event.fraction > 0.5) controller.abort() }, controller.signal)
     await expect(stopped).rejects.toMatchObject({ reason: 'stopped' })
     const fractions: number[] = []
-    const { card } = await run('minutes', minutes, event => { if (event.type === 'progress') fractions.push(event.fraction) })
+    const { card } = await run('minutes', timed, event => { if (event.type === 'progress') fractions.push(event.fraction) })
     expect(fractions[0]).toBeGreaterThan(0.5)
     expect(fractions.at(-1)).toBeGreaterThan(0.9)
-    expect(card.seconds).toBeGreaterThan(0.8 * 15)
-    expect(card.seconds).toBeLessThan(1.6 * 15)
-  }, 90_000)
+    // All but the 3 s that are kept for what comes after the steps, and what that takes.
+    expect(card.seconds).toBeGreaterThan(60 * minutes - 3)
+    expect(card.seconds).toBeLessThan(60 * minutes + 9)
+  })
 
   it('goes on without a checkpoint where the disk takes none, and says so', async () => {
     const inTheWay = join(folder, 'full', 'checkpoint.safetensors.new')
@@ -137,7 +141,7 @@ describe('a round that is interrupted', () => {
     expect(card.files).toEqual(expectedPlain)
     expect(problems).toHaveLength(steps + 1)
     expect(problems[0]).toMatchObject({ step: 0, reason: expect.stringContaining('EISDIR') as string })
-  }, 60_000)
+  })
 })
 
 describe('a round that has to stand still', () => {
@@ -153,14 +157,14 @@ describe('a round that has to stand still', () => {
       signal, turns,
       onEvent: event => {
         if (event.type === 'phase' && event.phase !== 'semi-supervised') stand(event.phase)
-        if (event.type === 'progress' && event.step % 4 === 1) stand(`step ${String(event.step)}`)
+        if (event.type === 'progress' && event.step === 1) stand(`step ${String(event.step)}`)
       },
     })
     expect(card.files).toEqual(expected)
     // On a busy machine one may end only as the next is asked for, so that they are one.
     expect(pauses.filter(reason => reason !== null).length).toBeGreaterThanOrEqual(3)
     expect(pauses.filter((_, index) => index % 2 === 1).every(reason => reason === null)).toBe(true)
-  }, 60_000)
+  })
 
   it('by the agent\'s word, for longer than its minutes, uses them all the same', async () => {
     let reason: string | null = null
@@ -169,22 +173,22 @@ describe('a round that has to stand still', () => {
     let now: keyof typeof steps = 'before'
     const { signal } = new AbortController()
     const brake = { reason: () => Promise.resolve(reason), working: false }
-    // A recipe that prepares nothing: all its minutes are steps.
-    const outcome = await runInChild({ ...spec, method: 'paper', out: join(folder, 'braked'), steps: null, minutes: 0.25 }, {
+    const minutes = 0.2
+    const round = runInChild({ ...spec, ...timed, minutes, out: join(folder, 'braked') }, {
       graceMs: 60_000, limits: { ...defaultConfig().rounds, priority: 'low' }, brake, signal, closing: signal,
       onEvent: event => {
-        if (event.type === 'progress') {
-          steps[now]++
-          if (steps.before === 1) reason = 'the box is hot'
-        }
+        if (event.type === 'progress') steps[now]++
+        if (event.type === 'phase' && event.phase === 'load') reason = 'the box is hot'
         if (event.type !== 'pause') return
         told.push(String(event.reason))
         now = event.reason === null ? 'after' : 'standing'
-        if (event.reason !== null) setTimeout(() => { reason = null }, 17_000)
+        if (event.reason !== null) setTimeout(() => { reason = null }, 60_000 * minutes + 1000)
       },
     })
+    hurry()
+    const outcome = await round
     expect([told, outcome.ok, steps.standing]).toEqual([['the box is hot', 'null'], true, 0])
     expect(steps.after).toBeGreaterThan(0)
-    expect(outcome.ok && outcome.result.card.seconds).toBeLessThan(1.8 * 15)
-  }, 120_000)
+    expect(outcome.ok && outcome.result.card.seconds).toBeLessThan(60 * minutes + 9)
+  })
 })

@@ -5,11 +5,12 @@ import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { ended } from '../agent/lib/child.js'
 import type { Reporter } from '../agent/report/reporter.js'
+import { compiled } from './compiled.js'
 import { freePort } from './free-port.js'
 import { mosquitto, startMosquitto, type Broker } from './site/mosquitto.js'
 import { cameraStatus, makeReporter, prediction, Watcher, type Given } from './reporting.js'
 
-const waiting = { timeout: 20_000, interval: 20 }
+const waiting = { timeout: 60_000, interval: 20 }
 const cleanups: (() => Promise<unknown>)[] = []
 let folder = ''
 let broker: Broker
@@ -70,7 +71,7 @@ const gone = (part: string | RegExp) => async () => { expect((await kept()).filt
 const announced = 'homeassistant/device/pawl_box-7/config'
 const of = (part: string) => (topic: string) => topic.includes(part)
 
-describe.skipIf(!mosquitto)('what is no more', { timeout: 60_000 }, () => {
+describe.skipIf(!mosquitto)('what is no more', () => {
   it('is taken away from the broker: topics of a camera, and its entities in Home Assistant', async () => {
     await runOnce({ cameras: ['door', 'gate'], homeAssistant: 'homeassistant' })
     const watcher = await watch()
@@ -139,11 +140,12 @@ describe.skipIf(!mosquitto)('what is no more', { timeout: 60_000 }, () => {
   it('goes also when the agent is killed at any moment on the way', async () => {
     const options = { homeAssistant: 'homeassistant', device: 'box-7' }
     await runOnce({ ...options, cameras: ['door', 'gate', 'yard'] })
-    const child = join(import.meta.dirname, 'report-child.ts')
-    const run = (cameras: string[]) => spawn(process.execPath, ['--import', 'tsx', child, broker.url, folder, JSON.stringify({ ...options, cameras })], { stdio: 'inherit' })
+    const child = await compiled('report-child')
+    const run = (cameras: string[]) => spawn(process.execPath, [child, broker.url, folder, JSON.stringify({ ...options, cameras })], { stdio: 'inherit' })
     for (const [index, cameras] of [['door', 'gate'], ['door'], ['door', 'yard'], ['door']].entries()) {
-      const process = run(cameras)
+      // There before the first word.
       const watcher = await watch()
+      const process = run(cameras)
       // Killed as soon as it has said a few things, a few more each time: in the middle of what it takes away.
       await vi.waitFor(() => { expect(watcher.messages.filter(({ retained }) => !retained).length).toBeGreaterThan(index) }, waiting)
       process.kill('SIGKILL')

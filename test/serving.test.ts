@@ -12,9 +12,9 @@ import { Serving } from '../agent/serving.js'
 import { untrainedModel } from '../trainer/index.js'
 import { challenger } from './challenger.js'
 
-const waiting = { timeout: 30_000, interval: 20 }
+const waiting = { timeout: 60_000, interval: 20 }
 /** Well below what a load that hangs would take. */
-const soonMs = 5000
+const soonMs = 15_000
 let bytes = Buffer.alloc(0)
 let data = ''
 let problems: string[] = []

@@ -12,12 +12,13 @@ import type { Report } from '../agent/report/report.js'
 import { BirthDeathNumber } from '../agent/report/sparkplug/birth-death-number.js'
 import { EdgeNode, nodeDeath } from '../agent/report/sparkplug/edge-node.js'
 import { decodeCommand, type DataType, type Value } from '../agent/report/sparkplug/payload.js'
+import { compiled } from './compiled.js'
 import { freePort } from './free-port.js'
 import { mosquitto, startMosquitto, type Broker } from './site/mosquitto.js'
 import { cameraStatus, makeReport, nothingBefore, prediction, problem } from './reporting.js'
 import { SparkplugHost, type Received } from './sparkplug-host.js'
 
-const waiting = { timeout: 20_000, interval: 20 }
+const waiting = { timeout: 60_000, interval: 20 }
 const cleanups: (() => Promise<unknown>)[] = []
 let folder = ''
 
@@ -180,7 +181,7 @@ describe('a command to the node', () => {
   })
 })
 
-describe.skipIf(!mosquitto)('over mosquitto', { timeout: 60_000 }, () => {
+describe.skipIf(!mosquitto)('over mosquitto', () => {
   let port = 0
   let broker: Broker
   let host: SparkplugHost
@@ -260,7 +261,7 @@ describe.skipIf(!mosquitto)('over mosquitto', { timeout: 60_000 }, () => {
     await heard('NBIRTH', 'NDEATH')
     expect(host.node.online).toBe(false)
     for (const number of [1, 2]) {
-      const child = spawn(process.execPath, ['--import', 'tsx', join(import.meta.dirname, 'sparkplug-child.ts'), config(), folder], { stdio: 'inherit' })
+      const child = spawn(process.execPath, [await compiled('sparkplug-child'), config(), folder], { stdio: 'inherit' })
       await vi.waitFor(() => { expect(host.device('door').values.get('Prediction/Class')).toBe('shirt') }, waiting)
       await vi.waitFor(() => { expect([host.device('door').online, host.node.bdSeq]).toEqual([true, number]) }, waiting)
       child.kill('SIGKILL')

@@ -6,6 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { Box } from '../site/box.js'
 import type { Daemon } from '../site/daemon.js'
 import { mosquitto } from '../site/mosquitto.js'
+import { giveModel } from '../site/trained.js'
 
 /** For the name of a test: why it is skipped, if it is. CI never skips. */
 export const lacks = mosquitto === '' ? ' (skipped: mosquitto missing)' : ''
@@ -21,10 +22,11 @@ export interface InService {
   close: () => Promise<void>
 }
 
-/** Runs, with a model in service. */
+/** Runs, with a model in service that it has not had to learn first. */
 export async function inService(changes: Record<string, object> = {}): Promise<InService> {
   const folder = await mkdtemp(join(tmpdir(), 'pawl-chaos-'))
   const box = await Box.in(folder, changes)
+  await giveModel(box.data)
   const daemon = box.start()
   const site: InService = {
     box, daemon, version: await modelInService(box, daemon),

@@ -48,7 +48,7 @@ describe.skipIf(lacks !== '')(`cameras that do what they should not${lacks}`, ()
       return { id, source: 'mjpeg', url: await camera.start(), crop: 'whole', maxPerSecond: 5, silentAfterSeconds: 2, uselessAfterSeconds: 3 }
     }))
     site = await inService({ cameras: configured, rounds: { schedule: seldom }, mqtt: { predictionEveryMs: 100 } })
-  }, 180_000)
+  })
   afterAll(async () => {
     await site.close()
     for (const camera of cameras.values()) await camera.stop()
@@ -74,7 +74,7 @@ describe.skipIf(lacks !== '')(`cameras that do what they should not${lacks}`, ()
     const gaps = times.slice(1).map((atMs, index) => atMs - (times[index] ?? 0))
     expect(Math.max(...gaps)).toBeLessThan(longestGapMs)
     expect(onlooker.all('cameraStatus', 'good').map(({ state }) => state).filter(state => state === 'offline')).toEqual([])
-  }, 120_000)
+  })
 
   it('are all back, and answered, when they do what they should', async () => {
     const { onlooker } = site.box
@@ -86,5 +86,5 @@ describe.skipIf(lacks !== '')(`cameras that do what they should not${lacks}`, ()
         expect(onlooker.all('cameraPrediction', id).length).toBeGreaterThan(before.get(id) ?? 0)
       }, soon)
     }
-  }, 120_000)
+  })
 })

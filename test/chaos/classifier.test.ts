@@ -11,7 +11,7 @@ import { inService, lacks, processOf, soon, type InService } from './box.js'
 
 describe.skipIf(lacks !== '')(`a classifier that ends by itself${lacks}`, () => {
   let site: InService
-  beforeAll(async () => { site = await inService({ rounds: { schedule: seldom } }) }, 180_000)
+  beforeAll(async () => { site = await inService({ rounds: { schedule: seldom } }) })
   afterAll(() => site.close())
 
   for (const signal of ['SIGABRT', 'SIGSEGV', 'SIGSTOP'] as const) {
@@ -29,7 +29,7 @@ describe.skipIf(lacks !== '')(`a classifier that ends by itself${lacks}`, () => 
       expect(onlooker.last('health')?.problems.at(-1)?.message).toContain(`the classifier of model ${String(version)} ended`)
       expect((await daemon.children()).filter(({ program }) => program.includes('classifier/process')).map(({ pid: own }) => own)).toEqual([next])
       expect([daemon.running, onlooker.last('cameraStatus', 'belt')?.state]).toEqual([true, 'online'])
-    }, 90_000)
+    })
   }
 
   it('while its model is to take over leaves the former one in service, and the promotion is refused', async () => {
@@ -43,7 +43,7 @@ describe.skipIf(lacks !== '')(`a classifier that ends by itself${lacks}`, () => 
     const before = onlooker.all('cameraPrediction', 'belt').length
     await vi.waitFor(() => { expect(onlooker.all('cameraPrediction', 'belt').length).toBeGreaterThan(before) }, soon)
     expect([onlooker.last('cameraPrediction', 'belt')?.model, await processOf(daemon, 'classifier')]).toEqual([version, serving])
-  }, 240_000)
+  })
 })
 
 /** The classifier of the first challenger that the gate lets through: of the others, none is started. */
@@ -61,11 +61,11 @@ async function challengerOf({ daemon, box }: InService, serving: number): Promis
 }
 
 describe.skipIf(lacks !== '')(`a classifier that hangs as the agent is told to end${lacks}`, () => {
-  /** It has 5 s, and 3 more on a busy machine; waiting for an answer alone would take 10. */
+  /** It has 5 s, and some more on a busy machine; waiting for an answer alone would take 10. */
   const endsSoon = async (daemon: Daemon) => {
     const beganAtMs = performance.now()
     expect(await daemon.end()).toEqual({ code: 0, signal: null })
-    expect(performance.now() - beganAtMs).toBeLessThan(8000)
+    expect(performance.now() - beganAtMs).toBeLessThan(9500)
   }
 
   it('does not hold it up, while pictures wait for it or while it loads; the next start serves', async () => {
@@ -106,6 +106,8 @@ describe.skipIf(lacks !== '')(`two promotions in a row${lacks}`, () => {
     })
     try {
       const { box: { onlooker }, daemon } = site
+      // What was there before it looked is not given.
+      await vi.waitFor(() => { expect(onlooker.last('cameraStatus', 'still')?.state).toBe('online') }, soon)
       const [name = ''] = await readdir(join(bundled('test'), 'bag'))
       await copyFile(join(bundled('test'), 'bag', name), join(pictures, name))
       const versions = () => onlooker.ofType('model-active').map(({ version }) => version)

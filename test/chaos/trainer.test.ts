@@ -9,7 +9,7 @@ import { inService, lacks, processOf, soon, type InService } from './box.js'
 
 describe.skipIf(lacks !== '')(`a round that comes to nothing${lacks}`, () => {
   let site: InService
-  beforeAll(async () => { site = await inService({ rounds: { schedule: seldom } }) }, 180_000)
+  beforeAll(async () => { site = await inService({ rounds: { schedule: seldom } }) })
   afterAll(() => site.close())
 
   /** A round, and what is done to it; gives its decision, with which the champion must still be in service. */
@@ -42,11 +42,11 @@ describe.skipIf(lacks !== '')(`a round that comes to nothing${lacks}`, () => {
     await configured({ maxMemoryMb: 256 })
     expect(await refused(() => Promise.resolve())).toMatchObject({ promoted: false, reason: 'out-of-memory', explanation: expect.stringContaining('rounds.maxMemoryMb (256)') as string })
     await configured({})
-  }, 180_000)
+  })
 
   it('for the system killed it', async () => {
     expect(await refused(async () => { process.kill(await processOf(site.daemon, 'trainer'), 'SIGKILL') })).toMatchObject({ promoted: false, reason: 'crashed', explanation: expect.stringContaining('SIGKILL') as string })
-  }, 180_000)
+  })
 
   it('for it diverged: the champion that it starts from is poisoned', async () => {
     const folder = (await readdir(join(site.box.data, 'models'))).find(name => name.startsWith(`${String(site.version)}-`)) ?? ''
@@ -65,11 +65,11 @@ describe.skipIf(lacks !== '')(`a round that comes to nothing${lacks}`, () => {
     await writeFile(weights, goodWeights)
     await writeFile(card, goodCard)
     await configured({})
-  }, 240_000)
+  })
 
   it('and the next one is as any other', async () => {
     const { daemon, box } = site
     const from = await box.train(daemon)
     await daemon.said(/^round \d+: (promoted|refused \((inconclusive|regressed|class-regressed|likelihood-worse)\))/, { from })
-  }, 180_000)
+  })
 })

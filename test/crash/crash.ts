@@ -6,6 +6,7 @@ import { Random } from '../../trainer/index.js'
 import type { Daemon } from '../site/daemon.js'
 import { Box } from '../site/box.js'
 import { drawMoment, moments, type MomentName } from './moments.js'
+import { longestStopMs } from './trial.js'
 import { Truth } from './truth.js'
 
 export interface CrashOptions {
@@ -36,8 +37,6 @@ export interface CrashReport {
 const longestWaitMs = 25_000
 /** Shares of the kills before which the broker is gone, and a person has labeled an image. */
 const [brokerGone, labels] = [0.15, 0.3]
-/** Clean stop of the daemon. */
-const longestStopMs = 5000
 
 export async function crash({ kills, seed, folder, killsPerBox = 25, say }: CrashOptions): Promise<CrashReport> {
   const report: CrashReport = {
@@ -132,6 +131,9 @@ async function lastRun(box: Box, run: OneRun): Promise<void> {
   const { truth } = run
   const daemon = box.start()
   await afterStart(box, daemon, run).catch((cause: unknown) => { truth.problems.push(String(cause)) })
+  // On a slow machine each kill came before the first round was over.
+  const decided = truth.decided.size ? Promise.resolve() : daemon.said(/^round \d+: (promoted|refused)/, { withinMs: 240_000 })
+  await decided.catch((cause: unknown) => { truth.problems.push(String(cause)) })
   for (let tries = 0; tries < 300 && truth.missing().length; tries++) await sleep(100)
   truth.problems.push(...truth.missing())
   const beganAtMs = performance.now()

@@ -3,6 +3,7 @@ import { cp, lstat, readdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { seldom } from '../site/labels.js'
 import { Box } from '../site/box.js'
+import { giveModel } from '../site/trained.js'
 
 export interface Grown {
   box: Box
@@ -21,6 +22,7 @@ export interface Grown {
 export async function grow(folder: string): Promise<Grown> {
   const configuration = { rounds: { schedule: seldom } }
   const box = await Box.in(folder, configuration)
+  await giveModel(box.data)
   const first = box.start()
   await first.said(/^model \d+ is in service/, { withinMs: 120_000 })
   const models = () => [...first.text.matchAll(/^model (\d+) is in service/gm)].map(([, version]) => Number(version))

@@ -19,7 +19,7 @@ export function injected(grown: Grown, { damage, says, serves, refuses }: Fault)
     }
     const daemon = await trial.serving(serves === 'none' ? null : serves === 'former' ? grown.former.version : grown.newest.version)
     await trial.trains(daemon)
-    if (says) await daemon.said(says, { withinMs: 1000 })
+    if (says) await daemon.said(says)
     // Models and events may have been what the fault took; labels never are.
     await truth.lookAtLabels()
     const left = await truth.leftovers(startedAtMs)

@@ -14,7 +14,7 @@ import { Daemon } from '../site/daemon.js'
 import { mosquitto } from '../site/mosquitto.js'
 import { Site } from './site.js'
 
-const waiting = { timeout: 20_000, interval: 20 }
+const waiting = { timeout: 60_000, interval: 20 }
 const cleanups: (() => Promise<unknown>)[] = []
 let folder = ''
 let site: Site
@@ -73,7 +73,7 @@ const reasons = (events: readonly AgentEvent[]) => events.flatMap(event => (even
 const problems = (watcher: Watcher, topic = 'event') => watcher.texts(topic).flatMap(text => (JSON.parse(text) as { message?: string }).message ?? [])
 const openssl = (...args: string[]) => execFileSync('openssl', args, { stdio: 'pipe', cwd: folder })
 
-describe.skipIf(!mosquitto)('a fleet with its own broker', { timeout: 120_000 }, () => {
+describe.skipIf(!mosquitto)('a fleet with its own broker', () => {
   it('hears an enrolled box, and asks it', async () => {
     const config = join(folder, 'pawl.yaml')
     await writeFile(config, stringify({

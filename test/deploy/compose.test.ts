@@ -16,7 +16,7 @@ import { Mosquitto, mosquitto } from '../site/mosquitto.js'
 const root = join(import.meta.dirname, '..', '..')
 const deploy = (...path: string[]) => join(root, 'deploy', ...path)
 const run = promisify(execFile)
-const waiting = { timeout: 30_000, interval: 100 }
+const waiting = { timeout: 60_000, interval: 100 }
 
 interface Service {
   image?: string
@@ -149,7 +149,7 @@ describe.skipIf(!mosquitto)('the parts of compose.yaml', () => {
     }
     await here('pawl.yaml', `  port: ${String(ports.box)}\n`)
     await here('fleet.yaml', `  port: ${String(ports.fleet)}\n`)
-  }, 120_000)
+  })
 
   afterAll(async () => {
     for (const cleanup of cleanups.reverse()) await cleanup()
@@ -247,7 +247,7 @@ describe.skipIf(!mosquitto)('the parts of compose.yaml', () => {
     const asked = new Set(groups.flatMap(({ rules: all }) => all.flatMap(({ expr }) => expr.match(/\bpawl_\w+/g) ?? [])))
     expect(asked.size).toBeGreaterThan(15)
     for (const name of asked) expect(numbers + own, name).toMatch(new RegExp(`^# TYPE ${name} `, 'm'))
-  }, 120_000)
+  })
 
   it('are watched by a Prometheus whose configuration and alerts hold', async () => {
     const config = (await readFile(at('deploy', 'prometheus', 'prometheus.yml'), 'utf8')).replace('/run/secrets/page-password', docker('secrets', 'page-password'))

@@ -111,7 +111,7 @@ describe('an image put together by hand', () => {
         }
       }
     }
-  }, 120_000)
+  })
 
   afterAll(async () => { await rm(folder, { recursive: true, force: true }) })
 
@@ -152,5 +152,5 @@ describe('an image put together by hand', () => {
       await daemon.cut()
     }
     expect((await readdir(app(), { recursive: true })).length).toBe(before)
-  }, 120_000)
+  })
 })

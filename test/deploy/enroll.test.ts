@@ -11,6 +11,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { Enrollment } from '../../agent/enroll/enrollment.js'
 import { requestFor } from '../../agent/enroll/request.js'
 import { ended } from '../../agent/lib/child.js'
+import { compiled } from '../compiled.js'
 import { mosquitto } from '../site/mosquitto.js'
 import { Site } from './site.js'
 
@@ -44,7 +45,7 @@ async function certificateFor(enrollment: Enrollment, ...more: string[]): Promis
   return openssl('x509', '-req', '-in', enrollment.request, ...by, ...more.includes('-days') ? [] : ['-days', '2'], ...more)
 }
 
-describe.skipIf(!mosquitto)('pawl enroll', { timeout: 60_000 }, () => {
+describe.skipIf(!mosquitto)('pawl enroll', () => {
   it('makes a key that stays, has it signed, puts both in place, and asks for the next one beside them', async () => {
     const asked = await site.enroll('box-1', '--json')
     const { key, request, fingerprint } = JSON.parse(asked.stdout) as Record<string, string>
@@ -139,9 +140,10 @@ describe.skipIf(!mosquitto)('pawl enroll', { timeout: 60_000 }, () => {
       newKey(`cut/${name}.key`)
       openssl('req', '-x509', '-key', `cut/${name}.key`, '-days', '2', '-subj', '/CN=box-7', '-addext', 'extendedKeyUsage=clientAuth', '-out', `cut/${name}.crt`)
     }
+    const program = await compiled('deploy/install-child')
     const serials = new Set<string>()
     for (let kill = 0; kill < 6; kill++) {
-      const child = spawn(process.execPath, ['--import', 'tsx', join(import.meta.dirname, 'install-child.ts'), at('cut')], { stdio: ['ignore', 'pipe', 'inherit'] })
+      const child = spawn(process.execPath, [program, at('cut')], { stdio: ['ignore', 'pipe', 'inherit'] })
       await once(child.stdout, 'data')
       await sleep(30 + 17 * kill)
       child.kill('SIGKILL')
@@ -160,7 +162,7 @@ describe.skipIf(!mosquitto)('pawl enroll', { timeout: 60_000 }, () => {
   })
 })
 
-describe.skipIf(!mosquitto)('ca.sh', { timeout: 60_000 }, () => {
+describe.skipIf(!mosquitto)('ca.sh', () => {
   it('is clean to shellcheck', () => {
     execFileSync('shellcheck', [join(import.meta.dirname, '../../deploy/broker/ca.sh')])
   })

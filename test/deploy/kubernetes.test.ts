@@ -173,5 +173,5 @@ esac`,
     expect((await enroll('--renew', 'node-1')).stdout).toContain('node-1 has its certificate')
     expect(await readFile(at('data', 'tls', 'identity.pem'), 'utf8')).not.toBe(before)
     expect(await commonName()).toBe('CN=node-1')
-  }, 120_000)
+  })
 })

@@ -32,7 +32,7 @@ it('a password is given by no option and no key: a file holds it, or the environ
   expect([...new Set(keys)]).toEqual(['passwordFile'])
 })
 
-describe.skipIf(!mosquitto)('a box with a camera, a broker and a page that want passwords', { timeout: 90_000 }, () => {
+describe.skipIf(!mosquitto)('a box with a camera, a broker and a page that want passwords', () => {
   let folder: string
   let rtsp: RtspCamera
   let box: Box
@@ -63,7 +63,7 @@ describe.skipIf(!mosquitto)('a box with a camera, a broker and a page that want 
     daemon = box.start()
     await daemon.said(/^camera door is online/)
     await daemon.said(/^camera yard is offline/)
-  }, 60_000)
+  })
   afterAll(async () => {
     await daemon.end()
     await box.close()

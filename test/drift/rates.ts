@@ -5,7 +5,11 @@ import { Random } from '../../trainer/index.js'
 import { predictions, watching } from './streams.js'
 
 const dayMs = 86_400_000
-const columnsOf = (rows: readonly Float32Array[]) => Array.from(rows[0] ?? [], (_, at) => Float32Array.from(rows, row => row[at] ?? 0))
+const columnsOf = (rows: readonly Float32Array[]) => Array.from(rows[0] ?? [], (_, at) => {
+  const column = new Float32Array(rows.length)
+  for (let row = 0; row < rows.length; row++) column[row] = rows[row]?.[at] ?? 0
+  return column
+})
 
 /** Independent windows, each beside a reference of its own or one of ten: the chance that the test with Bonferroni rejects at `alpha`. */
 export function falseRejections({ windows, alpha, seed }: { windows: number; alpha: number; seed: number }): { windows: number; rejected: number } {
@@ -13,7 +17,7 @@ export function falseRejections({ windows, alpha, seed }: { windows: number; alp
   const next = predictions({ seed, embedding, classes })
   const rows = (count: number) => Array.from({ length: count }, () => {
     const { embedding: numbers, probabilities, confidence } = next()
-    return Float32Array.from([...numbers, ...Object.values(probabilities), confidence])
+    return new Float32Array([...numbers, ...Object.values(probabilities), confidence])
   })
   let [rejected, own] = [0, makeReference({ model: 1, dimensions: [], columns: [], timesMs: [] })]
   for (let count = 0; count < windows; count++) {

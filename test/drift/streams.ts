@@ -19,7 +19,12 @@ export function predictions({ seed, embedding, classes, inertia = 0 }: StreamOpt
   const matrix = (rows: number) => Array.from({ length: rows }, () => Float64Array.from({ length: size }, () => random.normal() / Math.sqrt(size)))
   const [mix, head] = [matrix(embedding), matrix(classes)]
   const hidden = Float64Array.from({ length: size }, () => random.normal())
-  const times = (rows: Float64Array[], vector: Float64Array) => rows.map(row => row.reduce((sum, weight, at) => sum + weight * (vector[at] ?? 0), 0))
+  const names = Array.from({ length: classes }, (_, label) => `class-${String(label)}`)
+  const times = (rows: Float64Array[], vector: Float64Array) => rows.map(row => {
+    let sum = 0
+    for (let at = 0; at < size; at++) sum += (row[at] ?? 0) * (vector[at] ?? 0)
+    return sum
+  })
   return (shift = 0) => {
     for (let at = 0; at < size; at++) hidden[at] = inertia * (hidden[at] ?? 0) + Math.sqrt(1 - inertia ** 2) * random.normal()
     const state = hidden.map(value => value + shift)
@@ -27,8 +32,8 @@ export function predictions({ seed, embedding, classes, inertia = 0 }: StreamOpt
     const sum = exponents.reduce((total, value) => total + value, 0)
     const shares = exponents.map(value => value / sum)
     return {
-      embedding: Float32Array.from(times(mix, state), value => Math.max(-1, value)),
-      probabilities: Object.fromEntries(shares.map((share, label) => [`class-${String(label)}`, share])),
+      embedding: new Float32Array(times(mix, state)).map(value => Math.max(-1, value)),
+      probabilities: Object.fromEntries(shares.map((share, label) => [names[label] ?? '', share])),
       confidence: Math.max(...shares),
     }
   }

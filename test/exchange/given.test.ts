@@ -24,6 +24,9 @@ async function someOf(part: 'labeled' | 'validation', from: number, count: numbe
   return each.flat()
 }
 
+/** A round that hands on what its champion learned from: what it learns itself does not matter. */
+const handsOn = { steps: 1, switches: { shortcut: false, neighbours: false } } as const
+
 function round(name: string, changes: Partial<RoundSpec>): Promise<RoundResult> {
   return train({
     ...ordinary, ...here, unlabeled: [], out: join(folder, name), seed: 5, steps: 2, lanes: 1, ...changes,
@@ -87,7 +90,7 @@ describe('a model from elsewhere', () => {
     const learnedIn = async (name: string) => new Set(readLearned((await metadataIn(name)).learned))
     const own = await learnedIn('there')
     expect(own.size).toBe(24 + 30 + 30)
-    await round('child', { champion: { version: 1, folder: join(folder, 'there') } })
+    await round('child', { ...handsOn, champion: { version: 1, folder: join(folder, 'there') } })
     const child = await learnedIn('child')
     expect(await foreignIn('child')).toBeUndefined()
     // Fifteen of the promotion images are the same.
@@ -129,10 +132,10 @@ describe('a model from elsewhere', () => {
     const champion = { version: 1, folder: join(folder, 'there'), given: true }
     // Ten of its validation images are from there.
     const gate = [...here.gate, ...there.gate.slice(0, 10)]
-    const { card, evidence } = await round('heir', { champion, gate })
+    const { card, evidence } = await round('heir', { ...handsOn, champion, gate })
     expect([card.data.gate, evidence.labels.length, evidence.leftOut?.length]).toEqual([here.gate.length, 45, 15])
     expect(new Set(readLearned(await foreignIn('heir')))).toEqual(new Set(readLearned((await metadataIn('there')).learned)))
-    const next = await round('next-heir', { champion: { version: 2, folder: join(folder, 'heir') }, gate })
+    const next = await round('next-heir', { ...handsOn, champion: { version: 2, folder: join(folder, 'heir') }, gate })
     expect([next.card.data.gate, next.evidence.leftOut?.length, await foreignIn('next-heir')]).toEqual([here.gate.length, 15, await foreignIn('heir')])
     await expect(round('blind', { champion, gate: there.gate })).rejects.toMatchObject({ reason: 'labels', message: expect.stringContaining('every validation image has taught or judged') as string })
   })

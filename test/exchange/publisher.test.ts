@@ -17,7 +17,7 @@ import { challenger } from '../challenger.js'
 import { OciRegistry } from '../site/oci-registry.js'
 import { Way } from '../site/way.js'
 
-const waiting = { timeout: 20_000, interval: 5 }
+const waiting = { timeout: 60_000, interval: 5 }
 let folder = ''
 let data = ''
 let shelf: OciRegistry
@@ -101,7 +101,7 @@ describe('a box that gives its models', () => {
     }
     // Two blobs of three requests each, the manifest and a look at it.
     expect(cuts - 1).toBe(8)
-  }, 60_000)
+  })
 
   it('asks again where the registry is away, and says so', async () => {
     const box = await run()

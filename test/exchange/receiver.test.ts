@@ -17,7 +17,7 @@ import { challenger, record } from '../challenger.js'
 
 let folder = ''
 let ending = new AbortController()
-const waiting = { timeout: 10_000, interval: 5 }
+const waiting = { timeout: 60_000, interval: 5 }
 beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), 'pawl-receiver-'))
   ending = new AbortController()

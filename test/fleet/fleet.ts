@@ -38,6 +38,6 @@ export async function serve({ folder, broker, answerSeconds = 3, passwordFile = 
   })
   fleet.start()
   const url = await fleet.serve() ?? ''
-  await vi.waitFor(() => { if (!settled) throw new Error('not settled') }, { timeout: 20_000, interval: 50 })
+  await vi.waitFor(() => { if (!settled) throw new Error('not settled') }, { timeout: 60_000, interval: 50 })
   return { url, fleet }
 }
