@@ -109,7 +109,7 @@ describe('models between two boxes', () => {
 
   it('a model that passed is published, signed and offered', async () => {
     // It has the time to become better than the other's.
-    giver = start(await configure('giver', { exchange: exchange(), rounds: { ...rounds, firstMinutes: 0.25 } }))
+    giver = start(await configure('giver', { exchange: exchange(), rounds: { ...rounds, firstMinutes: 0.25, minutes: 0.25 } }))
     await giver.said(/^model 1 is offered to other boxes as 127\.0\.0\.1:\d+\/pawl\/models@sha256:[0-9a-f]{64}$/, { withinMs: 120_000 })
     expect(await registry.tags('pawl/models')).toEqual(['v1.giver'])
     await vi.waitFor(() => {
