@@ -173,7 +173,7 @@ export class Agent {
       brake: this.brake,
       onEvent: (round, event) => {
         this.publish({ type: 'round-event', round, event })
-        if (event.type === 'quarantine' && event.judge !== undefined) this.problem('LABEL_JUDGES', `${event.path} is left out: ${event.reason}`)
+        if (event.type === 'leaked') this.problem('LABEL_JUDGES', event.message)
       },
       onUnreadable: images => setAside(images, {
         frames: this.frames,

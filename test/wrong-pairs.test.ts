@@ -6,7 +6,7 @@ import sharp from 'sharp'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { bundled } from '../agent/config.js'
 import { decide, type Verdict } from '../agent/rounds/promotion.js'
-import { Random, train, type LabeledImage, type RoundResult, type RoundSpec } from '../trainer/index.js'
+import { Random, train, type LabeledImage, type RoundEvent, type RoundResult, type RoundSpec } from '../trainer/index.js'
 import { ordinary } from './ordinary.js'
 
 const [boot, bag, trouser] = ['ankle-boot', 'bag', 'trouser'] as const
@@ -23,10 +23,10 @@ async function someOf(part: 'labeled' | 'validation', from: number, count: numbe
 }
 
 /** Two steps on labels alone, from scratch: the classifier that is fitted to them does the rest. */
-function round(name: string, changes: Partial<RoundSpec> = {}): Promise<RoundResult> {
+function round(name: string, changes: Partial<RoundSpec> = {}, onEvent: (event: RoundEvent) => void = () => undefined): Promise<RoundResult> {
   return train({
     ...ordinary, ...data, unlabeled: [], out: join(folder, name), seed: 5, steps: 2, lanes: 1, ...changes,
-  }, { signal: new AbortController().signal, onEvent: () => undefined })
+  }, { signal: new AbortController().signal, onEvent })
 }
 
 /** As if one had met the other: both predicted the same promotion images. */
@@ -109,12 +109,15 @@ describe('an image that judges', () => {
       return copy
     }))
     const labels = await Promise.all(judging.map(async ({ path, label }, index) => ({ path: await copyOf(path, `copy-${String(index)}.png`, false), label })))
+    const told: RoundEvent[] = []
     const { card, quarantined } = await round('left-out', {
       method: 'mae-finetune', labeled: [...data.labeled, ...labels], unlabeled: [...data.unlabeled, ...frames],
-    })
+    }, event => { if (event.type === 'leaked' || event.type === 'quarantine') told.push(event) })
     expect(card.data).toMatchObject({ labeled: 30, unlabeled: 61, quarantined: 2 })
     expect(quarantined).toEqual(labels.map(({ path }, index) => ({
-      path, judge: judging[index]?.path, reason: expect.stringContaining(`the same picture as ${judging[index]?.path ?? ''}, which judges`) as string,
+      path, reason: `it is the same picture as ${judging[index]?.path ?? ''}, which judges`,
     })))
+    // Once, however many there are.
+    expect(told).toEqual([{ type: 'leaked', labels: 2, message: expect.stringMatching(/copy-0\.png is left out, .* and 1 more labels as well: .* remove one of each two$/) as string }])
   })
 })

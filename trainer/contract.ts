@@ -195,8 +195,9 @@ export type RoundEvent =
   | { type: 'checkpoint-failed'; step: number; reason: string }
   /** The round stands still from now on, because of this; null: it goes on. The time between is none of its minutes. */
   | { type: 'pause'; reason: string | null }
-  /** The round goes on without an image. `judge`: the one that judges and is the same picture, where that is why. */
-  | { type: 'quarantine'; path: string; reason: string; judge?: string }
+  | { type: 'quarantine'; path: string; reason: string }
+  /** Once: labels that are pictures which judge as well are left out; the message names the first and what to do. */
+  | { type: 'leaked'; labels: number; message: string }
 
 /** Mean losses over the steps up to this one, since the point before; null where a branch was not computed. */
 export interface LossPoint {
@@ -213,8 +214,8 @@ export interface RoundResult {
   paths: string[]
   /** Over the whole round, at equal distances. */
   losses: LossPoint[]
-  /** As told by the events of that name. */
-  quarantined: { path: string; reason: string; judge?: string }[]
+  /** Images that were left out: unreadable ones, and labels that judge as well. */
+  quarantined: { path: string; reason: string }[]
 }
 
 /** Raised when a round ends without a model. `reason` is stable; the message says more. `unfit`: a model from elsewhere is none of this version. */

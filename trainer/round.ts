@@ -125,7 +125,7 @@ export async function runRound(spec: RoundSpec, options: RoundOptions): Promise<
         ...engine,
         data: {
           labeled: data.labeled.items.length, unlabeled: data.unlabeled.items.length, gate: data.gate.items.length,
-          promotion: spec.promotion.length, quarantined: data.unreadable.length,
+          promotion: spec.promotion.length, quarantined: data.leftOut.length,
           sha256: sha256Of([...data.labeled.pixels, ...data.unlabeled.pixels]),
         },
         validation: metricsOf(logits.map(row => softmax(row, temperature)), gateLabels),
@@ -150,7 +150,7 @@ export async function runRound(spec: RoundSpec, options: RoundOptions): Promise<
       })
       for (const { path, reason } of unreadable) onEvent({ type: 'quarantine', path, reason })
       await checkpoints.remove()
-      return { card, evidence, paths, losses: trained.losses, quarantined: [...data.unreadable, ...unreadable] }
+      return { card, evidence, paths, losses: trained.losses, quarantined: [...data.leftOut, ...unreadable] }
     }
     return await onTrial({ memory, preset, engine, blames }, () => round().finally(() => learner.stop()))
   } catch (cause) {
@@ -181,11 +181,14 @@ async function load(
   const judges = judgesOf(validation, promotion)
   const { apart: labeled, copies } = withoutJudges(labels, judges)
   const { apart: unlabeled } = withoutJudges(await loadImages(wanted, path => path, size, turns), judges)
-  const leaked = copies.map(({ item: { path }, judge }) => ({
-    path, judge, reason: `it is the same picture as ${judge}, which judges: what was learned from proves nothing; remove one of the two`,
-  }))
-  const unreadable = [...[labeled, gate, unlabeled].flatMap(part => part.unreadable), ...leaked]
-  for (const image of unreadable) onEvent({ type: 'quarantine', ...image })
+  const unreadable = [labeled, gate, unlabeled].flatMap(part => part.unreadable)
+  for (const { path, reason } of unreadable) onEvent({ type: 'quarantine', path, reason })
+  const leaked = copies.map(({ item: { path }, judge }) => ({ path, reason: `it is the same picture as ${judge}, which judges` }))
+  if (leaked[0]) {
+    const others = leaked.length > 1 ? `, and ${String(leaked.length - 1)} more labels as well` : ''
+    const message = `${leaked[0].path} is left out, for ${leaked[0].reason}${others}: what was learned from proves nothing; remove one of each two`
+    onEvent({ type: 'leaked', labels: leaked.length, message })
+  }
   const classes = [...new Set(labeled.items.map(({ label }) => label))].sort()
   const lost = copies.find(({ item }) => !classes.includes(item.label))
   if (lost) throw new RoundError('labels', `of ${lost.item.label}, all labeled images judge as well, as ${lost.item.path}, the same picture as ${lost.judge}; add others`)
@@ -198,7 +201,7 @@ async function load(
     throw new RoundError('labels', `${why}; without them neither the gate nor the temperature can be trusted`)
   }
   const fingerprints = [labeled, validation, promotion, unlabeled].flatMap(({ pixels }) => pixels.map(fingerprintOf))
-  return { classes, labeled, gate, unlabeled, unreadable, fingerprints }
+  return { classes, labeled, gate, unlabeled, leftOut: [...unreadable, ...leaked], fingerprints }
 }
 
 interface Champion {

@@ -33,6 +33,7 @@ export async function train(given: unknown, signal: AbortSignal): Promise<void> 
   const terminal = new Terminal({ stream: process.stderr, nowMs: () => performance.now() })
   const onEvent = (event: RoundEvent) => {
     if (event.type === 'quarantine') terminal.say(`left out ${event.path}: ${event.reason}`, 'yellow')
+    else if (event.type === 'leaked') terminal.say(event.message, 'yellow')
     else terminal.accept({ type: 'round-event', round: 1, event })
   }
   const labels = await readLabels(resolve(options.labeled), options.validation === undefined ? null : resolve(options.validation))

@@ -161,7 +161,8 @@ export class Terminal {
       case 'pause':
         this.say(event.reason === null ? `round ${String(round)} goes on` : `round ${String(round)} stands still: ${event.reason}`, 'yellow')
         return
-      case 'quarantine': return
+      case 'quarantine':
+      case 'leaked': return
     }
   }
 

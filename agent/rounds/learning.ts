@@ -117,7 +117,7 @@ export class Learning {
       signal,
       closing,
       onEvent: event => {
-        if (event.type === 'quarantine' && event.judge === undefined) unreadable.push(event)
+        if (event.type === 'quarantine') unreadable.push(event)
         onEvent(round, event)
       },
     }).catch((cause: unknown): RoundOutcome => ({ ok: false, reason: 'crashed', message: cause instanceof Error ? cause.message : String(cause) }))
