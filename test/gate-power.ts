@@ -3,7 +3,8 @@
  * trainer/gate/README.md: `npx tsx test/gate-power.ts`.
  */
 import { Random } from '../trainer/data/random.js'
-import { chanceOfPromotion } from './gate/promotions.js'
+import { mcnemar, newClassesP } from '../trainer/gate/statistics.js'
+import { chanceOfPromotion, drawGrown } from './gate/promotions.js'
 import { simulate } from './gate/rounds.js'
 
 const rounds = 2000
@@ -26,3 +27,16 @@ process.stdout.write(`${table(['gate images', ...precisions.map(precision => `pr
 const cells = [0.1, 0.2].flatMap(discordance => [0.02, 0.05, 0.08].map(gain => ({ discordance, gain })))
 const promotions = [100, 300, 500, 1000].map(images => [String(images), ...cells.map(cell => percent(chanceOfPromotion({ images, ...cell }, 0.05)))])
 process.stdout.write(`${table(['promotion images', ...cells.map(({ discordance, gain }) => `+${percent(gain)} at ${percent(discordance)} %`)], promotions)}\n`)
+
+const gains = [-0.01, 0, 0.02]
+const grown = [[60, 4], [150, 2], [150, 4], [350, 2], [350, 4], [350, 10]].map(([images = 0, fresh = 0]) => [`${String(images)} and ${String(fresh)}`, ...gains.map(gain => {
+  const random = new Random(1)
+  let [alike, byImage] = [0, 0]
+  for (let round = 0; round < rounds; round++) {
+    const [shown, share, others] = drawGrown({ images, discordance: 0.1, gain }, { images: fresh, recall: 0.8 }, 0.1, random)
+    if (newClassesP(shown, share, others) < 0.05) alike++
+    if (mcnemar(shown.right + others.wins, others.losses) < 0.05) byImage++
+  }
+  return `${percent(alike / rounds)} / ${percent(byImage / rounds)}`
+})])
+process.stdout.write(`\n${table(['images of nine known classes and of a new one', ...gains.map(gain => `${gain > 0 ? '+' : ''}${percent(gain)} on the known`)], grown)}\n`)

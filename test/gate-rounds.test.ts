@@ -3,8 +3,8 @@ import { describe, expect, it } from 'vitest'
 import { promotionSetOf } from '../agent/rounds/promotion.js'
 import { Random } from '../trainer/data/random.js'
 import { gateOptions } from '../trainer/gate/pseudo-label-gate.js'
-import { mcnemar, pairedGainScoreLower, normalUpperQuantile, signFlip, spentAlpha } from '../trainer/gate/statistics.js'
-import { chanceOfPromotion, drawScenes } from './gate/promotions.js'
+import { mcnemar, newClassesP, pairedGainScoreLower, normalUpperQuantile, signFlip, spentAlpha } from '../trainer/gate/statistics.js'
+import { chanceOfPromotion, drawGrown, drawScenes } from './gate/promotions.js'
 import { simulate, type Teacher } from './gate/rounds.js'
 
 /** The most of so many rounds in which something of this chance still happens, four standard deviations up. */
@@ -117,6 +117,17 @@ describe('promotion gate over many rounds', () => {
     // Three sets; and with each image a new one 116 of 300 would be.
     expect(promoted).toBeLessThan(atMost(300, 0.1))
   })
+
+  const grown = [[346, 4, 0.3, 0.1], [100, 2, 0.9, 0.1], [60, 10, 0.6, 0.33], [200, 40, 0.1, 0.2], [200, 4, 0, 0.1]] as const
+  for (const [known, fresh, recall, part] of grown) {
+    const told = `of new classes ${String(100 * recall)} % of ${String(fresh)} images, and as much lost on ${String(known)} others`
+    it(`promotes one that is no better over all classes no more often than alpha: ${told}`, () => {
+      const loss = recall * part / (1 - part)
+      const models = { images: known, discordance: Math.max(0.1, loss), gain: -loss }
+      const promoted = share(random => newClassesP(...drawGrown(models, { images: fresh, recall }, part, random)) < 0.05)
+      expect(promoted).toBeLessThanOrEqual(atMost(rounds, 0.05))
+    })
+  }
 
   it('names a promotion set by a size that it has, and each size by one', () => {
     for (let images = 1; images < 2000; images++) {

@@ -4,7 +4,7 @@ import { accuracyOf, decide, type PromotionReason, type Verdict } from '../agent
 import type { PairedEvidence, Predictions } from '../trainer/contract.js'
 import { Random } from '../trainer/data/random.js'
 import { alphaOf, closedGate, gateOptions, lookThroughGate, prove, thresholds, type GateEvidence, type GateState } from '../trainer/gate/pseudo-label-gate.js'
-import { clopperPearsonLower } from '../trainer/gate/statistics.js'
+import { clopperPearsonLower, mcnemar } from '../trainer/gate/statistics.js'
 
 const classes = ['a', 'b', 'c']
 
@@ -235,6 +235,28 @@ describe('promotion gate', () => {
     const paired = evidence(90, () => true, below(60))
     const blind: Predictions = { ...paired.champion!, predicted: paired.champion!.predicted.map((label, index) => (index < 60 ? label : -1)) }
     expect(judge({ ...paired, champion: blind })).toMatchObject({ promoted: true, comparison: { wins: 30, losses: 0 } })
+  })
+
+  it('counts a class that the champion cannot name as one of the classes, however few images show it', () => {
+    // Of two classes 60 images each, as many won as lost; of the third four, which only the challenger can have right.
+    const grown = (right: number, lost = 3): PairedEvidence => {
+      const labels = Array.from({ length: 124 }, (_, index) => (index < 120 ? index % 2 : 2))
+      const own = predictions(labels, labels.map((_, index) => (index < 120 ? index >= lost : index < 120 + right)), usual)
+      const other = predictions(labels, labels.map((_, index) => index < 120 && (index < 3 || index >= 6)), usual)
+      return { classes, labels, scenes: labels.map((_, index) => String(index)), challenger: own, champion: { ...other, unnamed: [2] } }
+    }
+    const verdict = judge(grown(4))
+    expect(verdict).toMatchObject({ promoted: true, reason: 'better', comparison: { wins: 7, losses: 3 } })
+    expect(verdict.explanation).toContain('7 won, 3 lost of 124 images, 4 of 4 of what the model in service cannot name (p = ')
+    expect([judge(grown(1)).reason, judge(grown(0)).reason]).toEqual(['inconclusive', 'inconclusive'])
+    // As a class among the images it would need more than four.
+    expect(judge({ ...grown(4), champion: { ...grown(4).champion!, unnamed: [] } }).reason).toBe('inconclusive')
+    expect(judge(grown(4, 20)).reason).toBe('regressed')
+    // Neither can name it: it shows nothing.
+    expect(judge({ ...grown(0), challenger: { ...grown(0).challenger, unnamed: [2] } }).comparison.p).toBe(mcnemar(3, 3))
+    // Who tells more classes apart is less sure of each; the champion held the new one to be impossible.
+    const doubtful = { ...grown(4), champion: { ...grown(4).champion!, nll: grown(4).labels.map(label => (label === 2 ? 27 : 0.1)) } }
+    expect(judge(doubtful).reason).toBe('better')
   })
 
   const bits = fc.array(fc.tuple(fc.boolean(), fc.boolean(), fc.nat(2)), { minLength: 1, maxLength: 80 })

@@ -2,8 +2,8 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { Random } from '../trainer/data/random.js'
 import {
-  binomialUpperTail, clopperPearsonLower, clopperPearsonUpper, effectiveImages, holm, logGamma, mcnemar, normalUpperQuantile, pairedGainScoreLower,
-  pairedPermutation, provesAtLeast, signFlip, spentAlpha, wilsonInterval,
+  binomialUpperTail, clopperPearsonLower, clopperPearsonUpper, effectiveImages, holm, logGamma, mcnemar, newClassesP, normalUpperQuantile,
+  pairedGainScoreLower, pairedPermutation, provesAtLeast, signFlip, spentAlpha, wilsonInterval,
 } from '../trainer/gate/statistics.js'
 
 const probability = fc.double({ min: 0.001, max: 0.999, noNaN: true })
@@ -279,6 +279,23 @@ describe('the bound of the paired gain', () => {
       expect(held).toBeGreaterThan(0.94)
       expect(held).toBeLessThan(0.99)
     }
+  })
+
+  it('joins what is new with what was won and lost elsewhere: more right and more won prove more, more lost less, nothing else nothing', () => {
+    const amounts = [fc.nat(10), fc.nat(10), fc.nat(15), fc.nat(15), fc.nat(200), fc.double({ min: 0.02, max: 0.5, noNaN: true })] as const
+    fc.assert(fc.property(...amounts, (right, wrong, wins, losses, ties, share) => {
+      const [shown, images] = [right + wrong + 1, wins + losses + ties + 1]
+      const p = (more: number, won: number, lost: number) =>
+        newClassesP({ right: right + more, images: shown }, share, { wins: wins + won, losses: losses + lost, images })
+      expect(p(0, 0, 0)).toBeGreaterThanOrEqual(0)
+      expect(p(0, 0, 0)).toBeLessThanOrEqual(1)
+      expect(p(1, 0, 0)).toBeLessThanOrEqual(p(0, 0, 0))
+      expect(p(0, 1, 0)).toBeLessThanOrEqual(p(0, 0, 0))
+      expect(p(0, 0, 1)).toBeGreaterThanOrEqual(p(0, 0, 0))
+      expect(newClassesP({ right, images: shown }, share, { wins: 0, losses: 0, images: 0 })).toBe(1)
+    }), { numRuns: 40 })
+    // All of what is new, and no image of the others lost: hardly anything but the few images of the others speaks against it.
+    expect(newClassesP({ right: 30, images: 30 }, 0.5, { wins: 0, losses: 0, images: 500 })).toBeLessThan(1e-9)
   })
 
   it('is asked at the deviations that a table of the normal distribution gives', () => {

@@ -1,4 +1,4 @@
-/** Challengers that must not be promoted, and data that must not be learned from: real rounds on real images. */
+/** Challengers that must not be promoted, or must, and data that must not be learned from: real rounds on real images. */
 import { copyFile, mkdir, mkdtemp, readdir, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
@@ -88,6 +88,24 @@ describe('a wrong challenger', () => {
     const challenger = await round('by-heart', { labeled, gate })
     expect(challenger.card.validation.accuracy).toBeGreaterThan(0.9)
     expect(judge(challenger, champion)).toMatchObject({ promoted: false, reason: 'regressed' })
+  })
+})
+
+describe('a class that the champion cannot name', () => {
+  const decided = ({ evidence }: RoundResult) => decide(evidence, { alpha: 0.05, attempt: 1, refreshMargin: 0, random: () => 0.5 })
+
+  it('comes into service with four images to judge it by, unless the others are forgotten for it', async () => {
+    const known = <T extends { label: string }>(images: readonly T[]) => images.filter(({ label }) => label !== bag)
+    const promotion = [...known(data.promotion), ...data.promotion.filter(({ label }) => label === bag).slice(0, 4)]
+    await round('of-two', { labeled: known(data.labeled), gate: known(data.gate), promotion })
+    const against = { promotion, champion: { version: 1, folder: join(folder, 'of-two') } }
+    const [grown, forgetful] = [await round('grown', against), await round('forgetful', { ...against, labeled: shuffled(data.labeled, 3) })]
+    expect(grown.evidence.champion?.unnamed).toEqual([1])
+    expect(grown.evidence.challenger.unnamed).toBeUndefined()
+    expect(decided(grown)).toMatchObject({
+      promoted: true, reason: 'better', explanation: expect.stringMatching(/\d won, \d lost of 44 images, [34] of 4 of what the model in service cannot name/) as string,
+    })
+    expect(decided(forgetful)).toMatchObject({ promoted: false, reason: 'regressed' })
   })
 })
 

@@ -104,10 +104,12 @@ export interface Metrics {
 export interface Predictions {
   /** Index into `PairedEvidence.classes`; -1: a class that the other model does not know. */
   predicted: number[]
-  /** Negative log-likelihood of the true class, nats. */
+  /** Negative log-likelihood of the true class, nats; 27.6 for a class that the model cannot name. */
   nll: number[]
   /** Probability of the predicted class. */
   confidence: number[]
+  /** Classes that the model cannot name, indices; absent: it can name all. */
+  unnamed?: number[] | undefined
 }
 
 /** What the promotion gate decides on: both models on the same unseen images. */

@@ -23,7 +23,8 @@ export function predictionsOf(
 ): Predictions {
   const predicted = rows.map(row => classes.indexOf(own[argMax(row)] ?? ''))
   const nll = rows.map((row, index) => negativeLog(row[own.indexOf(classes[labels[index] ?? -1] ?? '')] ?? 0))
-  return { predicted, nll, confidence: rows.map(row => Math.max(...row)) }
+  const unnamed = classes.flatMap((name, label) => (own.includes(name) ? [] : [label]))
+  return { predicted, nll, confidence: rows.map(row => Math.max(...row)), ...unnamed.length > 0 && { unnamed } }
 }
 
 export function metricsOf(rows: readonly (readonly number[])[], labels: readonly number[]): Metrics {

@@ -4,12 +4,13 @@
  *
  * Images of one scene are right or wrong together, so scenes are what is counted: the tests flip the signs of whole scenes (with one image
  * a scene that is McNemar's), and the bounds take a scene for one image. The flips are exact where two equal models might as well have
- * changed places in every scene.
+ * changed places in every scene. Of classes that the champion cannot name there are few images at first, too few to be proved among the others: there
+ * each class counts alike (`newClassesP`).
  */
 import type { PairedEvidence, RoundFailure } from '../../trainer/contract.js'
 import {
-  calibrationError, clopperPearsonLower, effectiveImages, holm, normalUpperQuantile, pairedGainScoreLower, pairedPermutation, signFlip, spentAlpha,
-  wilsonInterval,
+  calibrationError, clopperPearsonLower, effectiveImages, holm, newClassesP, normalUpperQuantile, pairedGainScoreLower, pairedPermutation,
+  signFlip, spentAlpha, wilsonInterval,
 } from '../../trainer/index.js'
 
 export type PromotionReason =
@@ -34,7 +35,7 @@ export interface Comparison {
   /** Images that only the challenger, and only the champion, has right. */
   wins: number
   losses: number
-  /** Exact one-sided McNemar, or sign flips by scene where a scene has several images. */
+  /** Exact one-sided McNemar, or sign flips by scene where a scene has several images; with classes that the champion cannot name, `newClassesP`. */
   p: number
   /** What p had to stay below at this attempt. */
   alpha: number
@@ -138,11 +139,14 @@ export function decide(evidence: PairedEvidence, options: PromotionOptions): Ver
       : verdict(false, 'below-chance', `${percent(correct / images)} of ${String(images)} promotion images right is not surely above the ${percent(chance)} of always naming one class`)
   }
   const shown = `${String(images)} images${scenes.count === images ? '' : ` in ${String(scenes.count)} scenes`}`
-  const score = `${String(wins)} won, ${String(losses)} lost of ${shown} (p = ${p.toPrecision(2)}, needed below ${alpha.toPrecision(2)})`
+  const fresh = freshOf(evidence)
+  const known = fresh.images > 0 ? `, ${String(fresh.right)} of ${String(fresh.images)} of what the model in service cannot name` : ''
+  const score = `${String(wins)} won, ${String(losses)} lost of ${shown}${known} (p = ${p.toPrecision(2)}, needed below ${alpha.toPrecision(2)})`
   const fallen = comparison.perClass.find(({ regressionP }) => regressionP !== null && regressionP < options.alpha)
   const gains = labels.map((_, index) => gainAt(evidence, index))
   if (signFlip(scenes.sums(gains.map(gain => -gain))) < options.alpha) return verdict(false, 'regressed', `the challenger is worse: ${score}`)
   if (fallen) return verdict(false, 'class-regressed', `the challenger is worse at "${fallen.class}" (adjusted p = ${(fallen.regressionP ?? 0).toPrecision(2)}): ${score}`)
+  // With what the champion cannot name, and holds to be impossible: of the others alone who tells more classes apart is less sure.
   const likelihoodP = pairedPermutation(scenes.sums(challenger.nll.map((value, index) => value - (champion.nll[index] ?? 0))), options.random)
   if (likelihoodP < options.alpha) return verdict(false, 'likelihood-worse', `the challenger's probabilities are worse (p = ${likelihoodP.toPrecision(2)}): ${score}`)
   if (p < alpha) return verdict(true, 'better', `the challenger is better: ${score}`)
@@ -190,7 +194,7 @@ function compare(evidence: PairedEvidence, { alpha, share = 1, attempt }: Promot
     scenes: scenes.count,
     wins,
     losses,
-    p: signFlip(scenes.sums(gains)),
+    p: betterP(evidence, scenes),
     alpha: spentAlpha(alpha * share, attempt),
     attempt,
     intervalChallenger: interval(count(own)),
@@ -211,6 +215,28 @@ function compare(evidence: PairedEvidence, { alpha, share = 1, attempt }: Promot
       }
     }),
   }
+}
+
+/** The chance of this or more when the challenger is not better. */
+function betterP(evidence: PairedEvidence, scenes: ReturnType<typeof scenesOf>): number {
+  const { classes, labels } = evidence
+  const fresh = freshOf(evidence)
+  const gains = labels.map((_, index) => gainAt(evidence, index))
+  if (fresh.images === 0) return signFlip(scenes.sums(gains))
+  const others = gains.filter((_, index) => !fresh.classes.includes(labels[index] ?? -1))
+  const worth = (images: number) => images * scenes.worth
+  const wonBy = (gain: number) => worth(count(others.map(value => value === gain)))
+  return newClassesP(
+    { right: worth(fresh.right), images: worth(fresh.images) }, fresh.classes.length / classes.length,
+    { wins: wonBy(1), losses: wonBy(-1), images: worth(others.length) },
+  )
+}
+
+/** The classes that only the challenger can name and that images show; how many, and how many of them it has right. */
+function freshOf({ labels, challenger, champion }: PairedEvidence): { classes: number[]; images: number; right: number } {
+  const classes = (champion?.unnamed ?? []).filter(label => labels.includes(label) && !challenger.unnamed?.includes(label))
+  const shown = labels.flatMap((label, index) => (classes.includes(label) ? [challenger.predicted[index] === label] : []))
+  return { classes, images: shown.length, right: count(shown) }
 }
 
 /** 1 for an image that only the challenger has right, −1 for one that only the champion has, else 0; 0 without a champion. */

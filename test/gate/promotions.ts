@@ -1,6 +1,6 @@
 /** How often the promotion gate's test lets a challenger through: exactly, from binomials, and by simulated rounds of counts. */
 import type { Random } from '../../trainer/data/random.js'
-import { logGamma, mcnemar } from '../../trainer/gate/statistics.js'
+import { logGamma, mcnemar, type Paired } from '../../trainer/gate/statistics.js'
 
 export interface Models {
   images: number
@@ -45,4 +45,14 @@ export function drawScenes(
     for (let image = 0; image < sceneImages; image++) sum += random.float() < together ? common : draw()
     return sum
   })
+}
+
+/** What a challenger has right of images of new classes, at chance `recall`, and wins and loses of others; as `newClassesP` takes it. */
+export function drawGrown(
+  models: Models, { images, recall }: { images: number; recall: number }, share: number, random: Random,
+): [fresh: { right: number; images: number }, share: number, others: Paired] {
+  const right = Array.from({ length: images }, () => random.float() < recall).filter(Boolean).length
+  const gains = drawScenes(models, { sceneImages: 1, together: 0 }, random)
+  const wins = gains.filter(gain => gain > 0).length
+  return [{ right, images }, share, { wins, losses: gains.filter(gain => gain < 0).length, images: models.images }]
 }

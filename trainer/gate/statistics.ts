@@ -170,8 +170,36 @@ export function pairedGainScoreLower(wins: number, losses: number, images: numbe
   return share * (estimate + 1) - 1
 }
 
-/** Deviations by which wins − losses lie above what a true gain lets expect, under the likeliest losses for that gain. */
-function scoreOfGain(gain: number, { wins, losses, images }: { wins: number; losses: number; images: number }): number {
+/** Images that only the challenger, and only the champion, has right, of so many. */
+export interface Paired {
+  wins: number
+  losses: number
+  images: number
+}
+
+/**
+ * One-sided p of a challenger that names classes which the champion cannot, so that of their images it can lose none: the chance of this or more
+ * when the mean accuracy over all classes, `share` of which are new, 0 to 1, is not better. However many of the new images (`right` of `images`) it
+ * may truly have right, it may then lose as much on the others: the p of both are joined (Fisher, 1925; Tango's score for the others, which is no
+ * exact one), and the truth that speaks most against it counts. 1 where nothing shows how it does on the others.
+ */
+export function newClassesP(fresh: { right: number; images: number }, share: number, others: Paired): number {
+  const truths = Array.from({ length: 201 }, (_, index) => index / 200)
+  const both = Math.max(...truths.map(recall =>
+    binomialUpperTail(fresh.right, fresh.images, recall) * gainScoreP(-recall * share / (1 - share), others)))
+  return both > 0 ? both * (1 - Math.log(both)) : 0
+}
+
+/** The chance of winning so many more than losing when the true gain is this, at most 0, by the same score. */
+function gainScoreP(gain: number, others: Paired): number {
+  if (others.images === 0) return 1
+  if (gain <= -1) return 0
+  const score = scoreOfGain(gain, others)
+  return score > 0 ? normalUpperTail(Math.min(8, score)) : 1
+}
+
+/** Deviations by which wins − losses lie above what a true gain lets expect, under the likeliest losses for that gain; 0: they do not. */
+function scoreOfGain(gain: number, { wins, losses, images }: Paired): number {
   const linear = (2 * images - wins + losses) * gain - wins - losses
   const root = Math.sqrt(Math.max(0, linear ** 2 + 8 * images * losses * gain * (1 - gain)))
   const lossShare = (root - linear) / (4 * images)
