@@ -1,7 +1,7 @@
-/** One ingredient at a time left out of the recipe. */
+/** One ingredient at a time left out of the recipe; also beside the shortcut and the neighbours, whose part hides what the transformer's are worth. */
 import { plain, type Recipe } from '../../trainer/recipe.js'
 
-export const ablations = {
+const single = {
   nothing: {},
   stem: { stem: false },
   shortcut: { shortcut: false, neighbours: false },
@@ -25,7 +25,11 @@ export const ablations = {
   'the paper\'s learning rate': { learningRate: 1e-3 },
 } as const satisfies Record<string, Partial<Recipe>>
 
-export type Ablation = keyof typeof ablations
+type Single = keyof typeof single
+export type Ablation = Single | `shortcut + ${Single}`
+
+const beside = Object.entries(single).map(([name, switches]) => [`shortcut + ${name}`, { ...single.shortcut, ...switches }])
+export const ablations = { ...single, ...Object.fromEntries(beside) as object } as Record<Ablation, Partial<Recipe>>
 
 /** What a run leaves out, by its switches; null: nothing. */
 export function leftOut(switches: Partial<Recipe>): string | null {
