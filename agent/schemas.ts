@@ -22,6 +22,7 @@ const ComparisonSchema = z.looseObject({
   wins: Count,
   losses: Count,
   p: z.number(),
+  newClasses: z.array(z.string()).optional(),
   alpha: z.number(),
   attempt: Count,
   intervalChallenger: Interval,

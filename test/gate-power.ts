@@ -3,11 +3,13 @@
  * trainer/gate/README.md: `npx tsx test/gate-power.ts`.
  */
 import { Random } from '../trainer/data/random.js'
-import { mcnemar, newClassesP } from '../trainer/gate/statistics.js'
+import { mcnemar, newClassesP, spentAlpha } from '../trainer/gate/statistics.js'
 import { chanceOfPromotion, drawGrown } from './gate/promotions.js'
 import { simulate } from './gate/rounds.js'
 
 const rounds = 2000
+/** Of the first attempt. */
+const alpha = spentAlpha(0.05, 1)
 const percent = (share: number) => (100 * share).toFixed(0)
 
 function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
@@ -25,7 +27,7 @@ const gates = [
 process.stdout.write(`${table(['gate images', ...precisions.map(precision => `precision ${precision.toFixed(2)}`)], gates)}\n\n`)
 
 const cells = [0.1, 0.2].flatMap(discordance => [0.02, 0.05, 0.08].map(gain => ({ discordance, gain })))
-const promotions = [100, 300, 500, 1000].map(images => [String(images), ...cells.map(cell => percent(chanceOfPromotion({ images, ...cell }, 0.05)))])
+const promotions = [100, 300, 500, 1000].map(images => [String(images), ...cells.map(cell => percent(chanceOfPromotion({ images, ...cell }, alpha)))])
 process.stdout.write(`${table(['promotion images', ...cells.map(({ discordance, gain }) => `+${percent(gain)} at ${percent(discordance)} %`)], promotions)}\n`)
 
 const gains = [-0.01, 0, 0.02]
@@ -34,8 +36,8 @@ const grown = [[60, 4], [150, 2], [150, 4], [350, 2], [350, 4], [350, 10]].map((
   let [alike, byImage] = [0, 0]
   for (let round = 0; round < rounds; round++) {
     const [shown, share, others] = drawGrown({ images, discordance: 0.1, gain }, { images: fresh, recall: 0.8 }, 0.1, random)
-    if (newClassesP(shown, share, others) < 0.05) alike++
-    if (mcnemar(shown.right + others.wins, others.losses) < 0.05) byImage++
+    if (newClassesP(shown, share, others) < alpha) alike++
+    if (mcnemar(shown.right + others.wins, others.losses) < alpha) byImage++
   }
   return `${percent(alike / rounds)} / ${percent(byImage / rounds)}`
 })])

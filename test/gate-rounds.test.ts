@@ -96,7 +96,7 @@ describe('promotion gate over many rounds', () => {
     expect(promoted).toBeLessThanOrEqual(atMost(rounds, 0.05))
   })
 
-  it('shares alpha out over thirty challengers while the set of images grows by one for each, anew only once a tenth is new', () => {
+  it('shares alpha out over thirty challengers while the set of images grows by one for each, anew only at bounds a tenth apart', () => {
     const models = { images: 1, discordance: 0.15, gain: 0 }
     const sets = Array.from({ length: 31 }, (_, more) => promotionSetOf(200 + more))
     expect([...new Set(sets)]).toEqual(['190 to 207 images', '208 to 228 images', '229 to 251 images'])

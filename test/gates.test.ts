@@ -254,6 +254,14 @@ describe('promotion gate', () => {
     expect(judge(grown(4, 20)).reason).toBe('regressed')
     // Neither can name it: it shows nothing.
     expect(judge({ ...grown(0), challenger: { ...grown(0).challenger, unnamed: [2] } }).comparison.p).toBe(mcnemar(3, 3))
+    // Four images of one minute are one, of four minutes four; known images of such a minute count no more.
+    const inOne = (scenes: (index: number) => string) => judge({ ...grown(4), scenes: grown(4).labels.map((_, index) => scenes(index)) })
+    expect([inOne(index => (index < 120 ? String(index) : 'new')).reason, inOne(String).reason]).toEqual(['inconclusive', 'better'])
+    expect(inOne(index => String(index >= 60 && index < 64 ? 60 + index : index)).comparison.p).toBeGreaterThan(verdict.comparison.p)
+    // Nothing of what is shown can the champion name: as many wins as images.
+    const renamed = { ...grown(4), champion: { ...grown(4).champion!, predicted: grown(4).labels.map(() => -1), unnamed: [0, 1, 2] } }
+    expect(judge(renamed)).toMatchObject({ promoted: true, comparison: { wins: 121, losses: 0, p: mcnemar(121, 0) } })
+    expect(verdict.comparison.newClasses).toEqual(['c'])
     // Who tells more classes apart is less sure of each; the champion held the new one to be impossible.
     const doubtful = { ...grown(4), champion: { ...grown(4).champion!, nll: grown(4).labels.map(label => (label === 2 ? 27 : 0.1)) } }
     expect(judge(doubtful).reason).toBe('better')

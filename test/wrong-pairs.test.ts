@@ -136,6 +136,6 @@ describe('an image that judges', () => {
       path, reason: `it is the same picture as ${judging[index]?.path ?? ''}, which judges`,
     })))
     // Once, however many there are.
-    expect(told).toEqual([{ type: 'leaked', labels: 2, message: expect.stringMatching(/copy-0\.png is left out, .* and 1 more labels as well: .* remove one of each two$/) as string }])
+    expect(told).toEqual([{ type: 'leaked', labels: 2, message: expect.stringMatching(/copy-0\.png is left out, .* and of 2 labels in all it is so: .* remove one of each two$/) as string }])
   })
 })

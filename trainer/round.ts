@@ -185,7 +185,7 @@ async function load(
   for (const { path, reason } of unreadable) onEvent({ type: 'quarantine', path, reason })
   const leaked = copies.map(({ item: { path }, judge }) => ({ path, reason: `it is the same picture as ${judge}, which judges` }))
   if (leaked[0]) {
-    const others = leaked.length > 1 ? `, and ${String(leaked.length - 1)} more labels as well` : ''
+    const others = leaked.length > 1 ? `, and of ${String(leaked.length)} labels in all it is so` : ''
     const message = `${leaked[0].path} is left out, for ${leaked[0].reason}${others}: what was learned from proves nothing; remove one of each two`
     onEvent({ type: 'leaked', labels: leaked.length, message })
   }

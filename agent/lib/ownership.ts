@@ -28,8 +28,9 @@ export async function unwritable(folder: string, cause: unknown, uid = process.g
   const there = await nearest(folder)
   if (!there) return cause
   const [user, { owner, uid: owning, mode }] = [await nameFrom('-nu', uid), there]
-  if (there.path !== folder && !await mayEnter(there, uid)) {
-    const fix = owning === uid ? `chmod u+rwx ${there.path}` : `sudo chmod o+x ${there.path}`
+  const { may: enters, as } = await entryOf(there, uid)
+  if (there.path !== folder && !enters) {
+    const fix = as === 'u' ? `chmod u+rwx ${there.path}` : `sudo chmod ${as}+x ${there.path}`
     return problem(`the data folder ${folder} cannot be reached: ${there.path} belongs to ${owner} (mode ${mode}), and user ${user} may not enter it; ${fix}`)
   }
   const may = `${there.path === folder ? '' : `cannot be made or reached: ${there.path} `}belongs to ${owner} (mode ${mode}), and user ${user} cannot write there`
@@ -62,13 +63,14 @@ async function nearest(path: string): Promise<Owned | null> {
   return path === dirname(path) ? null : nearest(dirname(path))
 }
 
-/** By the mode alone; not what more an access list allows. */
-async function mayEnter({ uid: owning, gid, mode }: Owned, uid: number): Promise<boolean> {
+/** Whether a user may enter, and as whom: owner, group or other. By the mode alone; not what more an access list allows. */
+async function entryOf({ uid: owning, gid, mode }: Owned, uid: number): Promise<{ may: boolean; as: 'u' | 'g' | 'o' }> {
   const bits = Number.parseInt(mode, 8)
-  if (owning === uid) return (bits & 0o100) !== 0
+  if (owning === uid) return { may: (bits & 0o100) !== 0, as: 'u' }
   const groups = await runProgram('id', ['-G', String(uid)])
-  const ofGroup = typeof groups === 'string' && groups.trim().split(' ').includes(String(gid))
-  return (bits & (ofGroup ? 0o010 : 0o001)) !== 0
+  return typeof groups === 'string' && groups.trim().split(' ').includes(String(gid))
+    ? { may: (bits & 0o010) !== 0, as: 'g' }
+    : { may: (bits & 0o001) !== 0, as: 'o' }
 }
 
 /** Of a user (`-nu`) or a user's group (`-ng`): the name, or, where there is none, the number. */

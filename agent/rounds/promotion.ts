@@ -4,8 +4,8 @@
  *
  * Images of one scene are right or wrong together, so scenes are what is counted: the tests flip the signs of whole scenes (with one image
  * a scene that is McNemar's), and the bounds take a scene for one image. The flips are exact where two equal models might as well have
- * changed places in every scene. Of classes that the champion cannot name there are few images at first, too few to be proved among the others: there
- * each class counts alike (`newClassesP`).
+ * changed places in every scene. Of classes that the champion cannot name there are few images at first, too few to be proved among the others:
+ * such a class counts as one of all classes, however few images show it (`newClassesP`).
  */
 import type { PairedEvidence, RoundFailure } from '../../trainer/contract.js'
 import {
@@ -37,6 +37,8 @@ export interface Comparison {
   losses: number
   /** Exact one-sided McNemar, or sign flips by scene where a scene has several images; with classes that the champion cannot name, `newClassesP`. */
   p: number
+  /** Classes that the champion cannot name and images show; absent: none. */
+  newClasses?: string[] | undefined
   /** What p had to stay below at this attempt. */
   alpha: number
   /** Looks at this promotion split so far, this one included. */
@@ -139,8 +141,9 @@ export function decide(evidence: PairedEvidence, options: PromotionOptions): Ver
       : verdict(false, 'below-chance', `${percent(correct / images)} of ${String(images)} promotion images right is not surely above the ${percent(chance)} of always naming one class`)
   }
   const shown = `${String(images)} images${scenes.count === images ? '' : ` in ${String(scenes.count)} scenes`}`
-  const fresh = freshOf(evidence)
-  const known = fresh.images > 0 ? `, ${String(fresh.right)} of ${String(fresh.images)} of what the model in service cannot name` : ''
+  const fresh = comparison.perClass.filter(({ class: name }) => comparison.newClasses?.includes(name))
+  const [freshRight, freshImages] = [sum(fresh.map(row => row.challenger)), sum(fresh.map(row => row.images))]
+  const known = fresh.length > 0 ? `, ${String(freshRight)} of ${String(freshImages)} of what the model in service cannot name` : ''
   const score = `${String(wins)} won, ${String(losses)} lost of ${shown}${known} (p = ${p.toPrecision(2)}, needed below ${alpha.toPrecision(2)})`
   const fallen = comparison.perClass.find(({ regressionP }) => regressionP !== null && regressionP < options.alpha)
   const gains = labels.map((_, index) => gainAt(evidence, index))
@@ -164,16 +167,16 @@ export function lackOf({ classes, labels, leftOut = [] }: PairedEvidence, { give
   return emptied.length > 0 ? `no image of ${emptied.join(', ')} is left to judge by` : null
 }
 
-/** A promotion set is another one once it holds so many times as many images. */
-const anew = 1.1
+/** Sizes of promotion sets are told apart by bounds, each so many times the one before. */
+const apart = 1.1
 
 /**
  * Name of the set over whose attempts alpha is shared out. By its size alone: labels come one by one, and if each began a new set, a hundred of them
  * would give a hundred times alpha. A set that a person replaces by another of its size goes on being counted, which only makes it stricter.
  */
 export function promotionSetOf(images: number): string {
-  const size = Math.floor(Math.log(images) / Math.log(anew))
-  return `${String(Math.ceil(anew ** size))} to ${String(Math.ceil(anew ** (size + 1)) - 1)} images`
+  const size = Math.floor(Math.log(images) / Math.log(apart))
+  return `${String(Math.ceil(apart ** size))} to ${String(Math.ceil(apart ** (size + 1)) - 1)} images`
 }
 
 function compare(evidence: PairedEvidence, { alpha, share = 1, attempt }: PromotionOptions): Comparison {
@@ -185,6 +188,7 @@ function compare(evidence: PairedEvidence, { alpha, share = 1, attempt }: Promot
   const gains = labels.map((_, index) => gainAt(evidence, index))
   const [wins, losses] = [1, -1].map(gain => count(gains.map(value => value === gain))) as [number, number]
   const interval = (correct: number) => wilsonInterval(correct * scenes.worth, images * scenes.worth)
+  const fresh = freshOf(evidence)
   const lossesOf = (label: number) => scenes.sums(gains.map((gain, index) => (labels[index] === label ? -gain : 0)))
   // Classes without images neither show anything nor make the others less sure.
   const judged = [...new Set(labels)]
@@ -194,7 +198,8 @@ function compare(evidence: PairedEvidence, { alpha, share = 1, attempt }: Promot
     scenes: scenes.count,
     wins,
     losses,
-    p: betterP(evidence, scenes),
+    p: betterP(evidence),
+    ...fresh.length > 0 && { newClasses: fresh.map(label => classes[label] ?? '') },
     alpha: spentAlpha(alpha * share, attempt),
     attempt,
     intervalChallenger: interval(count(own)),
@@ -218,25 +223,28 @@ function compare(evidence: PairedEvidence, { alpha, share = 1, attempt }: Promot
 }
 
 /** The chance of this or more when the challenger is not better. */
-function betterP(evidence: PairedEvidence, scenes: ReturnType<typeof scenesOf>): number {
-  const { classes, labels } = evidence
+function betterP(evidence: PairedEvidence): number {
+  const { classes, labels, scenes, challenger } = evidence
   const fresh = freshOf(evidence)
   const gains = labels.map((_, index) => gainAt(evidence, index))
-  if (fresh.images === 0) return signFlip(scenes.sums(gains))
-  const others = gains.filter((_, index) => !fresh.classes.includes(labels[index] ?? -1))
-  const worth = (images: number) => images * scenes.worth
-  const wonBy = (gain: number) => worth(count(others.map(value => value === gain)))
+  const shows = labels.map(label => fresh.includes(label))
+  const both = new Set(scenes.filter((_, index) => shows[index]))
+  const shown = labels.flatMap((_, index) => (shows[index] ? [index] : []))
+  // Of scenes that show both kinds the others are left out: they would speak for the new ones a second time.
+  const others = labels.flatMap((_, index) => (both.has(scenes[index] ?? '') ? [] : [index]))
+  if (shown.length === 0 || others.length === 0) return signFlip(scenesOf(evidence).sums(gains))
+  const worthOf = (indices: readonly number[]) => scenesOf({ scenes: indices.map(index => scenes[index] ?? '') }).worth
+  const [worthShown, worthOthers] = [worthOf(shown), worthOf(others)]
+  const wonBy = (gain: number) => worthOthers * count(others.map(index => gains[index] === gain))
   return newClassesP(
-    { right: worth(fresh.right), images: worth(fresh.images) }, fresh.classes.length / classes.length,
-    { wins: wonBy(1), losses: wonBy(-1), images: worth(others.length) },
+    { right: worthShown * count(shown.map(index => challenger.predicted[index] === labels[index])), images: worthShown * shown.length },
+    fresh.length / classes.length, { wins: wonBy(1), losses: wonBy(-1), images: worthOthers * others.length },
   )
 }
 
-/** The classes that only the challenger can name and that images show; how many, and how many of them it has right. */
-function freshOf({ labels, challenger, champion }: PairedEvidence): { classes: number[]; images: number; right: number } {
-  const classes = (champion?.unnamed ?? []).filter(label => labels.includes(label) && !challenger.unnamed?.includes(label))
-  const shown = labels.flatMap((label, index) => (classes.includes(label) ? [challenger.predicted[index] === label] : []))
-  return { classes, images: shown.length, right: count(shown) }
+/** The classes, as indices, that images show and that the challenger alone can name. */
+function freshOf({ labels, challenger, champion }: PairedEvidence): number[] {
+  return (champion?.unnamed ?? []).filter(label => labels.includes(label) && !challenger.unnamed?.includes(label))
 }
 
 /** 1 for an image that only the challenger has right, −1 for one that only the champion has, else 0; 0 without a champion. */
@@ -246,7 +254,7 @@ function gainAt({ labels, challenger, champion }: PairedEvidence, index: number)
 }
 
 /** The scenes of the evidence: how many, what an image in them is worth (1: an image of its own), and sums by scene of values by image. */
-function scenesOf({ scenes }: PairedEvidence) {
+function scenesOf({ scenes }: Pick<PairedEvidence, 'scenes'>) {
   const places = new Map<string, number>()
   const placeOf = scenes.map(scene => places.get(scene) ?? places.set(scene, places.size).size - 1)
   const sums = (values: readonly number[]) => {
@@ -267,8 +275,12 @@ function count(values: readonly boolean[]): number {
   return values.filter(Boolean).length
 }
 
+function sum(values: readonly number[]): number {
+  return values.reduce((total, value) => total + value, 0)
+}
+
 function mean(values: readonly number[]): number {
-  return values.length ? values.reduce((sum, value) => sum + value, 0) / values.length : 0
+  return values.length ? sum(values) / values.length : 0
 }
 
 function percent(share: number): string {

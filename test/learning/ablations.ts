@@ -1,4 +1,4 @@
-/** One ingredient at a time left out of the recipe; also beside the shortcut and the neighbours, whose part hides what the transformer's are worth. */
+/** One ingredient at a time left out of the recipe; also without the shortcut and the neighbours, whose part hides what the others are worth. */
 import { plain, type Recipe } from '../../trainer/recipe.js'
 
 const single = {

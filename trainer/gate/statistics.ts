@@ -178,10 +178,10 @@ export interface Paired {
 }
 
 /**
- * One-sided p of a challenger that names classes which the champion cannot, so that of their images it can lose none: the chance of this or more
- * when the mean accuracy over all classes, `share` of which are new, 0 to 1, is not better. However many of the new images (`right` of `images`) it
- * may truly have right, it may then lose as much on the others: the p of both are joined (Fisher, 1925; Tango's score for the others, which is no
- * exact one), and the truth that speaks most against it counts. 1 where nothing shows how it does on the others.
+ * One-sided p of a challenger that names classes which the champion cannot, so that of their images it can lose none: the chance of this or more when
+ * share × (its accuracy on them) + (1 − share) × (its gain on the others) is not above 0. `share`: of the new among all classes, 0 to 1. However
+ * many of the new images (`right` of `images`) it may truly have right, it may then lose as much on the others: the p of both are joined (Fisher,
+ * 1925; Tango's score for the others, which is no exact one), and the truth that speaks most against it counts. 1 where there are no others.
  */
 export function newClassesP(fresh: { right: number; images: number }, share: number, others: Paired): number {
   const truths = Array.from({ length: 201 }, (_, index) => index / 200)

@@ -7,9 +7,10 @@ import { Interval, Wide } from './chart.js'
 export function Decision({ decision }: { decision: PromotionRecord }) {
   const { comparison, champion } = decision
   if (!comparison) return null
-  const { images, scenes = images, wins, losses, p, alpha, attempt, gainLowerBound, intervalChallenger, intervalChampion, perClass } = comparison
+  const { newClasses = [], p, alpha, attempt } = comparison
+  const { images, scenes = images, wins, losses, gainLowerBound, intervalChallenger, intervalChampion, perClass } = comparison
   return <>
-    <p>{counted(images, 'image')} that {champion === null ? 'it did not learn' : 'neither model learned'} from{scenes === images ? '' : ` (${counted(scenes, 'scene')})`}{champion === null ? '.' : `: ${String(wins)} that only the challenger has right, ${String(losses)} that only model ${String(champion)} has. The exact test decides: p = ${p.toPrecision(2)}, to be below ${alpha.toPrecision(2)} at the ${ordinal(attempt)} look. By an approximate bound (95 %) the gain is at least ${percent(gainLowerBound)}.`}</p>
+    <p>{counted(images, 'image')} that {champion === null ? 'it did not learn' : 'neither model learned'} from{scenes === images ? '' : ` (${counted(scenes, 'scene')})`}{champion === null ? '.' : `: ${String(wins)} that only the challenger has right, ${String(losses)} that only model ${String(champion)} has. ${newClasses.length > 0 ? `As that one cannot name ${newClasses.join(', ')}, the gain over all classes decides` : 'The exact test decides'}: p = ${p.toPrecision(2)}, to be below ${alpha.toPrecision(2)} at the ${ordinal(attempt)} look. By an approximate bound (95 %) the gain is at least ${percent(gainLowerBound)}.`}</p>
     <Interval label="Challenger" value={decision.accuracyChallenger ?? 0} interval={intervalChallenger} />
     {decision.accuracyChampion !== null && <Interval label="Champion" value={decision.accuracyChampion} interval={intervalChampion} />}
     <Wide label="By class"><table>
