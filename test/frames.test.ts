@@ -116,15 +116,28 @@ describe('labels', () => {
     expect(new Set(sides(split).values())).toEqual(new Set(['labeled', 'gate', 'promotion']))
   })
 
-  it('do not teach where the validation folder shows frames of their minute, unless nothing else of their class would', async () => {
+  it('do not teach where the validation folder shows frames of their minute, unless fewer than five others of their class do', async () => {
     const minutes = Array.from({ length: 20 }, (_, minute) => frames(minute, 2))
     const [shown, others] = [minutes.slice(0, 12).flat(), minutes.slice(12).flat()]
     const moved = minutes.slice(0, 12).map(([first = '']) => first.replace(hash, 'ba9876543210'))
-    const taught = await write({ a: [...moved, ...others], b: moved.slice(0, 3) }, join(folder, 'labels'))
-    const { labeled, gate, promotion } = await readLabels(taught, await write({ a: shown, b: named('w', 9) }, join(folder, 'validation')))
-    expect(gate.length + promotion.length).toBe(33)
-    const namesOf = (wanted: string) => labeled.filter(({ label }) => label === wanted).map(({ path }) => basename(path))
-    expect([namesOf('a'), namesOf('b')]).toEqual([others.toSorted(), moved.slice(0, 3).toSorted()])
+    const [few, enough] = [[...moved, ...others.slice(0, 4)], [...moved, ...others.slice(0, 5)]]
+    const taught = await write({ a: [...moved, ...others], b: moved.slice(0, 3), c: few, d: enough }, join(folder, 'labels'))
+    const judged = { a: shown, b: named('w', 9), c: named('v', 9), d: named('u', 9) }
+    const { labeled, gate, promotion } = await readLabels(taught, await write(judged, join(folder, 'validation')))
+    expect(gate.length + promotion.length).toBe(51)
+    const namesOf = (wanted: string) => labeled.filter(({ label }) => label === wanted).map(({ path }) => basename(path)).sort()
+    const expected = [others, moved.slice(0, 3), few, others.slice(0, 5)]
+    expect(['a', 'b', 'c', 'd'].map(namesOf)).toEqual(expected.map(names => names.toSorted()))
+  })
+
+  it('of a class that the validation folder does not show judge only what is of no minute that it shows: none is on both sides', async () => {
+    const minutes = Array.from({ length: 60 }, (_, minute) => frames(minute, 2))
+    const moved = minutes.flat().map(name => name.replace(hash, 'ba9876543210'))
+    const taught = await write({ a: named('x', 9), b: [...moved, ...named('y', 60)] }, join(folder, 'labels'))
+    const { gate, promotion } = await readLabels(taught, await write({ a: minutes.flat() }, join(folder, 'validation')))
+    const scenesOf = (part: LabelSplit['gate']) => new Set(part.flatMap(({ scene }) => scene ?? []))
+    expect([...scenesOf(gate)].filter(scene => scenesOf(promotion).has(scene))).toEqual([])
+    expect([...gate, ...promotion].filter(({ label }) => label === 'b').every(({ scene }) => scene === undefined)).toBe(true)
   })
 
   it('judge themselves where the validation folder does not show their class: one that was added on the page, say', async () => {

@@ -198,7 +198,7 @@ export type RoundEvent =
   /** The round stands still from now on, because of this; null: it goes on. The time between is none of its minutes. */
   | { type: 'pause'; reason: string | null }
   | { type: 'quarantine'; path: string; reason: string }
-  /** Once: labels that are pictures which judge as well are left out; the message names the first and what to do. */
+  /** Once: labels that are pictures which judge as well are left out; the message names the first ten, with what each is a copy of. */
   | { type: 'leaked'; labels: number; message: string }
 
 /** Mean losses over the steps up to this one, since the point before; null where a branch was not computed. */

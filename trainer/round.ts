@@ -184,14 +184,10 @@ async function load(
   const unreadable = [labeled, gate, unlabeled].flatMap(part => part.unreadable)
   for (const { path, reason } of unreadable) onEvent({ type: 'quarantine', path, reason })
   const leaked = copies.map(({ item: { path }, judge }) => ({ path, reason: `it is the same picture as ${judge}, which judges` }))
-  if (leaked[0]) {
-    const others = leaked.length > 1 ? `, and of ${String(leaked.length)} labels in all it is so` : ''
-    const message = `${leaked[0].path} is left out, for ${leaked[0].reason}${others}: what was learned from proves nothing; remove one of each two`
-    onEvent({ type: 'leaked', labels: leaked.length, message })
-  }
+  if (copies.length > 0) onEvent({ type: 'leaked', labels: copies.length, message: leakage(copies) })
   const classes = [...new Set(labeled.items.map(({ label }) => label))].sort()
   const lost = copies.find(({ item }) => !classes.includes(item.label))
-  if (lost) throw new RoundError('labels', `of ${lost.item.label}, all labeled images judge as well, as ${lost.item.path}, the same picture as ${lost.judge}; add others`)
+  if (lost) throw new RoundError('labels', `of ${lost.item.label}, no label is left that can be read and does not judge as well, as ${lost.item.path} does, the same picture as ${lost.judge}; add others`)
   if (classes.length < 2) {
     const found = classes.length ? `only "${classes.join()}"` : 'none'
     throw new RoundError('labels', `a classifier needs labeled images of at least two classes; found ${found}`)
@@ -202,6 +198,16 @@ async function load(
   }
   const fingerprints = [labeled, validation, promotion, unlabeled].flatMap(({ pixels }) => pixels.map(fingerprintOf))
   return { classes, labeled, gate, unlabeled, leftOut: [...unreadable, ...leaked], fingerprints }
+}
+
+/** Copies that are named in a message at most. */
+const mostNamed = 10
+
+/** What people are to do about labels that judge as well. */
+function leakage(copies: readonly { item: LabeledImage; judge: string }[]): string {
+  const pairs = copies.slice(0, mostNamed).map(({ item, judge }) => `${item.path} (${judge})`)
+  const more = copies.length > mostNamed ? ` and ${String(copies.length - mostNamed)} more` : ''
+  return `labels are left out that are the same picture as one that judges: ${pairs.join(', ')}${more}; what was learned from proves nothing: remove one of each two`
 }
 
 interface Champion {

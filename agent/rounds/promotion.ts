@@ -143,8 +143,8 @@ export function decide(evidence: PairedEvidence, options: PromotionOptions): Ver
   const shown = `${String(images)} images${scenes.count === images ? '' : ` in ${String(scenes.count)} scenes`}`
   const fresh = comparison.perClass.filter(({ class: name }) => comparison.newClasses?.includes(name))
   const [freshRight, freshImages] = [sum(fresh.map(row => row.challenger)), sum(fresh.map(row => row.images))]
-  const known = fresh.length > 0 ? `, ${String(freshRight)} of ${String(freshImages)} of what the model in service cannot name` : ''
-  const score = `${String(wins)} won, ${String(losses)} lost of ${shown}${known} (p = ${p.toPrecision(2)}, needed below ${alpha.toPrecision(2)})`
+  const ofNew = fresh.length > 0 ? `, ${String(freshRight)} of ${String(freshImages)} of what the model in service cannot name` : ''
+  const score = `${String(wins)} won, ${String(losses)} lost of ${shown}${ofNew} (p = ${p.toPrecision(2)}, needed below ${alpha.toPrecision(2)})`
   const fallen = comparison.perClass.find(({ regressionP }) => regressionP !== null && regressionP < options.alpha)
   const gains = labels.map((_, index) => gainAt(evidence, index))
   if (signFlip(scenes.sums(gains.map(gain => -gain))) < options.alpha) return verdict(false, 'regressed', `the challenger is worse: ${score}`)
@@ -228,10 +228,10 @@ function betterP(evidence: PairedEvidence): number {
   const fresh = freshOf(evidence)
   const gains = labels.map((_, index) => gainAt(evidence, index))
   const shows = labels.map(label => fresh.includes(label))
-  const both = new Set(scenes.filter((_, index) => shows[index]))
+  const newScenes = new Set(scenes.filter((_, index) => shows[index]))
   const shown = labels.flatMap((_, index) => (shows[index] ? [index] : []))
   // Of scenes that show both kinds the others are left out: they would speak for the new ones a second time.
-  const others = labels.flatMap((_, index) => (both.has(scenes[index] ?? '') ? [] : [index]))
+  const others = labels.flatMap((_, index) => (newScenes.has(scenes[index] ?? '') ? [] : [index]))
   if (shown.length === 0 || others.length === 0) return signFlip(scenesOf(evidence).sums(gains))
   const worthOf = (indices: readonly number[]) => scenesOf({ scenes: indices.map(index => scenes[index] ?? '') }).worth
   const [worthShown, worthOthers] = [worthOf(shown), worthOf(others)]

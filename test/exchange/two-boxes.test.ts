@@ -88,6 +88,9 @@ beforeAll(async () => {
     // Its own images but for some that the other box has too.
     await give('taker', 'validation', label, [label, 15, 40])
   }
+  // Of what judges at the giver one image teaches as well.
+  const [judge = ''] = (await readdir(at('giver', 'validation', 'bag'))).sort()
+  await copyFile(at('giver', 'validation', 'bag', judge), at('giver', 'labeled', 'bag', `copy-${judge}`))
   // Whoever put labels here took some bags for trousers.
   for (const [as, label, from] of [['ankle-boot', 'ankle-boot', 0], ['bag', 'bag', 0], ['trouser', 'trouser', 0], ['trouser', 'bag', 5]] as const) {
     await give('taker', 'labeled', as, [label, from, 3])
@@ -111,6 +114,7 @@ describe('models between two boxes', () => {
     // It has the time to become better than the other's.
     giver = start(await configure('giver', { exchange: exchange(), rounds: { ...rounds, firstMinutes: 0.25, minutes: 0.25 } }))
     await giver.said(/^model 1 is offered to other boxes as 127\.0\.0\.1:\d+\/pawl\/models@sha256:[0-9a-f]{64}$/, { withinMs: 120_000 })
+    await giver.said(/^LABEL_JUDGES: labels are left out .*: \S*\/bag\/copy-\S+ \(\S*\/validation\/bag\/\S+\); .*remove one of each two$/)
     expect(await registry.tags('pawl/models')).toEqual(['v1.giver'])
     await vi.waitFor(() => {
       expect(offerOf('giver')).toMatchObject({ preset: 'nano', classes, signed: { entry: { change: 'published', version: 1 } } })
