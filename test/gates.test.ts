@@ -247,7 +247,7 @@ describe('promotion gate', () => {
     }
     const verdict = judge(grown(4))
     expect(verdict).toMatchObject({ promoted: true, reason: 'better', comparison: { wins: 7, losses: 3 } })
-    expect(verdict.explanation).toContain('7 won, 3 lost of 124 images, 4 of 4 of what the model in service cannot name (p = ')
+    expect(verdict.explanation).toContain('7 won, 3 lost of 124 images, 4 of 4 right of "c", which the model in service cannot name (p = ')
     expect([judge(grown(1)).reason, judge(grown(0)).reason]).toEqual(['inconclusive', 'inconclusive'])
     // As a class among the images it would need more than four.
     expect(judge({ ...grown(4), champion: { ...grown(4).champion!, unnamed: [] } }).reason).toBe('inconclusive')

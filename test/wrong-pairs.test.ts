@@ -103,7 +103,7 @@ describe('a class that the champion cannot name', () => {
     expect(grown.evidence.champion?.unnamed).toEqual([1])
     expect(grown.evidence.challenger.unnamed).toBeUndefined()
     expect(decided(grown)).toMatchObject({
-      promoted: true, reason: 'better', explanation: expect.stringMatching(/\d won, \d lost of 44 images, [34] of 4 of what the model in service cannot name/) as string,
+      promoted: true, reason: 'better', explanation: expect.stringMatching(/\d won, \d lost of 44 images, [34] of 4 right of "bag", which the model in service cannot name/) as string,
     })
     expect(decided(forgetful)).toMatchObject({ promoted: false, reason: 'regressed' })
   })

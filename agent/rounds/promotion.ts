@@ -141,10 +141,7 @@ export function decide(evidence: PairedEvidence, options: PromotionOptions): Ver
       : verdict(false, 'below-chance', `${percent(correct / images)} of ${String(images)} promotion images right is not surely above the ${percent(chance)} of always naming one class`)
   }
   const shown = `${String(images)} images${scenes.count === images ? '' : ` in ${String(scenes.count)} scenes`}`
-  const fresh = comparison.perClass.filter(({ class: name }) => comparison.newClasses?.includes(name))
-  const [freshRight, freshImages] = [sum(fresh.map(row => row.challenger)), sum(fresh.map(row => row.images))]
-  const ofNew = fresh.length > 0 ? `, ${String(freshRight)} of ${String(freshImages)} of what the model in service cannot name` : ''
-  const score = `${String(wins)} won, ${String(losses)} lost of ${shown}${ofNew} (p = ${p.toPrecision(2)}, needed below ${alpha.toPrecision(2)})`
+  const score = `${String(wins)} won, ${String(losses)} lost of ${shown}${newOf(comparison)} (p = ${p.toPrecision(2)}, needed below ${alpha.toPrecision(2)})`
   const fallen = comparison.perClass.find(({ regressionP }) => regressionP !== null && regressionP < options.alpha)
   const gains = labels.map((_, index) => gainAt(evidence, index))
   if (signFlip(scenes.sums(gains.map(gain => -gain))) < options.alpha) return verdict(false, 'regressed', `the challenger is worse: ${score}`)
@@ -157,6 +154,14 @@ export function decide(evidence: PairedEvidence, options: PromotionOptions): Ver
   return options.refreshMargin > 0 && !options.given && least > -options.refreshMargin
     ? verdict(true, 'refreshed', `not proved better, but surely not worse by ${percent(options.refreshMargin)}, which refreshMargin allows (at most ${percent(Math.max(0, -least))} worse): ${score}`)
     : verdict(false, 'inconclusive', `not proved better: ${score}`)
+}
+
+/** What an explanation says of classes that the champion cannot name; nothing where there is none. */
+function newOf({ newClasses = [], perClass }: Comparison): string {
+  const rows = perClass.filter(({ class: name }) => newClasses.includes(name))
+  const [right, images] = [sum(rows.map(row => row.challenger)), sum(rows.map(row => row.images))]
+  const names = newClasses.map(name => `"${name}"`).join(', ')
+  return rows.length > 0 ? `, ${String(right)} of ${String(images)} right of ${names}, which the model in service cannot name` : ''
 }
 
 /** Why there is nothing to decide by, which then costs no alpha; null: there is. */
