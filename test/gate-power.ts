@@ -36,8 +36,9 @@ const grown = [[60, 4], [150, 2], [150, 4], [350, 2], [350, 4], [350, 10]].map((
   let [alike, byImage] = [0, 0]
   for (let round = 0; round < rounds; round++) {
     const [shown, share, others] = drawGrown({ images, discordance: 0.1, gain }, { images: fresh, recall: 0.8 }, 0.1, random)
-    if (newClassesP(shown, share, others) < alpha) alike++
-    if (mcnemar(shown.right + others.wins, others.losses) < alpha) byImage++
+    const exact = mcnemar(shown.right + others.wins, others.losses)
+    if (2 * Math.min(exact, newClassesP(shown, share, others)) < alpha) alike++
+    if (exact < alpha) byImage++
   }
   return `${percent(alike / rounds)} / ${percent(byImage / rounds)}`
 })])

@@ -1,6 +1,7 @@
 /** Whether both gates keep their promises, over 10,000 simulated rounds each. */
 import { describe, expect, it } from 'vitest'
-import { promotionSetOf } from '../agent/rounds/promotion.js'
+import { decide, promotionSetOf } from '../agent/rounds/promotion.js'
+import type { PairedEvidence, Predictions } from '../trainer/contract.js'
 import { Random } from '../trainer/data/random.js'
 import { gateOptions } from '../trainer/gate/pseudo-label-gate.js'
 import { mcnemar, newClassesP, pairedGainScoreLower, normalUpperQuantile, signFlip, spentAlpha } from '../trainer/gate/statistics.js'
@@ -127,6 +128,44 @@ describe('promotion gate over many rounds', () => {
       const promoted = share(random => newClassesP(...drawGrown(models, { images: fresh, recall }, part, random)) < 0.05)
       expect(promoted).toBeLessThanOrEqual(atMost(rounds, 0.05))
     })
+  }
+
+  for (const [name, recall, mixed, apart] of [
+    ['what is lost is lost in the minutes of the new class', 0.9, { scenes: 20, fresh: 1, known: 5 }, { scenes: 100, known: 1 }],
+    ['the new class is seen in one minute', 0.3, { scenes: 1, fresh: 10, known: 0 }, { scenes: 346, known: 1 }],
+    ['minutes show several of each', 0.9, { scenes: 10, fresh: 2, known: 8 }, { scenes: 12, known: 10 }],
+  ] as const) {
+    it(`promotes one that is better neither way no more often than alpha where images share scenes: ${name}`, () => {
+      const times = 1000
+      const images = mixed.scenes * mixed.known + apart.scenes * apart.known
+      // As much as is won of the new class as one of ten, lost wherever scenes show both, else anywhere.
+      const places = mixed.known > 0 ? mixed.scenes * mixed.known : images
+      const loss = (recall / 9) * images / places
+      const random = new Random(5)
+      let promoted = 0
+      for (let round = 0; round < times; round++) {
+        const shown: { scene: string; label: number; own: boolean; other: boolean }[] = []
+        const add = (scene: string, fresh: number, known: number, right: boolean, lossHere: number) => {
+          for (let image = 0; image < fresh; image++) shown.push({ scene, label: 9, own: right, other: false })
+          for (let image = 0; image < known; image++) shown.push({ scene, label: image % 9, own: random.float() >= lossHere, other: true })
+        }
+        for (let scene = 0; scene < mixed.scenes; scene++) {
+          add(`new ${String(scene)}`, mixed.fresh, mixed.known, random.float() < recall, mixed.known > 0 ? loss : 0)
+        }
+        for (let scene = 0; scene < apart.scenes; scene++) add(String(scene), 0, apart.known, true, mixed.known > 0 ? 0 : loss)
+        const side = (right: (image: typeof shown[number]) => boolean): Predictions => ({
+          predicted: shown.map(image => (right(image) ? image.label : -1)), nll: shown.map(() => 1), confidence: shown.map(() => 0.5),
+        })
+        const evidence: PairedEvidence = {
+          classes: Array.from({ length: 10 }, (_, label) => String(label)),
+          labels: shown.map(({ label }) => label), scenes: shown.map(({ scene }) => scene),
+          challenger: side(({ own }) => own), champion: { ...side(({ other }) => other), unnamed: [9] },
+        }
+        const { comparison } = decide(evidence, { alpha: 0.05, attempt: 1, refreshMargin: 0, random: () => 0.5 })
+        if (comparison.p < 0.05) promoted++
+      }
+      expect(promoted).toBeLessThanOrEqual(atMost(times, 0.05))
+    }, 60_000)
   }
 
   it('names a promotion set by a size that it has, and each size by one', () => {

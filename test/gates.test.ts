@@ -252,15 +252,27 @@ describe('promotion gate', () => {
     // As a class among the images it would need more than four.
     expect(judge({ ...grown(4), champion: { ...grown(4).champion!, unnamed: [] } }).reason).toBe('inconclusive')
     expect(judge(grown(4, 20)).reason).toBe('regressed')
+    // What many images prove needs no help of the others.
+    const many = evidence(90, () => true, () => true)
+    const some = <T>(values: readonly T[]) => values.filter((_, index) => index < 27 || many.labels[index] === 2)
+    const [labels, scenes] = [some(many.labels), some(many.scenes)]
+    const [challenger, champion] = [predictions(labels, labels.map(() => true), usual), predictions(labels, labels.map(label => label !== 2), usual)]
+    const byImage = judge({ classes, labels, scenes, challenger, champion: { ...champion, unnamed: [2] } })
+    expect(byImage).toMatchObject({ promoted: true, comparison: { wins: 30, losses: 0, images: 48 } })
+    expect(byImage.comparison.p).toBeCloseTo(2 * mcnemar(30, 0), 12)
     // Neither can name it: it shows nothing.
     expect(judge({ ...grown(0), challenger: { ...grown(0).challenger, unnamed: [2] } }).comparison.p).toBe(mcnemar(3, 3))
-    // Four images of one minute are one, of four minutes four; known images of such a minute count no more.
+    // Four images of one minute are one, of four minutes four.
     const inOne = (scenes: (index: number) => string) => judge({ ...grown(4), scenes: grown(4).labels.map((_, index) => scenes(index)) })
     expect([inOne(index => (index < 120 ? String(index) : 'new')).reason, inOne(String).reason]).toEqual(['inconclusive', 'better'])
-    expect(inOne(index => String(index >= 60 && index < 64 ? 60 + index : index)).comparison.p).toBeGreaterThan(verdict.comparison.p)
+    // What is lost in the minutes of the new class counts, what is won there has counted already; so does each known image of one minute as one.
+    const lostThere = inOne(index => String(index < 3 ? 120 + index : index))
+    const wonThere = inOne(index => String(index >= 3 && index < 6 ? 117 + index : index))
+    expect(lostThere.comparison.p).toBeGreaterThanOrEqual(verdict.comparison.p)
+    expect(wonThere.comparison.p).toBeGreaterThan(verdict.comparison.p)
     // Nothing of what is shown can the champion name: as many wins as images.
     const renamed = { ...grown(4), champion: { ...grown(4).champion!, predicted: grown(4).labels.map(() => -1), unnamed: [0, 1, 2] } }
-    expect(judge(renamed)).toMatchObject({ promoted: true, comparison: { wins: 121, losses: 0, p: mcnemar(121, 0) } })
+    expect(judge(renamed)).toMatchObject({ promoted: true, comparison: { wins: 121, losses: 0, p: 2 * mcnemar(121, 0) } })
     expect(verdict.comparison.newClasses).toEqual(['c'])
     // Who tells more classes apart is less sure of each; the champion held the new one to be impossible.
     const doubtful = { ...grown(4), champion: { ...grown(4).champion!, nll: grown(4).labels.map(label => (label === 2 ? 27 : 0.1)) } }

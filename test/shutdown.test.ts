@@ -1,6 +1,6 @@
 import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
-import { chmod, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
+import { chmod, chown, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
 import { connect } from 'node:net'
 import { tmpdir, userInfo } from 'node:os'
 import { basename, dirname, join } from 'node:path'
@@ -111,6 +111,14 @@ describe('the lock of a data folder', () => {
     expect(await told(absent, nobody)).toContain(`${absent} cannot be made or reached: ${folder} belongs to ${user} (mode 755), and user nobody cannot write there; sudo install -d -o nobody ${absent}`)
     await chmod(folder, 0o750)
     expect(await told(absent, nobody)).toContain(`${absent} cannot be reached: ${folder} belongs to ${user} (mode 750), and user nobody may not enter it; sudo chmod o+x ${folder}, or choose`)
+    // Where the group decides, what others may is of no use. Only root can give a folder to a group that it is not in.
+    const [uid, gid] = [process.getuid?.() ?? 0, nobody]
+    if (uid === 0) {
+      await chown(folder, uid, gid)
+      expect(await told(absent, nobody)).toContain(`${absent} cannot be made`)
+      await chmod(folder, 0o705)
+      expect(await told(absent, nobody)).toContain(`may not enter it; sudo chmod g+x ${folder}, or choose`)
+    }
     await chmod(folder, 0o555)
     expect(await told(folder)).toContain(`chmod u+rwx ${folder}, or choose`)
     // What nobody can mend by rights is told as it is.

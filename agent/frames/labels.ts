@@ -51,10 +51,10 @@ function sceneOf(name: string): { scene?: string } {
 }
 
 /**
- * Splits labels by a hash of each file's name, or of the scene that it tells, so that an image stays on its side whatever is added later and
- * no frame is judged beside another of its minute that taught. Of a class that the validation folder shows all of `folder` teaches, and the
- * folder's images go half and half to the gates; of any other a fifth goes to each gate. A label of a scene that the validation folder shows
- * does not judge, and teaches only where fewer than five others of its class do.
+ * Splits labels by a hash of each file's name, or of the scene that it tells, so that an image stays on its side whatever is added later. Of a
+ * class that the validation folder shows all of `folder` teaches, and the folder's images go half and half to the gates; of any other a fifth goes to
+ * each gate, none of a scene that the validation folder shows. A label of a scene that judges does not teach, unless fewer than five others of its
+ * class are left to.
  * Errors: LABELS_INSUFFICIENT, saying which folder lacks what.
  */
 export async function readLabels(folder: string, validation: string | null): Promise<LabelSplit> {
@@ -74,18 +74,23 @@ export async function readLabels(folder: string, validation: string | null): Pro
   }
   const shown = new Set(judged.map(({ label }) => label))
   const judges = divided(judged, [0.5, 1], 1)
-  const scenes = new Set(judged.flatMap(({ scene }) => scene ?? []))
-  const isApart = ({ scene }: LabeledImage) => scene === undefined || !scenes.has(scene)
-  const own = divided(images.filter(image => !shown.has(image.label) && isApart(image)), [keptBack, 2 * keptBack], leastForKeeping)
-  const [gate, promotion] = [[...judges[0], ...own[0]], [...judges[1], ...own[1]]]
-  const kept = new Set([...own[0], ...own[1]])
-  const others = groupBy(images.filter(image => !kept.has(image)), ({ label }) => label)
-  const enough = (of: readonly LabeledImage[]) => of.filter(isApart).length >= leastForKeeping
-  const labeled = [...others.values()].flatMap(of => (enough(of) ? of.filter(isApart) : of))
+  const isIn = (scenes: ReadonlySet<string>) => ({ scene }: LabeledImage) => scene !== undefined && scenes.has(scene)
+  const [isShown, own] = [isIn(scenesOf(judged)), images.filter(({ label }) => !shown.has(label))]
+  const kept = divided(own.filter(image => !isShown(image)), [keptBack, 2 * keptBack], leastForKeeping)
+  const [gate, promotion] = [[...judges[0], ...kept[0]], [...judges[1], ...kept[1]]]
+  const [isJudged, keeps] = [isIn(scenesOf([...gate, ...promotion])), new Set([...kept[0], ...kept[1]])]
+  const labeled = [...groupBy(images.filter(image => !keeps.has(image)), ({ label }) => label).values()].flatMap(others => {
+    const apart = others.filter(image => !isJudged(image))
+    return apart.length >= leastForKeeping ? apart : others
+  })
   if (gate.length === 0 || promotion.length === 0) {
     throw missing(`${String(images.length)} labels are too few to keep some back for validation; give ${String(leastForKeeping)} or more of each class, or a validation folder`)
   }
   return { labeled, gate, promotion }
+}
+
+function scenesOf(images: readonly LabeledImage[]): Set<string> {
+  return new Set(images.flatMap(({ scene }) => scene ?? []))
 }
 
 /**

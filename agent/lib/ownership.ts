@@ -28,9 +28,9 @@ export async function unwritable(folder: string, cause: unknown, uid = process.g
   const there = await nearest(folder)
   if (!there) return cause
   const [user, { owner, uid: owning, mode }] = [await nameFrom('-nu', uid), there]
-  const { may: enters, as } = await entryOf(there, uid)
-  if (there.path !== folder && !enters) {
-    const fix = as === 'u' ? `chmod u+rwx ${there.path}` : `sudo chmod ${as}+x ${there.path}`
+  const entry = there.path === folder ? null : await entryOf(there, uid)
+  if (entry && !entry.may) {
+    const fix = entry.as === 'u' ? `chmod u+rwx ${there.path}` : `sudo chmod ${entry.as}+x ${there.path}`
     return problem(`the data folder ${folder} cannot be reached: ${there.path} belongs to ${owner} (mode ${mode}), and user ${user} may not enter it; ${fix}`)
   }
   const may = `${there.path === folder ? '' : `cannot be made or reached: ${there.path} `}belongs to ${owner} (mode ${mode}), and user ${user} cannot write there`

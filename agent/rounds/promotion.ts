@@ -5,7 +5,7 @@
  * Images of one scene are right or wrong together, so scenes are what is counted: the tests flip the signs of whole scenes (with one image
  * a scene that is McNemar's), and the bounds take a scene for one image. The flips are exact where two equal models might as well have
  * changed places in every scene. Of classes that the champion cannot name there are few images at first, too few to be proved among the others:
- * such a class counts as one of all classes, however few images show it (`newClassesP`).
+ * it is enough too when such a class, counted as one of all classes however few images show it, is worth more than what is lost (`newClassesP`).
  */
 import type { PairedEvidence, RoundFailure } from '../../trainer/contract.js'
 import {
@@ -35,7 +35,7 @@ export interface Comparison {
   /** Images that only the challenger, and only the champion, has right. */
   wins: number
   losses: number
-  /** Exact one-sided McNemar, or sign flips by scene where a scene has several images; with classes that the champion cannot name, `newClassesP`. */
+  /** Exact one-sided McNemar, or sign flips by scene where a scene has several images; with classes that the champion cannot name, `betterP`. */
   p: number
   /** Classes that the champion cannot name and images show; absent: none. */
   newClasses?: string[] | undefined
@@ -203,7 +203,7 @@ function compare(evidence: PairedEvidence, { alpha, share = 1, attempt }: Promot
     scenes: scenes.count,
     wins,
     losses,
-    p: betterP(evidence),
+    p: betterP(evidence, fresh),
     ...fresh.length > 0 && { newClasses: fresh.map(label => classes[label] ?? '') },
     alpha: spentAlpha(alpha * share, attempt),
     attempt,
@@ -227,24 +227,27 @@ function compare(evidence: PairedEvidence, { alpha, share = 1, attempt }: Promot
   }
 }
 
-/** The chance of this or more when the challenger is not better. */
-function betterP(evidence: PairedEvidence): number {
-  const { classes, labels, scenes, challenger } = evidence
-  const fresh = freshOf(evidence)
+/**
+ * The chance of this or more when the challenger is not better. With classes that the champion cannot name there are two proofs, by image and by
+ * `newClassesP`, of which either is enough: twice the smaller.
+ */
+function betterP(evidence: PairedEvidence, fresh: readonly number[]): number {
+  const { classes, labels, scenes } = evidence
   const gains = labels.map((_, index) => gainAt(evidence, index))
-  const shows = labels.map(label => fresh.includes(label))
-  const newScenes = new Set(scenes.filter((_, index) => shows[index]))
-  const shown = labels.flatMap((_, index) => (shows[index] ? [index] : []))
-  // Of scenes that show both kinds the others are left out: they would speak for the new ones a second time.
-  const others = labels.flatMap((_, index) => (newScenes.has(scenes[index] ?? '') ? [] : [index]))
-  if (shown.length === 0 || others.length === 0) return signFlip(scenesOf(evidence).sums(gains))
-  const worthOf = (indices: readonly number[]) => scenesOf({ scenes: indices.map(index => scenes[index] ?? '') }).worth
-  const [worthShown, worthOthers] = [worthOf(shown), worthOf(others)]
-  const wonBy = (gain: number) => worthOthers * count(others.map(index => gains[index] === gain))
-  return newClassesP(
-    { right: worthShown * count(shown.map(index => challenger.predicted[index] === labels[index])), images: worthShown * shown.length },
-    fresh.length / classes.length, { wins: wonBy(1), losses: wonBy(-1), images: worthOthers * others.length },
-  )
+  const byImage = signFlip(scenesOf(evidence).sums(gains))
+  if (fresh.length === 0) return byImage
+  const isNew = labels.map(label => fresh.includes(label))
+  // What is known is won together with what is new of the same scene: it would count twice. What is lost there counts.
+  const newScenes = new Set(scenes.filter((_, index) => isNew[index]))
+  const once = gains.map((gain, index) => (!isNew[index] && newScenes.has(scenes[index] ?? '') ? Math.min(0, gain) : gain))
+  const side = (wanted: boolean) => {
+    const indices = labels.flatMap((_, index) => (isNew[index] === wanted ? [index] : []))
+    const { worth } = scenesOf({ scenes: indices.map(index => scenes[index] ?? '') })
+    const having = (gain: number) => worth * count(indices.map(index => once[index] === gain))
+    return { images: worth * indices.length, wins: having(1), losses: having(-1) }
+  }
+  const { wins: right, images } = side(true)
+  return Math.min(1, 2 * byImage, 2 * newClassesP({ right, images }, fresh.length / classes.length, side(false)))
 }
 
 /** The classes, as indices, that images show and that the challenger alone can name. */
