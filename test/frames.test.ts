@@ -140,6 +140,19 @@ describe('labels', () => {
     expect([...gate, ...promotion].filter(({ label }) => label === 'b').every(({ scene }) => scene === undefined)).toBe(true)
   })
 
+  it('teach in no minute that judges, of whatever class, as long as five others of their class do', async () => {
+    const minutes = Array.from({ length: 60 }, (_, minute) => frames(minute, 2)).flat()
+    const others = minutes.map(name => name.replace(hash, 'ba9876543210'))
+    const taught = await write({ a: minutes, b: others, few: others.slice(0, 4) }, join(folder, 'labels'))
+    for (const validation of [null, await write({ a: named('v', 60) }, join(folder, 'validation'))]) {
+      const { labeled, gate, promotion } = await readLabels(taught, validation)
+      const judging = new Set([...gate, ...promotion].flatMap(({ scene }) => scene ?? []))
+      expect(judging.size).toBeGreaterThan(10)
+      expect(labeled.filter(({ label, scene }) => label !== 'few' && judging.has(scene ?? ''))).toEqual([])
+      expect(labeled.filter(({ label }) => label === 'few')).toHaveLength(4)
+    }
+  })
+
   it('judge themselves where the validation folder does not show their class: one that was added on the page, say', async () => {
     const taught = await write({ a: named('x', 3), b: named('y', 3), fresh: named('z', 100) }, join(folder, 'labels'))
     const split = await readLabels(taught, await write({ a: named('v', 60), b: named('w', 60) }, join(folder, 'validation')))
