@@ -11,7 +11,7 @@ import { readFrameName } from './frame-name.js'
 
 /** Share of the labels kept back for each of the two gates where there is no validation folder. */
 const keptBack = 0.2
-/** A class needs this many labels before any of them is kept back. */
+/** A class needs this many labels before any of them is kept back, or left out because its scene judges. */
 const leastForKeeping = 5
 
 export interface LabelSplit {
@@ -64,33 +64,51 @@ export async function readLabels(folder: string, validation: string | null): Pro
   if (images.length === 0) throw missing('there are no labels yet; put images into one folder for each class')
   if (empty.length) throw missing(`no images in the class folder ${empty.map(name => `"${name}"`).join(', ')}; add some, or remove the folder`)
   if (classes.length < 2) throw missing(`only the class "${classes.join()}"; a classifier needs at least two`)
-  const judged = validation ? (await readClassFolders(validation)).images.filter(({ label }) => classes.includes(label)) : []
-  if (validation) {
-    if (judged.length === 0) throw new PawlError('LABELS_INSUFFICIENT', `${validation}: no validation images of the classes ${classes.join(', ')}`)
-    const [gate, promotion] = divided(judged, [0.5, 1], 1)
-    if (gate.length === 0 || promotion.length === 0) {
-      throw new PawlError('LABELS_INSUFFICIENT', `${validation}: ${String(judged.length)} validation images are too few to serve both gates; add some of each class`)
-    }
-  }
-  const shown = new Set(judged.map(({ label }) => label))
-  const judges = divided(judged, [0.5, 1], 1)
-  const isIn = (scenes: ReadonlySet<string>) => ({ scene }: LabeledImage) => scene !== undefined && scenes.has(scene)
-  const [isShown, own] = [isIn(scenesOf(judged)), images.filter(({ label }) => !shown.has(label))]
-  const kept = divided(own.filter(image => !isShown(image)), [keptBack, 2 * keptBack], leastForKeeping)
-  const [gate, promotion] = [[...judges[0], ...kept[0]], [...judges[1], ...kept[1]]]
-  const [isJudged, keeps] = [isIn(scenesOf([...gate, ...promotion])), new Set([...kept[0], ...kept[1]])]
-  const labeled = [...groupBy(images.filter(image => !keeps.has(image)), ({ label }) => label).values()].flatMap(others => {
-    const apart = others.filter(image => !isJudged(image))
-    return apart.length >= leastForKeeping ? apart : others
-  })
+  const judged = validation ? await readValidation(validation, classes) : []
+  const isShown = new Set(judged.map(({ label }) => label))
+  const atScenes = scenesOf(judged)
+  const [gateShown, promotionShown] = halves(judged)
+  const own = images.filter(image => !isShown.has(image.label) && !isOf(image, atScenes))
+  const [gateKept, promotionKept] = divided(own, [keptBack, 2 * keptBack], leastForKeeping)
+  const gate = [...gateShown, ...gateKept]
+  const promotion = [...promotionShown, ...promotionKept]
   if (gate.length === 0 || promotion.length === 0) {
     throw missing(`${String(images.length)} labels are too few to keep some back for validation; give ${String(leastForKeeping)} or more of each class, or a validation folder`)
   }
-  return { labeled, gate, promotion }
+  const kept = new Set([...gateKept, ...promotionKept])
+  return { labeled: teaching(images.filter(image => !kept.has(image)), scenesOf([...gate, ...promotion])), gate, promotion }
+}
+
+/** The validation images of the classes that are taught; there are some for each gate. */
+async function readValidation(folder: string, classes: readonly string[]): Promise<LabeledImage[]> {
+  const { images } = await readClassFolders(folder)
+  const judged = images.filter(({ label }) => classes.includes(label))
+  if (judged.length === 0) throw new PawlError('LABELS_INSUFFICIENT', `${folder}: no validation images of the classes ${classes.join(', ')}`)
+  if (halves(judged).slice(0, 2).some(half => half.length === 0)) {
+    throw new PawlError('LABELS_INSUFFICIENT', `${folder}: ${String(judged.length)} validation images are too few to serve both gates; add some of each class`)
+  }
+  return judged
+}
+
+/** Of each class the images of scenes that do not judge; all of them where those are fewer than five. */
+function teaching(images: readonly LabeledImage[], judging: ReadonlySet<string>): LabeledImage[] {
+  return [...groupBy(images, ({ label }) => label).values()].flatMap(ofClass => {
+    const apart = ofClass.filter(image => !isOf(image, judging))
+    return apart.length >= leastForKeeping ? apart : ofClass
+  })
+}
+
+function isOf({ scene }: LabeledImage, scenes: ReadonlySet<string>): boolean {
+  return scene !== undefined && scenes.has(scene)
 }
 
 function scenesOf(images: readonly LabeledImage[]): Set<string> {
   return new Set(images.flatMap(({ scene }) => scene ?? []))
+}
+
+/** For the gate and for promotion. */
+function halves(images: readonly LabeledImage[]) {
+  return divided(images, [0.5, 1], 1)
 }
 
 /**
