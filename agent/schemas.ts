@@ -105,7 +105,7 @@ export const ModelCardSchema: z.ZodType<ModelCard> = z.looseObject({
   backend: z.string(),
   device: z.string(),
   data: z.looseObject({
-    labeled: Count, unlabeled: Count, gate: Count, promotion: Count, quarantined: Count, sha256: z.string(),
+    labeled: Count, unlabeled: Count, gate: Count, promotion: Count, quarantined: Count, leaked: Count.optional(), sha256: z.string(),
   }),
   validation: z.looseObject({
     images: Count,

@@ -30,7 +30,7 @@ beforeAll(async () => {
   const frames = await imagesOf('validation', 20)
   data = {
     classes, labeled: await load(await imagesOf('labeled', 0), pathOf), gate: await load(await imagesOf('validation', 0, 20), pathOf),
-    unlabeled: await load(frames.map(pathOf), path => path), leftOut: [],
+    unlabeled: await load(frames.map(pathOf), path => path), unreadable: [], leaked: [],
   }
   truth = labelsOf(frames, classes)
   result = await prepared({}, data, heard)

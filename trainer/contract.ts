@@ -140,7 +140,8 @@ export interface ModelCard {
   imagesPerSecond: number
   backend: string
   device: string
-  data: { labeled: number; unlabeled: number; gate: number; promotion: number; quarantined: number; sha256: string }
+  /** Numbers of images. `quarantined` could not be read; `leaked` were labels that judge as well, and did not teach (cards of before do not tell). */
+  data: { labeled: number; unlabeled: number; gate: number; promotion: number; quarantined: number; leaked?: number | undefined; sha256: string }
   /** On the gate split, after temperature. */
   validation: Metrics
   temperature: number

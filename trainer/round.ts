@@ -125,7 +125,7 @@ export async function runRound(spec: RoundSpec, options: RoundOptions): Promise<
         ...engine,
         data: {
           labeled: data.labeled.items.length, unlabeled: data.unlabeled.items.length, gate: data.gate.items.length,
-          promotion: spec.promotion.length, quarantined: data.leftOut.length,
+          promotion: spec.promotion.length, quarantined: data.unreadable.length, leaked: data.leaked.length,
           sha256: sha256Of([...data.labeled.pixels, ...data.unlabeled.pixels]),
         },
         validation: metricsOf(logits.map(row => softmax(row, temperature)), gateLabels),
@@ -150,7 +150,7 @@ export async function runRound(spec: RoundSpec, options: RoundOptions): Promise<
       })
       for (const { path, reason } of unreadable) onEvent({ type: 'quarantine', path, reason })
       await checkpoints.remove()
-      return { card, evidence, paths, losses: trained.losses, quarantined: [...data.leftOut, ...unreadable] }
+      return { card, evidence, paths, losses: trained.losses, quarantined: [...data.unreadable, ...data.leaked, ...unreadable] }
     }
     return await onTrial({ memory, preset, engine, blames }, () => round().finally(() => learner.stop()))
   } catch (cause) {
@@ -197,7 +197,7 @@ async function load(
     throw new RoundError('labels', `${why}; without them neither the gate nor the temperature can be trusted`)
   }
   const fingerprints = [labeled, validation, promotion, unlabeled].flatMap(({ pixels }) => pixels.map(fingerprintOf))
-  return { classes, labeled, gate, unlabeled, leftOut: [...unreadable, ...leaked], fingerprints }
+  return { classes, labeled, gate, unlabeled, unreadable, leaked, fingerprints }
 }
 
 /** Copies that are named in a message at most. */
