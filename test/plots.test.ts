@@ -33,7 +33,7 @@ function gate(states: readonly boolean[], accuracy = 0.8): Pick<RunResult, 'look
 
 function round(number: number, domain: string, more: Partial<ContinualRound> = {}): ContinualRound {
   return {
-    round: number, domain, labels: 90, accuracy: 0.8, first: 0.8, before: null, trained: true, promoted: true, reason: 'always', worseP: 1, pseudoLabels: 0, ...more,
+    round: number, domain, labels: 90, accuracy: 0.8, first: 0.8, before: null, trained: true, promoted: true, reason: 'always', worseP: 1, pseudoLabels: [], ...more,
   }
 }
 

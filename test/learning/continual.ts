@@ -9,7 +9,7 @@ import { Random } from '../../trainer/data/random.js'
 import { argMax, probabilitiesOf } from '../../trainer/evidence.js'
 import { streamOf, type Scene } from './stream.js'
 import { ordinary, undisturbed } from '../ordinary.js'
-import { trained } from './run.js'
+import { checkedPseudoLabels, trained, type PseudoLabels } from './run.js'
 import { linesOf } from './script.js'
 
 interface Upkeep {
@@ -62,7 +62,7 @@ export interface ContinualRound {
   reason: string
   /** Chance of losing so many more pictures of this time if the new model in service were as good as the one before. */
   worseP: number
-  pseudoLabels: number
+  pseudoLabels: PseudoLabels[]
 }
 
 export interface ContinualResult extends ContinualKey {
@@ -93,13 +93,12 @@ export async function play(key: ContinualKey, folder: string, say: (text: string
     const past = scenes.slice(0, round)
     const before = serving
     let verdict = { promoted: false, reason: 'not trained' }
-    let pseudoLabels = 0
+    const { pseudoLabels, take } = checkedPseudoLabels(past.flatMap(({ frames }) => frames))
     if (round === 1 || upkeep.retrains) {
       const champion = before === null ? null : { version: before, folder: folderOf(before) }
       const spec = specOf(key, upkeep, past, { out: folderOf(round), champion })
       await rm(spec.out, { recursive: true, force: true })
-      const { card, evidence } = await trained(spec, () => undefined)
-      pseudoLabels = card.pseudoLabels.used
+      const { evidence } = await trained(spec, take)
       const random = Random.of(key.seed, 30, round)
       verdict = upkeep.gated && before !== null ? decide(evidence, { alpha, refreshMargin: 0, attempt: attempt++, random: () => random.float() }) : { promoted: true, reason: 'always' }
       if (verdict.promoted) serving = round

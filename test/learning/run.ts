@@ -46,8 +46,14 @@ export interface RunResult extends RunKey {
   stepsTaken: number | null
   ece: number | null
   looks: GateLook[]
-  /** Between one look at the gate and the next: pseudo-labels that counted, and how many of them were right. */
-  pseudoLabels: { step: number; used: number; right: number }[]
+  pseudoLabels: PseudoLabels[]
+}
+
+/** Of one look at the gate to the next: pseudo-labels that counted, and how many of them were right. */
+export interface PseudoLabels {
+  step: number
+  used: number
+  right: number
 }
 
 export interface Photographs {
@@ -93,16 +99,10 @@ async function round(
     ...ordinary, switches: key.switches, labeled, gate, promotion, unlabeled: unlabeled.map(({ path }) => path), out: folder, method,
     seed: key.seed, steps: key.steps, minutes: key.minutes,
   }
-  const truth = new Map(unlabeled.map(({ path, label }) => [path, label]))
-  const pseudoLabels: RunResult['pseudoLabels'] = []
+  const { pseudoLabels, take } = checkedPseudoLabels(unlabeled)
   let told = 0
   const { card } = await trained(spec, event => {
-    if (event.type === 'gate') pseudoLabels.push({ step: event.look.step, used: 0, right: 0 })
-    const window = pseudoLabels.at(-1)
-    if (event.type === 'pseudo-labels' && window) {
-      window.used += event.labels.length
-      window.right += event.labels.filter(([path, label]) => truth.get(path) === label).length
-    }
+    take(event)
     if (event.type === 'progress' && event.fraction >= told) {
       say(`  ${event.phase} ${(100 * event.fraction).toFixed(0)} %, step ${String(event.step)}, losses ${Object.values(event.losses).map(value => value.toFixed(3)).join(' ')}`)
       told += 0.1
@@ -116,6 +116,21 @@ async function round(
     seconds: card.seconds, stepsTaken: card.steps, ece: frames.ece,
     looks: card.gate, pseudoLabels,
   }
+}
+
+/** Compares the pseudo-labels that a round tells of with what its frames show. */
+export function checkedPseudoLabels(frames: readonly LabeledImage[]): { pseudoLabels: PseudoLabels[]; take: (event: LearningEvent) => void } {
+  const truth = new Map(frames.map(({ path, label }) => [path, label]))
+  const pseudoLabels: PseudoLabels[] = []
+  const take = (event: LearningEvent) => {
+    if (event.type === 'gate') pseudoLabels.push({ step: event.look.step, used: 0, right: 0 })
+    const window = pseudoLabels.at(-1)
+    if (event.type === 'pseudo-labels' && window) {
+      window.used += event.labels.length
+      window.right += event.labels.filter(([path, label]) => truth.get(path) === label).length
+    }
+  }
+  return { pseudoLabels, take }
 }
 
 /** Errors: the round's own, with what it printed. */

@@ -1,4 +1,5 @@
 /** What the learning benchmarks share: options from the command line, results as JSON lines, means and spreads. */
+import { execFileSync } from 'node:child_process'
 import { appendFile, readFile } from 'node:fs/promises'
 
 export function numbers(what: string, given: string): number[] {
@@ -31,16 +32,20 @@ interface Missing<Key, Result extends Key> {
   onKept?: (key: Key) => Promise<void>
 }
 
-/** Runs what is not among the results yet, one after the other. Gives all results that there are in the end. */
+/**
+ * Runs what is not among the results yet, one after the other; each line tells the commit that it was measured at. Gives all results that
+ * there are in the end.
+ */
 export async function completed<Key, Result extends Key>(
   keys: readonly Key[], { file, nameOf, run, onKept }: Missing<Key, Result>,
 ): Promise<Result[]> {
   const done = await linesOf<Result>(file)
+  const commit = execFileSync('git', ['describe', '--always', '--dirty'], { encoding: 'utf8' }).trim()
   for (const key of keys) {
     if (done.some(result => nameOf(result) === nameOf(key))) continue
     say(nameOf(key))
     const result = await run(key)
-    await appendFile(file, `${JSON.stringify(result)}\n`)
+    await appendFile(file, `${JSON.stringify({ ...result, commit })}\n`)
     await onKept?.(key)
     done.push(result)
   }
