@@ -3,7 +3,8 @@
  * `npm run bench:learning -- [--methods pawl,paper,…] [--per-class 10,60,100] [--seeds 1,2,3,4,5] [--minutes 15 | --steps N] [--validation 600]
  * [--frames N] [--without nothing,stem,…] [--results results.jsonl] [--choose] [--render] [--plot folder]`.
  *
- * Writes a JSON line a run and passes over the runs that are there already; one that is interrupted goes on from its checkpoint.
+ * Writes a JSON line a run and passes over the runs of the same recipe that are there already; one that is interrupted goes on from its
+ * checkpoint.
  * The 10,000 test images are opened once, at the end of a run; with `--choose` never, and the frames' own classes tell instead.
  * `--render` only prints the table of the lines there are. `--plot` draws `accuracy.svg` and `pseudo-labels.svg` into the folder.
  */
@@ -12,13 +13,13 @@ import { parseArgs } from 'node:util'
 import { methods } from '../trainer/contract.js'
 import { ablations, leftOut, type Ablation } from './learning/ablations.js'
 import { accuracySpec } from './learning/accuracy-plot.js'
-import { baselines } from './learning/baselines.js'
+import { baselines, isBaseline } from './learning/baselines.js'
 import { plot } from './learning/plot.js'
 import { pseudoLabelSpec } from './learning/pseudo-label-plot.js'
 import { rendered } from './learning/render.js'
 import type { RunKey, RunResult } from './learning/run.js'
-import { runMissing } from './learning/runs.js'
-import { linesOf, names, number, numbers } from './learning/script.js'
+import { isOfToday, runMissing } from './learning/runs.js'
+import { linesOf, names, number, numbers, say } from './learning/script.js'
 
 const { values } = parseArgs({
   options: {
@@ -49,11 +50,9 @@ const keys = numbers('per-class', values['per-class']).flatMap(perClass => numbe
     : without.map(name => ({ method, perClass, seed, ...budget, switches: ablations[name], ...common })),
 )))
 
-const done = values.render ? await linesOf<RunResult>(values.results) : await runMissing(keys, values.results)
+const lines = values.render ? await linesOf<RunResult>(values.results) : await runMissing(keys, values.results)
+const done = lines.filter(isOfToday)
+if (done.length < lines.length) say(`${String(lines.length - done.length)} lines are of recipes of before, and are left out`)
 const whole = done.filter(({ switches }) => leftOut(switches) === null)
 if (values.plot !== undefined) await plot(whole, { file: values.results, folder: values.plot, specs: { accuracy: accuracySpec, 'pseudo-labels': pseudoLabelSpec } })
 process.stdout.write(`${rendered(done).join('\n')}\n`)
-
-function isBaseline(method: RunKey['method']): boolean {
-  return (baselines as readonly string[]).includes(method)
-}

@@ -1,10 +1,14 @@
 /** The benchmark of learning divides its data honestly, and its table tells what the runs gave. */
+import { join } from 'node:path'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { classes } from '../fixtures/dataset.js'
+import { recipeOf } from '../trainer/recipe.js'
 import { divided } from './learning/data.js'
 import { rendered } from './learning/render.js'
 import type { RunResult } from './learning/run.js'
+import { isOfToday } from './learning/runs.js'
+import { linesOf } from './learning/script.js'
 
 const images = Array.from({ length: 400 }, (_, index) => ({ path: `${String(index)}.png`, label: classes[index % classes.length] ?? '' }))
 
@@ -28,9 +32,24 @@ describe('a division of the data', () => {
 
 it('the table gives mean, spread and least of the seeds', () => {
   const run = (seed: number, accuracy: number): RunResult => ({
-    method: 'pawl', perClass: 10, seed, minutes: 5, steps: null, validation: 600, frames: null, choose: false, switches: {}, accuracy, framesAccuracy: 0.5, validationAccuracy: 0.7,
+    method: 'pawl', perClass: 10, seed, minutes: 5, steps: null, validation: 600, frames: null, choose: false, switches: {}, recipe: recipeOf('pawl', {}), accuracy, framesAccuracy: 0.5, validationAccuracy: 0.7,
     seconds: 1, stepsTaken: 1, ece: 0, looks: [], pseudoLabels: [],
   })
   const [, row = ''] = rendered([run(1, 0.7), run(2, 0.72), run(3, 0.74)])
   expect(row.split(/\s+/)).toEqual(['pawl', '100', '-', '5', '-', 'test', '3', '72.00', '2.00', '70.00', '70.0'])
+})
+
+describe('the published lines', () => {
+  it.each(['results', 'ablation'])('of %s.jsonl are each of the recipe that its method has today, and none is there twice', async name => {
+    const lines = await linesOf<RunResult>(join(import.meta.dirname, 'learning', `${name}.jsonl`))
+    expect(lines.length).toBeGreaterThan(0)
+    expect(lines.filter(line => !isOfToday(line)).map(({ method, perClass, seed, switches }) => ({ method, perClass, seed, switches }))).toEqual([])
+    const keys = lines.map(({ method, perClass, seed, steps, switches }) => JSON.stringify([method, perClass, seed, steps, switches]))
+    expect(new Set(keys).size).toBe(keys.length)
+  })
+
+  it('do not count once the recipe has changed', () => {
+    const line = { method: 'pawl', switches: { mixup: 0 }, recipe: recipeOf('pawl', { mixup: 0 }) } as unknown as RunResult
+    expect([line, { ...line, recipe: recipeOf('pawl', {}) }, { ...line, method: 'cnn', recipe: null } as const].map(isOfToday)).toEqual([true, false, true])
+  })
 })

@@ -16,7 +16,7 @@ import type { RunResult } from './learning/run.js'
 
 function run(more: Partial<RunResult>): RunResult {
   return {
-    method: 'pawl', perClass: 10, seed: 1, minutes: 15, steps: null, validation: 600, frames: null, choose: false, switches: {}, accuracy: 0.8, framesAccuracy: 0.8,
+    method: 'pawl', perClass: 10, seed: 1, minutes: 15, steps: null, validation: 600, frames: null, choose: false, switches: {}, recipe: null, accuracy: 0.8, framesAccuracy: 0.8,
     validationAccuracy: 0.8, seconds: 900, stepsTaken: 400, ece: 0.02, looks: [], pseudoLabels: [], ...more,
   }
 }

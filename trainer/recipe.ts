@@ -111,6 +111,11 @@ export const recipes: Readonly<Record<MethodName, Recipe>> = {
   },
 }
 
+/** What a round of a method does, with what it is told to do otherwise. */
+export function recipeOf(method: MethodName, switches: Partial<Recipe>): Recipe {
+  return { ...recipes[method], ...switches }
+}
+
 /** The transformer and nothing beside it, as peers have it: what speeds are compared with. */
 export const plain = { stem: false, readout: 'mean' } as const satisfies Partial<Recipe>
 

@@ -20,7 +20,7 @@ import { lanesOn } from './lanes/lanes.js'
 import { modelTable, parameterTable, partOf, type ParameterTable } from './model/parameters.js'
 import { presets } from './model/presets.js'
 import { Ssmae } from './model/ssmae.js'
-import { recipes, type Recipe } from './recipe.js'
+import { recipeOf, type Recipe } from './recipe.js'
 import { isClassifier } from './step.js'
 import { pictureReconstruction } from './pictures/reconstruction.js'
 import { prepare, remaining } from './prepare.js'
@@ -52,7 +52,7 @@ const temperatureSpread = 1
 export async function runRound(spec: RoundSpec, options: RoundOptions): Promise<RoundResult> {
   const { signal, turns = new Turns({ signal }), onEvent, onPseudoLabels, checkpointMs = 60_000 } = options
   const startedAtMs = turns.nowMs()
-  const recipe = { ...recipes[spec.method], ...spec.switches }
+  const recipe = recipeOf(spec.method, spec.switches)
   const enter = (phase: RoundPhase) => { onEvent({ type: 'phase', phase }) }
   try {
     await mkdir(spec.out, { recursive: true })

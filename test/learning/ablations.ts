@@ -14,6 +14,7 @@ const single = {
   'the proof of precision': { gate: 'paper' },
   'soft targets': { softTargets: false },
   'the gate': { gate: 'always' },
+  'the rule that both views agree': { agreement: false },
   'strong views': { strongAugmentation: false },
   alignment: { alignment: false },
   mixup: { mixup: 0 },

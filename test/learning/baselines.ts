@@ -63,6 +63,10 @@ const networks = {
 export type Baseline = keyof typeof networks
 export const baselines = Object.keys(networks) as Baseline[]
 
+export function isBaseline(method: string): method is Baseline {
+  return Object.hasOwn(networks, method)
+}
+
 function dense(weights: Named, name: string, x: tf.Tensor2D): tf.Tensor2D {
   return tf.add(tf.matMul(x, weights[`${name}.weight`] as tf.Tensor2D), weights[`${name}.bias`] as tf.Tensor)
 }

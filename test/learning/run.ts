@@ -7,9 +7,9 @@ import { ModelFile, metricsOf, trainerEnvironment, type GateLook, type LabeledIm
 import { loadImages } from '../../trainer/data/load.js'
 import { probabilitiesOf } from '../../trainer/evidence.js'
 import { presets } from '../../trainer/model/presets.js'
-import type { Recipe } from '../../trainer/recipe.js'
+import { recipeOf, type Recipe } from '../../trainer/recipe.js'
 import { ordinary, undisturbed } from '../ordinary.js'
-import { runBaseline, type Baseline } from './baselines.js'
+import { isBaseline, runBaseline, type Baseline } from './baselines.js'
 import { divided, type Division } from './data.js'
 
 export type LearningEvent =
@@ -36,11 +36,13 @@ export interface RunKey {
 }
 
 export interface RunResult extends RunKey {
+  /** All switches as they were; null: a baseline has none. */
+  recipe: Recipe | null
   /** On the 10,000 test images, looked at once; null: the run was one to choose by, which does not open them. */
   accuracy: number | null
   /** On 5,000 of the frames, whose classes nobody was told: for choices. */
   framesAccuracy: number | null
-  /** On the half of the validation images that no gate has looked at. */
+  /** On the half of the validation images that no gate has looked at; of a baseline on all of them, by which it chose its settings. */
   validationAccuracy: number
   seconds: number
   stepsTaken: number | null
@@ -72,7 +74,7 @@ export interface RunOptions {
 export async function run(key: RunKey, photographs: Photographs, { folder, say }: RunOptions): Promise<RunResult> {
   const { unlabeled, ...judged } = divided(photographs.train, key)
   const division = { ...judged, unlabeled: unlabeled.slice(0, key.frames ?? undefined) }
-  return key.method === 'logistic' || key.method === 'cnn'
+  return isBaseline(key.method)
     ? baseline(key.method, key, division, photographs)
     : round(key.method, key, division, photographs, { folder, say })
 }
@@ -87,7 +89,7 @@ async function baseline(name: Baseline, key: RunKey, { labeled, gate, promotion 
   const result = await runBaseline(name, data)
   return {
     ...key, ...result, accuracy: test.length ? result.accuracy : null, framesAccuracy: null,
-    seconds: (performance.now() - startedAtMs) / 1000, stepsTaken: null, ece: null, looks: [], pseudoLabels: [],
+    seconds: (performance.now() - startedAtMs) / 1000, recipe: null, stepsTaken: null, ece: null, looks: [], pseudoLabels: [],
   }
 }
 
@@ -113,7 +115,7 @@ async function round(
   const validation = await metricsOn(folder, promotion)
   return {
     ...key, accuracy: test.length ? accuracy.accuracy : null, framesAccuracy: frames.accuracy, validationAccuracy: validation.accuracy,
-    seconds: card.seconds, stepsTaken: card.steps, ece: frames.ece,
+    recipe: recipeOf(method, key.switches), seconds: card.seconds, stepsTaken: card.steps, ece: frames.ece,
     looks: card.gate, pseudoLabels,
   }
 }

@@ -1,8 +1,11 @@
 /** Runs that are not among the results yet, one after the other: each adds its line, and one that is interrupted goes on from its checkpoint. */
 import { mkdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
+import { isDeepStrictEqual } from 'node:util'
 import { classes } from '../../fixtures/dataset.js'
+import { recipeOf } from '../../trainer/recipe.js'
 import { leftOut } from './ablations.js'
+import { isBaseline } from './baselines.js'
 import { imageFolder, imagesOf } from './data.js'
 import { run, type RunKey, type RunResult } from './run.js'
 import { completed, say } from './script.js'
@@ -13,7 +16,7 @@ export async function runMissing(keys: readonly RunKey[], file: string): Promise
   const photographs = { train: await imagesOf('train'), test: keys.every(({ choose }) => choose) ? [] : await imagesOf('t10k'), classes }
   const folderOf = (key: RunKey) => join(imageFolder, 'runs', nameOf(key).replaceAll(' ', '-'))
   return completed<RunKey, RunResult>(keys, {
-    file, nameOf,
+    file, nameOf, holds: isOfToday,
     run: async key => {
       const folder = folderOf(key)
       await mkdir(folder, { recursive: true })
@@ -23,6 +26,11 @@ export async function runMissing(keys: readonly RunKey[], file: string): Promise
     },
     onKept: key => rm(folderOf(key), { recursive: true, force: true }),
   })
+}
+
+/** Whether a round of this method would do today what this one did. */
+export function isOfToday({ method, switches, recipe }: RunResult): boolean {
+  return isBaseline(method) || isDeepStrictEqual(recipe, recipeOf(method, switches))
 }
 
 function nameOf({ method, perClass, seed, minutes, steps, validation, frames, switches, choose }: RunKey): string {

@@ -18,7 +18,10 @@ export function names<Name extends string>(what: string, given: string, known: r
 
 /** The lines of a file of JSON lines; none where there is no file. */
 export async function linesOf<Line>(path: string): Promise<Line[]> {
-  const text = await readFile(path, 'utf8').catch(() => '')
+  const text = await readFile(path, 'utf8').catch((cause: unknown) => {
+    if (cause instanceof Error && 'code' in cause && cause.code === 'ENOENT') return ''
+    throw cause
+  })
   return text.split('\n').filter(line => line !== '').map(line => JSON.parse(line) as Line)
 }
 
@@ -28,6 +31,8 @@ interface Missing<Key, Result extends Key> {
   /** Tells one run from all others. */
   nameOf: (key: Key) => string
   run: (key: Key) => Promise<Result>
+  /** Whether a line still tells what the run would give; else it is run again. */
+  holds?: (result: Result) => boolean
   /** Once its line is written. */
   onKept?: (key: Key) => Promise<void>
 }
@@ -37,12 +42,12 @@ interface Missing<Key, Result extends Key> {
  * there are in the end.
  */
 export async function completed<Key, Result extends Key>(
-  keys: readonly Key[], { file, nameOf, run, onKept }: Missing<Key, Result>,
+  keys: readonly Key[], { file, nameOf, run, holds = () => true, onKept }: Missing<Key, Result>,
 ): Promise<Result[]> {
   const done = await linesOf<Result>(file)
   const commit = execFileSync('git', ['describe', '--always', '--dirty'], { encoding: 'utf8' }).trim()
   for (const key of keys) {
-    if (done.some(result => nameOf(result) === nameOf(key))) continue
+    if (done.some(result => nameOf(result) === nameOf(key) && holds(result))) continue
     say(nameOf(key))
     const result = await run(key)
     await appendFile(file, `${JSON.stringify({ ...result, commit })}\n`)
