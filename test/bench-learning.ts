@@ -16,7 +16,7 @@ import { accuracySpec } from './learning/accuracy-plot.js'
 import { baselines, isBaseline } from './learning/baselines.js'
 import { plot } from './learning/plot.js'
 import { pseudoLabelSpec } from './learning/pseudo-label-plot.js'
-import { rendered } from './learning/render.js'
+import { gains, rendered } from './learning/render.js'
 import type { RunKey, RunResult } from './learning/run.js'
 import { isOfToday, runMissing } from './learning/runs.js'
 import { linesOf, names, number, numbers, say } from './learning/script.js'
@@ -55,4 +55,4 @@ const done = lines.filter(isOfToday)
 if (done.length < lines.length) say(`${String(lines.length - done.length)} lines are of recipes of before, and are left out`)
 const whole = done.filter(({ switches }) => leftOut(switches) === null)
 if (values.plot !== undefined) await plot(whole, { file: values.results, folder: values.plot, specs: { accuracy: accuracySpec, 'pseudo-labels': pseudoLabelSpec } })
-process.stdout.write(`${rendered(done).join('\n')}\n`)
+process.stdout.write(`${[...rendered(done), '', ...gains(done)].join('\n')}\n`)
