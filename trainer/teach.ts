@@ -16,7 +16,7 @@ import type { Turns } from './turns.js'
 /** Time kept back for export and evidence: a share of the minutes, and no less than these seconds. */
 const reserve = { share: 0.05, seconds: 3 }
 /** Looks at the gate split, the first before the transformer learns, where there is something to judge by then; evenly spread. */
-const gateLooks = 13
+export const gateLooks = 13
 export const unseenGate = closedGate(gateLooks)
 /** Share of the semi-supervised phase over which the weight of the pseudo-labels ramps up. */
 const ramp = 0.3

@@ -1,9 +1,7 @@
 /** Simulated rounds of the pseudo-label gate: all looks of a round at one gate split, in counts, which is all that the gate decides on. */
 import type { Random } from '../../trainer/data/random.js'
 import { closedGate, gateOptions, prove, thresholds } from '../../trainer/gate/pseudo-label-gate.js'
-
-/** Looks of a real round: one before its transformer learns, twelve while pseudo-labels are on (`teach.ts`). */
-export const looksOfRound = 13
+import { gateLooks } from '../../trainer/teach.js'
 
 /** Images in 64 at or above each threshold but below the one before it; the last are below all: a teacher that is mostly sure. */
 const bands = [24, 8, 6, 5, 4, 3, 2, 12] as const
@@ -37,9 +35,9 @@ export function simulate({ rounds, images, kept, teacher, random, spendthrift = 
   const seen: RoundsSeen = { opened: 0, openedAtOnce: 0, openedWrongly: 0, openWrongly: 0, openLooks: 0 }
   const split = new Split(images, kept, random)
   for (let round = 0; round < rounds; round++) {
-    let state = closedGate(looksOfRound)
+    let state = closedGate(gateLooks)
     let [opened, openedWrongly, openWrongly] = [false, false, false]
-    for (let look = 0; look < looksOfRound; look++) {
+    for (let look = 0; look < gateLooks; look++) {
       const precisions = teacher(look, opened)
       split.look(look === 0, precisions)
       let [accepted, correct] = [0, 0]
