@@ -19,7 +19,7 @@
 import type { GateLook } from '../contract.js'
 import { clopperPearsonLower, provesAtLeast, wilsonInterval } from './statistics.js'
 
-/** `precision`: the honest gate. `paper`: arXiv 2601.20072, section 3.3. The others hold it closed, or open for what is surer than the paper's .95. */
+/** `precision`: the honest gate. `paper`: arXiv 2601.20072, section 3.3. `never` is closed, `always` open for what is surer than the paper's .95. */
 export type GateKind = 'precision' | 'paper' | 'always' | 'never'
 
 export interface GateEvidence {
