@@ -11,6 +11,10 @@ export function rendered(results: readonly ContinualResult[]): string[] {
   const groups = grouped(results, ({ upkeep, steps, choose }) => `${upkeep}, ${String(steps)} steps${choose ? ', to choose by' : ''}`)
   const summary = [...groups].map(([name, runs]) => {
     const rounds = runs.flatMap(run => run.rounds.slice(1))
+    const changes = runs.flatMap(run => recoveries(run.rounds))
+    const recovered = changes.filter(taken => taken !== null)
+    const taught = runs.flatMap(run => run.rounds).map(countedIn).filter(({ used }) => used > 0)
+    const { used, right } = countedIn({ pseudoLabels: taught })
     return {
       upkeep: name, seeds: runs.length,
       mean: percent(mean(rounds.map(({ accuracy }) => accuracy))),
@@ -19,7 +23,10 @@ export function rendered(results: readonly ContinualResult[]): string[] {
       'lost of it': percent(mean(runs.map(run => (run.rounds[0]?.first ?? Number.NaN) - (run.rounds.at(-1)?.first ?? Number.NaN)))),
       refused: (rounds.filter(({ trained, promoted }) => trained && !promoted).length / runs.length).toFixed(1),
       worse: runs.map(run => worseRounds(run.rounds)).join(' '),
-      'rounds to recover': mean(runs.flatMap(run => recoveries(run.rounds))).toFixed(2),
+      recovered: `${String(recovered.length)} of ${String(changes.length)}`,
+      'in rounds': recovered.length ? mean(recovered).toFixed(1) : null,
+      'right of pseudo-labels': percent(right / used),
+      'least of a round': percent(Math.min(...taught.map(round => round.right / round.used))),
     }
   })
   const byRound = [...groups].map(([name, runs]) => ({
@@ -36,14 +43,19 @@ export function worseRounds(rounds: readonly ContinualRound[]): number {
   return rounds.filter(({ worseP }) => worseP < worseAlpha / rounds.length).length
 }
 
-/** For each change that cost at least 5 points: rounds until the accuracy is back to 5 points below what it was, or all that were left. */
-export function recoveries(rounds: readonly ContinualRound[]): number[] {
+/** For each change that cost at least 5 points: rounds until the accuracy is back to 5 points below what it was; null: never in this story. */
+export function recoveries(rounds: readonly ContinualRound[]): (number | null)[] {
   return rounds.flatMap(({ before }, index) => {
     const target = (rounds[index - 1]?.accuracy ?? Number.NaN) - 0.05
     if (before === null || !(before < target)) return []
     const found = rounds.slice(index).findIndex(({ accuracy }) => accuracy >= target)
-    return [found < 0 ? rounds.length - index : found + 1]
+    return [found < 0 ? null : found + 1]
   })
+}
+
+/** Pseudo-labels that counted in a round, and how many of them were right. */
+function countedIn({ pseudoLabels }: { pseudoLabels: readonly { used: number; right: number }[] }): { used: number; right: number } {
+  return pseudoLabels.reduce((sum, { used, right }) => ({ used: sum.used + used, right: sum.right + right }), { used: 0, right: 0 })
 }
 
 function percent(share: number): string {

@@ -108,7 +108,7 @@ export async function streamOf({ folder, seed, frames, tests, choose }: StreamOp
 }
 
 /** Photographs in a shuffled pile for each class, from which each is dealt once. */
-class Deck {
+export class Deck {
   private readonly piles: Photograph[][]
 
   constructor(photographs: readonly Photograph[], random: Random) {
