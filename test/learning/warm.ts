@@ -5,6 +5,7 @@ import type { LabeledImage } from '../../trainer/contract.js'
 import { Random } from '../../trainer/data/random.js'
 import type { Recipe } from '../../trainer/recipe.js'
 import { ordinary } from '../ordinary.js'
+import { leftOut } from './ablations.js'
 import { divided, imageFolder } from './data.js'
 import { metricsOn, trained } from './run.js'
 
@@ -31,7 +32,7 @@ export async function warmUp(key: WarmKey, images: readonly LabeledImage[], say:
   const { unlabeled, ...labels } = divided(images, { seed, perClass, validation: 600 })
   const half = Math.floor(unlabeled.length / 2)
   const measured = unlabeled.slice(-5000)
-  const place = join(imageFolder, 'warm', [seed, perClass, steps].join('-'))
+  const place = join(imageFolder, 'warm', [leftOut(switches) ?? 'whole', seed, perClass, steps].join('-').replaceAll(' ', '-'))
   const learn = async (name: string, frames: readonly LabeledImage[], changes: { labeled?: LabeledImage[]; champion?: string }) => {
     const out = join(place, name)
     await mkdir(out, { recursive: true })
