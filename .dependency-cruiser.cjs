@@ -24,7 +24,7 @@ module.exports = {
     { name: 'onnxruntime-where-it-belongs', severity: 'error', from: { pathNot: '^trainer/backend/onnxruntime[.]ts$' }, to: { path: 'onnxruntime-node' } },
     {
       name: 'the-page-runs-in-a-browser', severity: 'error', from: { path: '^agent/dashboard/(page|evidence)/' },
-      to: { path: '^(agent|trainer)/', pathNot: '^agent/(dashboard/(page|evidence|format)|web/limits)', dependencyTypesNot: ['type-only'] },
+      to: { path: '^(agent|trainer)/', pathNot: '^agent/(dashboard/(page|evidence|format)|web/limits|figures)', dependencyTypesNot: ['type-only'] },
     },
     {
       name: 'the-page-of-a-fleet-runs-in-a-browser', severity: 'error', from: { path: '^agent/fleet/page/' },

@@ -3,6 +3,7 @@ import type { Config } from '../config.js'
 import { ask } from '../control.js'
 import { PawlError } from '../errors.js'
 import type { ModelVersion } from '../events.js'
+import { accuracyOf } from '../figures.js'
 import { publicKeyIn } from '../registry/identity.js'
 import type { Registry } from '../registry/registry.js'
 import type { Mode } from '../registry/state.js'
@@ -105,11 +106,6 @@ function modeLines(mode: Mode): string[] {
     case 'pin': return [`model ${String(mode.version)} is pinned: it serves, whatever passes the gate; \`pawl models follow\` ends that`]
     case 'pause': return ['learning is paused: no round begins; `pawl models follow` ends that']
   }
-}
-
-/** On the promotion images of its round, as the page and the fleet have it: other rounds may have had others. */
-export function accuracyOf({ card, decision }: Pick<ModelVersion, 'card' | 'decision'>): number {
-  return decision.accuracyChallenger ?? card.validation.accuracy
 }
 
 function summary({ version, status, card, decision }: ModelVersion) {

@@ -4,9 +4,9 @@ import { ask } from '../control.js'
 import { FrameStore } from '../frames/store.js'
 import { readClassFolders } from '../frames/labels.js'
 import { systemClock } from '../lib/clock.js'
+import { accuracyOf, calibrationErrorOf } from '../figures.js'
 import { configOf, readRegistry } from './data.js'
 import type { Reply } from '../report/commands.js'
-import { accuracyOf } from './models.js'
 import { percent, print, type OutputOptions } from './output.js'
 
 export async function status(options: OutputOptions & { config?: string | undefined }): Promise<void> {
@@ -26,12 +26,12 @@ export async function status(options: OutputOptions & { config?: string | undefi
   const last = registry.decisions().at(-1) ?? null
   print(options, {
     data: config.data, agent, model: model?.version ?? null,
-    accuracy: model ? accuracyOf(model) : null, ece: model?.card.validation.ece ?? null, models: registry.list().length,
+    accuracy: model ? accuracyOf(model) : null, ece: model ? calibrationErrorOf(model) : null, models: registry.list().length,
     rounds: registry.decisions().length, lastDecision: last, frames: frames.count, frameBytes: frames.totalBytes, labels,
   }, [
     `data     ${config.data}`,
     `agent    ${agent ? doing(agent) : 'does not run'}`,
-    `model    ${model ? `${String(model.version)}, ${percent(accuracyOf(model))} of the promotion images of its round right, calibration error ${percent(model.card.validation.ece)}` : 'none yet'}`,
+    `model    ${model ? `${String(model.version)}, ${percent(accuracyOf(model))} of the promotion images of its round right, calibration error ${percent(calibrationErrorOf(model))}` : 'none yet'}`,
     `rounds   ${String(registry.decisions().length)}${last ? `, the last one ${last.promoted ? 'promoted' : 'refused'}: ${last.explanation}` : ''}`,
     `frames   ${String(frames.count)}, ${(frames.totalBytes / 1e6).toFixed(1)} MB`,
     `labels   ${String(labels)}`,

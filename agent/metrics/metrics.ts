@@ -1,6 +1,7 @@
 /** The agent's events as numbers for Prometheus. Names and units as its conventions have them: base units, `_total` for what only grows. */
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client'
 import type { CameraStatus, AgentEvent } from '../events.js'
+import { calibrationErrorOf } from '../figures.js'
 import type { Mode } from '../registry/state.js'
 
 export class Metrics {
@@ -85,10 +86,10 @@ export class Metrics {
         counters.rounds.inc({ outcome: 'not-started' })
         return
       case 'model-active': {
-        const { version, createdAtMs, card } = event.model
+        const { version, createdAtMs } = event.model
         gauges.model.set(version)
         gauges.modelCreated.set(createdAtMs / 1000)
-        gauges.modelEce.set(card.validation.ece)
+        gauges.modelEce.set(calibrationErrorOf(event.model))
         return
       }
       case 'probation':
@@ -160,7 +161,7 @@ function gaugesIn(registers: Registry[]) {
     lastAccuracy: gauge('round_accuracy_ratio', 'On the promotion images, of the newest round that was decided', ['of']),
     model: gauge('model_version', 'Version of the model in service; 0: none'),
     modelCreated: gauge('model_created_timestamp_seconds', 'When the model in service was made'),
-    modelEce: gauge('model_calibration_error_ratio', 'Expected calibration error of the model in service, on the gate images'),
+    modelEce: gauge('model_calibration_error_ratio', 'Expected calibration error of the model in service, on the promotion images of its round'),
     probation: gauge('probation_running', 'Whether the model in service is compared with the one before it'),
     follows: gauge('promotes', 'Whether a challenger that passes the gate is put in service; 0: one model is pinned, or learning is paused'),
     drift: gauge('drift_alarm', 'Whether the pictures are no longer what the model in service began with'),

@@ -2,6 +2,7 @@
 import type { DriftEvent } from '../drift/alarm.js'
 import type { AgentEvent, CameraStatus } from '../events.js'
 import type { Clock } from '../lib/clock.js'
+import { calibrationErrorOf } from '../figures.js'
 import type { Mode } from '../registry/state.js'
 import type { DriftState, Health, Info, ModelActive, TopicName, TrainState } from './topics.js'
 
@@ -223,7 +224,8 @@ function driftState(event: DriftEvent): DriftState {
   }
 }
 
-function activeModel({ model: { version, createdAtMs, card, decision }, loadedInMs, lineage }: Extract<AgentEvent, { type: 'model-active' }>): ModelActive {
+function activeModel({ model, loadedInMs, lineage }: Extract<AgentEvent, { type: 'model-active' }>): ModelActive {
+  const { version, createdAtMs, card, decision } = model
   return {
     version,
     createdAtMs,
@@ -233,7 +235,7 @@ function activeModel({ model: { version, createdAtMs, card, decision }, loadedIn
     preset: card.preset,
     classes: card.classes,
     accuracy: decision.accuracyChallenger,
-    ece: card.validation.ece,
+    ece: calibrationErrorOf(model),
     parent: card.parent?.version ?? null,
     lineage,
   }

@@ -48,7 +48,7 @@ export const ModelActive = z.strictObject({
   preset: z.string(),
   classes: z.array(z.string()),
   accuracy: z.number().nullable().describe('On the promotion images, 0 to 1'),
-  ece: z.number().describe('Expected calibration error on the gate split, 0 to 1'),
+  ece: z.number().describe('Expected calibration error on the promotion images, 0 to 1; of models of earlier versions on the gate images'),
   parent: Count.nullable(),
   /** The newest entry of the signed history; null: there is none yet. */
   lineage: SignedHeadSchema.nullable(),

@@ -1,6 +1,7 @@
 /** The versions, why each was promoted or refused, and which one serves. */
 import { useState } from 'preact/hooks'
 import type { ModelVersion } from '../../../events.js'
+import { calibrationErrorOf } from '../../../figures.js'
 import type { LineageEntry } from '../../../registry/lineage.js'
 import type { TrainState } from '../../../report/topics.js'
 import type { Mode } from '../../../registry/state.js'
@@ -104,7 +105,7 @@ function Side({ models }: { models: readonly ModelVersion[] }) {
     ['frames', ({ card }) => String(card.data.unlabeled)],
     ['right of the promotion images of its time', ({ decision }) => (decision.accuracyChallenger === null ? '' : percent(decision.accuracyChallenger))],
     ['right of the gate images', ({ card }) => percent(card.validation.accuracy)],
-    ['calibration error', ({ card }) => percent(card.validation.ece)],
+    ['calibration error', model => percent(calibrationErrorOf(model))],
     ['pseudo-labels that counted', ({ card }) => card.pseudoLabels.used.toLocaleString()],
     ['steps', ({ card }) => card.steps.toLocaleString()],
     ['seed', ({ card }) => String(card.seed)],
