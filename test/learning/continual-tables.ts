@@ -25,8 +25,8 @@ export function rendered(results: readonly ContinualResult[]): string[] {
       worse: runs.map(run => worseRounds(run.rounds)).join(' '),
       recovered: `${String(recovered.length)} of ${String(changes.length)}`,
       'in rounds': recovered.length ? mean(recovered).toFixed(1) : null,
-      'right of pseudo-labels': percent(right / used),
-      'least of a round': percent(Math.min(...taught.map(round => round.right / round.used))),
+      'right of pseudo-labels': used > 0 ? percent(right / used) : null,
+      'least of a round': used > 0 ? percent(Math.min(...taught.map(round => round.right / round.used))) : null,
     }
   })
   const byRound = [...groups].map(([name, runs]) => ({
