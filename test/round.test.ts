@@ -48,7 +48,12 @@ function round(name: string, changes: Partial<RoundSpec> = {}, options: Partial<
   }, { signal: new AbortController().signal, onEvent: () => undefined, ...options })
 }
 
+type Weights = Awaited<ReturnType<typeof weightsIn>>
 const weightsIn = async (path: string) => readSafetensors(await readFile(join(path, 'weights.safetensors')))
+/** How far the number of a weight that moved most lies from where it was; NaN where it is missing. */
+function moved(before: Weights, after: Weights, name: string): number {
+  return Math.max(...after.get(name)?.data.map((value, index) => Math.abs(value - (before.get(name)?.data[index] ?? NaN))) ?? [NaN])
+}
 const sha256 = async (path: string) => createHash('sha256').update(await readFile(path)).digest('hex')
 
 beforeAll(async () => {
@@ -160,10 +165,7 @@ describe('round', () => {
     const { card, evidence } = await round('second', { steps: 1, lanes: 1, seed: 77, champion: { version: 4, folder: out } })
     expect(card.parent).toEqual({ version: 4, sha256: result.card.files['model.onnx'] })
     const [before, after] = [await weightsIn(out), await weightsIn(join(folder, 'second'))]
-    for (const name of ['embedding.weight', 'encoder.3.mlp.expand.weight', 'decoder.pixels.bias']) {
-      const moved = after.get(name)?.data.map((value, index) => Math.abs(value - (before.get(name)?.data[index] ?? NaN))) ?? [NaN]
-      expect(Math.max(...moved)).toBeLessThan(2e-3)
-    }
+    for (const name of ['embedding.weight', 'encoder.3.mlp.expand.weight', 'decoder.pixels.bias']) expect(moved(before, after, name)).toBeLessThan(2e-3)
     expect(evidence.champion).toEqual(result.evidence.challenger)
     expect(evidence.challenger.predicted).toHaveLength(18)
     expect(card.files['weights.safetensors']).not.toBe(result.card.files['weights.safetensors'])
@@ -177,8 +179,31 @@ describe('round', () => {
     const { evidence } = await round('beside-damaged', { ...stepsAlone, steps: 1, seed: 77, champion })
     expect(evidence.champion).toEqual(result.evidence.challenger)
     const [before, after] = [await weightsIn(out), await weightsIn(join(folder, 'beside-damaged'))]
-    const moved = after.get('embedding.weight')?.data.map((value, index) => Math.abs(value - (before.get('embedding.weight')?.data[index] ?? NaN))) ?? []
-    expect(Math.max(...moved)).toBeGreaterThan(0.01)
+    expect(moved(before, after, 'embedding.weight')).toBeGreaterThan(0.01)
+  })
+
+  it('keeps what a champion has learned of the other classes where one is taken away, and where one comes, and is compared on those of today', async () => {
+    const [gone = '', ...others] = classes
+    const rest = (images: LabeledImage[]) => images.filter(({ label }) => label !== gone)
+    const fewer = await round('fewer', {
+      ...stepsAlone, steps: 1, seed: 81, champion: { version: 4, folder: out },
+      labeled: rest(data.labeled), gate: rest(data.gate), promotion: rest(data.promotion),
+    })
+    expect([fewer.card.classes, fewer.evidence.classes]).toEqual([others, others])
+    // What the champion takes for the class that is gone is wrong now; the rest is as it was.
+    const before = result.evidence.challenger.predicted.filter((_, index) => result.evidence.labels[index] !== 0)
+    expect(fewer.evidence.champion?.predicted).toEqual(before.map(label => label - 1))
+    expect(fewer.evidence.champion?.unnamed).toBeUndefined()
+
+    // No more pictures than before: of more there would be better words, and nothing would be taken.
+    const more = await round('more', {
+      ...stepsAlone, steps: 1, seed: 82, unlabeled: data.unlabeled.slice(0, 40), champion: { version: 6, folder: join(folder, 'fewer') },
+    })
+    expect([more.card.classes, more.evidence.champion?.unnamed]).toEqual([classes, [0]])
+
+    const [second, third] = [await weightsIn(join(folder, 'fewer')), await weightsIn(join(folder, 'more'))]
+    expect(moved(await weightsIn(out), second, 'encoder.3.mlp.expand.weight')).toBeLessThan(2e-3)
+    expect(moved(second, third, 'encoder.3.mlp.expand.weight')).toBeLessThan(2e-3)
   })
 
   it('takes what a champion without a shortcut has', async () => {
@@ -188,8 +213,7 @@ describe('round', () => {
     expect([before.has('shortcut.weight'), after.has('shortcut.weight')]).toEqual([false, true])
     // Its patches know the words of its own dictionary.
     expect(after.get('dictionary.weight')).toEqual(before.get('dictionary.weight'))
-    const moved = after.get('embedding.weight')?.data.map((value, index) => Math.abs(value - (before.get('embedding.weight')?.data[index] ?? NaN))) ?? [NaN]
-    expect(Math.max(...moved)).toBeLessThan(2e-3)
+    expect(moved(before, after, 'embedding.weight')).toBeLessThan(2e-3)
     // Of more pictures there are better words: then nothing is taken.
     await round('fourth', { ...stepsAlone, steps: 1, seed: 79, champion: { version: 5, folder: join(folder, 'transformer') } })
     expect((await weightsIn(join(folder, 'fourth'))).get('dictionary.weight')).not.toEqual(before.get('dictionary.weight'))
