@@ -1,14 +1,16 @@
 /** The benchmark of learning divides its data honestly, and its table tells what the runs gave. */
+import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { classes } from '../fixtures/dataset.js'
 import { recipeOf } from '../trainer/recipe.js'
+import type { ContinualResult } from './learning/continual.js'
 import { divided } from './learning/data.js'
 import { rendered } from './learning/render.js'
 import type { RunResult } from './learning/run.js'
 import { isOfToday } from './learning/runs.js'
-import { linesOf } from './learning/script.js'
+import { grouped, linesOf, mean, spread } from './learning/script.js'
 
 const images = Array.from({ length: 400 }, (_, index) => ({ path: `${String(index)}.png`, label: classes[index % classes.length] ?? '' }))
 
@@ -46,6 +48,29 @@ describe('the published lines', () => {
     expect(lines.filter(line => !isOfToday(line)).map(({ method, perClass, seed, switches }) => ({ method, perClass, seed, switches }))).toEqual([])
     const keys = lines.map(({ method, perClass, seed, steps, switches }) => JSON.stringify([method, perClass, seed, steps, switches]))
     expect(new Set(keys).size).toBe(keys.length)
+  })
+
+  it('are what the README tells, mean, spread and least', async () => {
+    const page = await readFile(join(import.meta.dirname, '..', 'trainer', 'README.md'), 'utf8')
+    const told = page.split('\n').filter(line => line.startsWith('| '))
+    for (const name of ['results', 'ablation']) {
+      const lines = await linesOf<RunResult>(join(import.meta.dirname, 'learning', `${name}.jsonl`))
+      for (const runs of grouped(lines, ({ method, switches, perClass, steps }) => JSON.stringify([method, switches, perClass, steps])).values()) {
+        const accuracies = runs.map(({ accuracy, framesAccuracy }) => 100 * (accuracy ?? framesAccuracy ?? NaN))
+        const [middle, least] = [mean(accuracies), Math.min(...accuracies)].map(value => value.toFixed(1))
+        const wanted = runs.length > 1 ? `| ${String(middle)} ± ${spread(accuracies).toFixed(1)} | ${String(least)} |` : `| ${String(middle)} |`
+        expect(told.filter(line => line.includes(wanted)), `${name}: ${wanted}`).not.toEqual([])
+      }
+    }
+  })
+
+  it('of the changing site are the rows of the README', async () => {
+    const page = await readFile(join(import.meta.dirname, '..', 'trainer', 'README.md'), 'utf8')
+    const lines = await linesOf<ContinualResult>(join(import.meta.dirname, 'learning', 'continual.jsonl'))
+    for (const runs of grouped(lines, ({ upkeep }) => upkeep).values()) {
+      const ofRound = (round: number) => (100 * mean(runs.map(({ rounds }) => rounds[round]?.accuracy ?? NaN))).toFixed(1)
+      expect(page).toContain(`| ${Array.from({ length: 12 }, (_, round) => ofRound(round)).join(' | ')} |`)
+    }
   })
 
   it('do not count once the recipe has changed', () => {
