@@ -62,6 +62,7 @@ export interface ContinualRound {
   reason: string
   /** Chance of losing so many more pictures of this time if the new model in service were as good as the one before. */
   worseP: number
+  /** Empty in lines without a commit too, which did not check them. */
   pseudoLabels: PseudoLabels[]
 }
 

@@ -36,7 +36,7 @@ export interface RunKey {
 }
 
 export interface RunResult extends RunKey {
-  /** All switches as they were; null: a baseline has none. */
+  /** All switches as they were; null: a baseline has none. In lines without a commit filled in later, from the history of the recipe. */
   recipe: Recipe | null
   /** On the 10,000 test images, looked at once; null: the run was one to choose by, which does not open them. */
   accuracy: number | null
