@@ -47,7 +47,7 @@ export interface BalanceOptions {
 export async function balance(
   learner: Learner, { table, data: { gate, classes }, preset, prepared, turns }: BalanceOptions,
 ): Promise<{ trainedShare: number | null; weights: Float32Array; logits: number[][] }> {
-  const trained = await learner.logitsOfGate()
+  const trained = await learner.logitsOf('gate')
   const transformer = await learner.result()
   if (prepared.shortcut.length === 0) return { trainedShare: null, weights: transformer, logits: trained }
   const { dictionary, shortcut } = prepared

@@ -167,18 +167,19 @@ export class Learner {
   /** Probabilities on the gate split [N][C], through exactly the pipeline that labels the stream. */
   async judge(): Promise<number[][]> {
     const { labeled, classCount, beliefs } = this.options
-    const logits = await this.logitsOfGate({ view: 'weak', key: this.updates })
+    const logits = await this.logitsOf('gate', { view: 'weak', key: this.updates })
     return logits.map((row, place) => {
       const begin = (labeled.length + place) * classCount
       return this.aligned(softmax(beliefs.length ? row.map((value, label) => (beliefs[begin + label] ?? 0) + teacherShare * value) : row))
     })
   }
 
-  /** The teacher's own logits on the gate split [N][C], as it is or on another view. */
-  async logitsOfGate({ view, key }: { view: 'weak' | 'plain'; key: number } = { view: 'plain', key: 0 }): Promise<number[][]> {
+  /** The teacher's own logits on labeled or gate images [N][C], as they are or on another view. */
+  async logitsOf(part: 'labeled' | 'gate', { view, key }: { view: 'weak' | 'plain'; key: number } = { view: 'plain', key: 0 }): Promise<number[][]> {
     const { labeled, gate, classCount } = this.options
-    const flat = await this.lanes.predict({ ids: gate.map((_, index) => labeled.length + index), view, key })
-    return gate.map((_, row) => [...flat.subarray(row * classCount, (row + 1) * classCount)])
+    const [first, count] = part === 'labeled' ? [0, labeled.length] : [labeled.length, gate.length]
+    const flat = await this.lanes.predict({ ids: Array.from({ length: count }, (_, index) => first + index), view, key })
+    return Array.from({ length: count }, (_, row) => [...flat.subarray(row * classCount, (row + 1) * classCount)])
   }
 
   /** Place of the first unlabeled image in the pool. */

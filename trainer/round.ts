@@ -1,19 +1,18 @@
 /** One round, from top to bottom: load ► prepare ► reconstruct ► finetune ► semi-supervised ► export ► evidence. */
-import { mkdir, readFile, writeFile } from 'node:fs/promises'
+import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { balance } from './balance.js'
+import { adopt, championOf, weightsFrom, type Champion } from './champion.js'
 import { compare } from './compare.js'
 import { RoundError, type LabeledImage, type ModelCard, type RoundEvent, type RoundFailure, type RoundPhase, type RoundResult, type RoundSpec } from './contract.js'
 import { judgesOf, withoutJudges } from './data/leaks.js'
-import { fingerprintOf, readLearned, split, writeLearned } from './data/learned.js'
+import { fingerprintOf, split, writeLearned } from './data/learned.js'
 import { loadImages } from './data/load.js'
 import { sha256Of } from './data/sha256.js'
 import { checkpointFormat, Checkpoints } from './checkpoint.js'
 import { chooseEngine, onTrial } from './engines.js'
 import { fitTemperature, labelsOf, metricsOf, softmax } from './evidence.js'
-import { picturesForWords } from './dictionary.js'
 import { exportChecked } from './export/checked.js'
-import { readSafetensors, safetensorsMetadata } from './export/safetensors.js'
 import { judgeGiven } from './given.js'
 import { Learner } from './learner.js'
 import { lanesOn } from './lanes/lanes.js'
@@ -21,7 +20,6 @@ import { modelTable, parameterTable, partOf, type ParameterTable } from './model
 import { presets } from './model/presets.js'
 import { Ssmae } from './model/ssmae.js'
 import { recipeOf, type Recipe } from './recipe.js'
-import { isClassifier } from './step.js'
 import { pictureReconstruction } from './pictures/reconstruction.js'
 import { prepare, remaining } from './prepare.js'
 import { teach, unseenGate } from './teach.js'
@@ -58,7 +56,7 @@ export async function runRound(spec: RoundSpec, options: RoundOptions): Promise<
     await mkdir(spec.out, { recursive: true })
     if (spec.given !== undefined) return await judgeGiven(spec, spec.given, { turns, onEvent })
     enter('load')
-    const champion = await championOf(spec)
+    const champion = await championOf(spec.champion)
     const foreign = new Set(champion?.foreign)
     const found = await load(spec, recipe, { foreign, turns, onEvent })
     const limit = spec.minutes === null ? {} : { limitMs: verificationShare * spec.minutes * 60_000 }
@@ -72,7 +70,8 @@ export async function runRound(spec: RoundSpec, options: RoundOptions): Promise<
       : await chooseEngine({ backend, device, preset, memory, signal, ...limit })
     onEvent({ type: 'engine', ...engine, reason })
     enter('prepare')
-    const warm = champion && recipe.warmStart ? weightsFrom(champion, { recipe, table: transformer, pictures: picturesOf(found) }) : null
+    const kept = { recipe, table: transformer, classes: found.classes, pictures: picturesOf(found) }
+    const warm = champion && recipe.warmStart ? weightsFrom(champion, kept) : null
     const dictionary = warm && recipe.stem ? partOf(transformer, warm, 'dictionary.') : null
     const limitMs = spec.minutes === null ? null : fitShare * spec.minutes * 60_000
     const { prepared, data } = former
@@ -95,7 +94,7 @@ export async function runRound(spec: RoundSpec, options: RoundOptions): Promise<
       && (cause instanceof RoundError ? cause.reason === 'export-mismatch' : !(cause instanceof RangeError) && !(cause instanceof Error && 'code' in cause))
     const round = async () => {
       await learner.start()
-      if (warm) await learner.adopt(warm)
+      if (warm) await adopt(learner, warm, labelsOf(data.labeled.items, data.classes))
       const trained = await teach({
         spec, recipe, engine, learner, data, prepared, startedAtMs, checkpoints, former, checkpointMs,
         turns, onEvent, onPseudoLabels,
@@ -208,59 +207,6 @@ function leakage(copies: readonly { item: LabeledImage; judge: string }[]): stri
   const pairs = copies.slice(0, mostNamed).map(({ item, judge }) => `${item.path} (${judge})`)
   const more = copies.length > mostNamed ? ` and ${String(copies.length - mostNamed)} more` : ''
   return `labels are left out that are the same picture as one that judges: ${pairs.join(', ')}${more}; what was learned from proves nothing: remove one of each two`
-}
-
-interface Champion {
-  version: number
-  sha256: string
-  /** As on its card; null where the card cannot be read. */
-  recipe: Record<string, unknown> | null
-  /** Images that it learned from, labeled or not. */
-  pictures: number
-  /** Fingerprints of images that it and its ancestors owe themselves to. */
-  learned: readonly string[]
-  /** Of them those of models that were made elsewhere. */
-  foreign: readonly string[]
-  tensors: ReturnType<typeof readSafetensors>
-}
-
-async function championOf({ champion }: RoundSpec): Promise<Champion | null> {
-  if (!champion) return null
-  const { version, folder, given = false } = champion
-  const sha256 = sha256Of([await readFile(join(folder, 'model.onnx'))])
-  const card = await readFile(join(folder, 'card.json'), 'utf8')
-    .then(text => JSON.parse(text) as Pick<ModelCard, 'recipe' | 'data' | 'files'>).catch(() => null)
-  const weights = await readFile(join(folder, 'weights.safetensors')).catch(() => null)
-  // Weights that a disk has damaged are none: nothing would ever be learned from them again.
-  const intact = weights !== null && sha256Of([weights]) === card?.files['weights.safetensors']
-  const metadata = intact ? safetensorsMetadata(weights) : {}
-  const learned = readLearned(metadata.learned) ?? []
-  return {
-    version,
-    sha256,
-    recipe: card?.recipe ?? null,
-    pictures: card ? card.data.labeled + card.data.unlabeled : 0,
-    learned,
-    foreign: given ? learned : readLearned(metadata.foreign) ?? [],
-    tensors: intact ? readSafetensors(weights) : new Map<string, never>(),
-  }
-}
-
-/**
- * Weights [n] to start from: all of the champion's transformer but the head, which is zero, so that neither a former class nor a former error
- * outlives its labels. Null where the champion's model is another one or its weights are damaged, or where its dictionary is of fewer pictures
- * than make a good one and this round has more: the round starts from scratch.
- */
-function weightsFrom(
-  champion: Champion, { recipe, table: { specs, size }, pictures }: { recipe: Recipe; table: ParameterTable; pictures: number },
-): Float32Array | null {
-  const kept = specs.filter(({ name }) => !isClassifier(name))
-  const seen = !recipe.stem || champion.pictures >= Math.min(picturesForWords, pictures)
-  const same = champion.recipe?.activation === recipe.activation && kept.every(spec => champion.tensors.get(spec.name)?.data.length === spec.size)
-  if (!seen || !same) return null
-  const flat = new Float32Array(size)
-  for (const { name, offset } of kept) flat.set(champion.tensors.get(name)?.data ?? [], offset)
-  return flat
 }
 
 /**
