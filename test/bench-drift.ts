@@ -1,6 +1,6 @@
 /**
  * How often the drift detectors alarm where nothing changes, against what is promised, and how soon where something does:
- * `npm run bench:drift -- [--model model.onnx] [--json]`. Without a model it trains one for a minute on the bundled labels.
+ * `npm run bench:drift -- [--model folder] [--json]`. Without the folder of a model it trains one on the bundled labels, 400 steps.
  */
 import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -12,18 +12,23 @@ import { Adwin } from '../agent/drift/adwin.js'
 import { readLabels } from '../agent/frames/labels.js'
 import { ModelFile, Random, train } from '../trainer/index.js'
 import { falseAlarms, falseRejections, stepDelays } from './drift/rates.js'
-import { predictionsOf, type Prediction } from './drift/pictures.js'
+import { predictionsOf, reconstructionErrorsOf, type Prediction } from './drift/pictures.js'
 import { watching } from './drift/streams.js'
 import { ordinary } from './ordinary.js'
+
+/** Pictures until the alarm, and what raised it; null: nothing did. */
+interface Delay { delay: number | null; detector: string }
 
 const { values } = parseArgs({ options: { model: { type: 'string' }, json: { type: 'boolean', default: false } } })
 const { reference, window, falseAlarmsPerMonth, everySeconds } = defaultConfig().drift
 const say = (text: string) => { process.stderr.write(`${text}\n`) }
 const rows: string[][] = []
+const seeds = Array.from({ length: 10 }, (_, index) => index + 1)
 const tell = (...row: string[]) => {
   rows.push(row)
   say(row.join(' | '))
 }
+const mean = (numbers: readonly number[]) => numbers.reduce((sum, value) => sum + value, 0) / numbers.length
 const median = (numbers: readonly number[]) => numbers.toSorted((a, b) => a - b)[Math.floor(numbers.length / 2)] ?? NaN
 const spread = (numbers: readonly number[]) => `${String(median(numbers))} (${String(Math.min(...numbers))} to ${String(Math.max(...numbers))})`
 
@@ -37,7 +42,8 @@ for (const inertia of [0, 0.3, 0.6, 0.9]) {
 }
 for (const step of [0.1, 0.2, 0.3]) tell('ADWIN, confidence falls by', String(step), spread(stepDelays({ step, seeds: 40, delta: 1e-5 })), 'pictures')
 
-const model = await openModel(values.model)
+const folder = values.model ?? await trainedModel()
+const model = await ModelFile.open(await readFile(join(folder, 'model.onnx')))
 const clean = await predictionsOf(model, noDrift)
 const changes: Record<string, Drift> = {
   none: noDrift,
@@ -46,19 +52,24 @@ const changes: Record<string, Drift> = {
   'blur 0.8': { ...noDrift, blur: 0.8 }, 'blur 2': { ...noDrift, blur: 2 }, 'blur 4': { ...noDrift, blur: 4 },
   'the demonstration\'s': { light: 0.7, turn: 22, blur: 0.8 },
 }
+const cleanErrors = await reconstructionErrorsOf(folder, noDrift)
 for (const [name, change] of Object.entries(changes)) {
-  const changed = await predictionsOf(model, change)
-  const found = Array.from({ length: 10 }, (_, seed) => delayOf(changed, seed + 1))
-  const delays = found.flatMap(({ delay }) => (delay === null ? [] : [delay]))
-  tell(`pictures, ${name}`, `${String(delays.length)} of ${String(found.length)} told`, delays.length ? spread(delays) : '–',
-    [...new Set(found.map(({ detector }) => detector))].join(', '))
+  const [changed, errors] = [await predictionsOf(model, change), await reconstructionErrorsOf(folder, change)]
+  tellDelays(`pictures, ${name}`, seeds.map(seed => delayOf(changed, seed)))
+  tellDelays(`the same, ADWIN on the error of reconstruction (${mean(errors).toFixed(4)}) instead`, seeds.map(seed => errorDelayOf(errors, seed)))
 }
 cost(clean)
 await model.release()
+if (values.model === undefined) await rm(folder, { recursive: true, force: true })
 process.stdout.write(values.json ? `${JSON.stringify(rows)}\n` : `${rows.map(row => `| ${row.join(' | ')} |`).join('\n')}\n`)
 
+function tellDelays(what: string, found: readonly Delay[]): void {
+  const delays = found.flatMap(({ delay }) => (delay === null ? [] : [delay]))
+  tell(what, `${String(delays.length)} of ${String(found.length)} told`, delays.length ? spread(delays) : '–', [...new Set(found.map(({ detector }) => detector))].join(', '))
+}
+
 /** Pictures from the change to the alarm, at most ten windows of them; at the default configuration, one picture each `everySeconds`. */
-function delayOf(changed: readonly Prediction[], seed: number): { delay: number | null; detector: string } {
+function delayOf(changed: readonly Prediction[], seed: number): Delay {
   const watch = watching({ reference, window, falseAlarmsPerMonth, everyMs: everySeconds * 1000 })
   const random = Random.of(seed, 3)
   const any = (from: readonly Prediction[]) => from[random.below(from.length)] as Prediction
@@ -68,6 +79,21 @@ function delayOf(changed: readonly Prediction[], seed: number): { delay: number 
     watch.see(any(changed))
     const [raised] = watch.events.flatMap(event => (event.state === 'alarm' ? [event.alarm] : []))
     if (raised) return { delay: count, detector: raised.detector }
+  }
+  return { delay: null, detector: 'none' }
+}
+
+/** The same of ADWIN alone, on errors of reconstruction, at what it may spend of the promise; ten times as large, so that they fill its range. */
+function errorDelayOf(changed: readonly number[], seed: number): Delay {
+  const random = Random.of(seed, 3)
+  const adwin = new Adwin({ inertia: 1 })
+  const add = (from: readonly number[]) => { adwin.add(Math.min(1, 10 * (from[random.below(from.length)] ?? NaN)), 0) }
+  const alpha = (falseAlarmsPerMonth * (window / 4) * everySeconds) / (30 * 86_400) / 2
+  const before = reference + window + random.below(window)
+  for (let count = 0; count < before; count++) add(cleanErrors)
+  for (let count = 1; count <= 10 * window; count++) {
+    add(changed)
+    if (count % (window / 4) === 0 && adwin.check(alpha)) return { delay: count, detector: 'adwin' }
   }
   return { delay: null, detector: 'none' }
 }
@@ -95,14 +121,11 @@ function cost(predictions: readonly Prediction[]): void {
   tell('memory', `${((4 * numbers) / 1e6).toFixed(2)} MB of numbers`, `${String(most)} buckets after 3,000,000 pictures`, '')
 }
 
-async function openModel(path: string | undefined): Promise<ModelFile> {
-  if (path !== undefined) return ModelFile.open(await readFile(path))
+async function trainedModel(): Promise<string> {
   const out = await mkdtemp(join(tmpdir(), 'pawl-bench-drift-'))
-  say('training a model for a minute')
+  say('training a model, 400 steps')
   await train({
-    ...ordinary, ...await readLabels(bundled('labeled'), bundled('validation')), unlabeled: [], out, seed: 1, minutes: 1,
+    ...ordinary, ...await readLabels(bundled('labeled'), bundled('validation')), unlabeled: [], out, seed: 1, steps: 400,
   }, { signal: new AbortController().signal, onEvent: () => undefined })
-  const opened = await ModelFile.open(await readFile(join(out, 'model.onnx')))
-  await rm(out, { recursive: true, force: true })
-  return opened
+  return out
 }

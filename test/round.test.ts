@@ -255,6 +255,15 @@ describe('round', () => {
       await ModelFile.open(await readFile(join(folder, method, 'model.onnx')))
     })
   }
+
+  it('gives the same weights to the byte with and without the rule that both views agree, while the gate stays closed', async () => {
+    const { card } = await round('agreeing', { method: 'paper', steps: 4, lanes: 1 })
+    const { card: other } = await round('not-agreeing', { method: 'paper', steps: 4, lanes: 1, switches: { agreement: false } })
+    expect(card.gate.length).toBeGreaterThan(2)
+    expect(card.gate.some(({ open }) => open)).toBe(false)
+    expect(other.files).toEqual(card.files)
+    expect([card.recipe.agreement, other.recipe.agreement]).toEqual([true, false])
+  })
 })
 
 describe('a round without a model', () => {

@@ -83,8 +83,9 @@ export async function adopt(learner: Pick<Learner, 'table' | 'adopt' | 'logitsOf
   const scratch = await learner.result()
   await learner.adopt(weights)
   const share = Math.min(1, 1 / fitTemperature(await learner.logitsOf('labeled'), labels))
-  const head = partOf(learner.table, weights, 'head.')
+  const kept = weights.slice()
+  const head = partOf(learner.table, kept, 'head.')
   head.set(head.map(value => share * value))
-  const knew = head.every(value => value === 0) || share > worthless
-  await learner.adopt(knew ? weights : scratch)
+  const silent = head.every(value => value === 0)
+  await learner.adopt(silent || share > worthless ? kept : scratch)
 }
