@@ -57,10 +57,10 @@ describe('a round that begins with the weights in service', () => {
     const classes = ['bag', 'boot', 'coat']
     const table = parameterTable(preset, classes.length, recipe)
     const labels = Array.from({ length: 60 }, (_, index) => index % 3)
-    /** What becomes of a head of threes, in a learner that is as sure of `said` as its head is large, and whose own weights are ones. */
-    const kept = async (said: (index: number) => number) => {
+    /** What becomes of a head of `sure`, in a learner that is as sure of `said` as its head is large, and whose own weights are ones. */
+    const kept = async (said: (index: number) => number, sure = 3) => {
       const given = new Float32Array(table.size)
-      partOf(table, given, 'head.').fill(3)
+      partOf(table, given, 'head.').fill(sure)
       let own = new Float32Array(table.size).fill(1)
       const size = () => partOf(table, own, 'head.bias')[0] ?? NaN
       await adopt({
@@ -71,6 +71,10 @@ describe('a round that begins with the weights in service', () => {
     }
     expect(await kept(index => index % 3)).toEqual({ head: 3, encoder: 0 })
     expect(await kept(index => (index + 1) % 3)).toEqual({ head: 1, encoder: 1 })
+    // It had little time, but was right.
+    expect(await kept(index => index % 3, 0.25)).toEqual({ head: 0.25, encoder: 0 })
+    // It is right about some, as chance is.
+    expect(await kept(index => (index < 22 ? index : index + 1) % 3)).toEqual({ head: 1, encoder: 1 })
     // Right about 40 of 60: as sure as that is ln 4.
     const erring = await kept(index => (index < 20 ? index + 1 : index) % 3)
     expect(erring.encoder).toBe(0)

@@ -5,7 +5,7 @@ import type { ModelCard, RoundSpec } from './contract.js'
 import { readLearned } from './data/learned.js'
 import { sha256Of } from './data/sha256.js'
 import { picturesForWords } from './dictionary.js'
-import { fitTemperature } from './evidence.js'
+import { fitTemperature, meanNll, priorOf } from './evidence.js'
 import { readSafetensors, safetensorsMetadata } from './export/safetensors.js'
 import type { Learner } from './learner.js'
 import { partOf, type ParameterTable } from './model/parameters.js'
@@ -72,20 +72,27 @@ export function weightsFrom(
   return flat
 }
 
-/** A head of which no more than this share makes labels likeliest knows nothing of them. */
-const worthless = 0.11
+/** A head that takes less than this share of the doubt about labels away knows nothing of them. */
+const leastKnown = 0.1
 
 /**
- * Starts the learner from `weights`, of whose head only so much is kept as makes the labels of this round likeliest, and not at all from a
- * champion whose head knows nothing of them: what it had wrong does not live on.
+ * Starts the learner from `weights`, of whose head only so much is kept as makes the labels of this round likeliest, and not at all where the
+ * head knows nothing of them (McFadden's R²): what a champion had wrong does not live on.
  */
 export async function adopt(learner: Pick<Learner, 'table' | 'adopt' | 'logitsOf' | 'result'>, weights: Float32Array, labels: readonly number[]): Promise<void> {
   const scratch = await learner.result()
   await learner.adopt(weights)
-  const share = Math.min(1, 1 / fitTemperature(await learner.logitsOf('labeled'), labels))
+  const logits = await learner.logitsOf('labeled')
+  const temperature = fitTemperature(logits, labels)
+  const known = 1 - meanNll(logits, labels, temperature) / entropyOf(priorOf(labels, logits[0]?.length ?? 0))
   const kept = weights.slice()
   const head = partOf(learner.table, kept, 'head.')
-  head.set(head.map(value => share * value))
   const silent = head.every(value => value === 0)
-  await learner.adopt(silent || share > worthless ? kept : scratch)
+  head.set(head.map(value => value / Math.max(1, temperature)))
+  await learner.adopt(silent || known >= leastKnown ? kept : scratch)
+}
+
+/** In nats. */
+function entropyOf(shares: readonly number[]): number {
+  return -shares.reduce((sum, share) => sum + share * Math.log(share), 0)
 }
