@@ -90,10 +90,10 @@ function errorDelayOf(changed: readonly number[], seed: number): Delay {
   const add = (from: readonly number[]) => { adwin.add(Math.min(1, 10 * (from[random.below(from.length)] ?? NaN)), 0) }
   const alpha = (falseAlarmsPerMonth * (window / 4) * everySeconds) / (30 * 86_400) / 2
   const before = reference + window + random.below(window)
-  for (let count = 0; count < before; count++) add(cleanErrors)
-  for (let count = 1; count <= 10 * window; count++) {
-    add(changed)
-    if (count % (window / 4) === 0 && adwin.check(alpha)) return { delay: count, detector: 'adwin' }
+  for (let count = 1; count <= before + 10 * window; count++) {
+    add(count <= before ? cleanErrors : changed)
+    const raised = count > reference && (count - reference) % (window / 4) === 0 && adwin.check(alpha)
+    if (raised) return { delay: count - before, detector: 'adwin' }
   }
   return { delay: null, detector: 'none' }
 }

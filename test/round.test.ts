@@ -182,11 +182,26 @@ describe('round', () => {
     expect(moved(before, after, 'embedding.weight')).toBeGreaterThan(0.01)
   })
 
+  it('takes nothing from a champion whose weights are no numbers', async () => {
+    const sick = join(folder, 'sick')
+    await cp(out, sick, { recursive: true })
+    const weights = await readFile(join(sick, 'weights.safetensors'))
+    weights.writeFloatLE(NaN, 8 + Number(weights.readBigUInt64LE()))
+    await writeFile(join(sick, 'weights.safetensors'), weights)
+    // As it would be had the champion itself been made so.
+    const { card } = result
+    await writeFile(join(sick, 'card.json'), JSON.stringify({ ...card, files: { ...card.files, 'weights.safetensors': await sha256(join(sick, 'weights.safetensors')) } }))
+    await round('beside-sick', { ...stepsAlone, steps: 1, seed: 77, champion: { version: 4, folder: sick } })
+    const [before, after] = [await weightsIn(out), await weightsIn(join(folder, 'beside-sick'))]
+    expect(moved(before, after, 'encoder.3.mlp.expand.weight')).toBeGreaterThan(0.01)
+  })
+
   it('keeps what a champion has learned of the other classes where one is taken away, and where one comes, and is compared on those of today', async () => {
     const [gone = '', ...others] = classes
     const rest = (images: LabeledImage[]) => images.filter(({ label }) => label !== gone)
+    // Long enough to know something: else nothing of it would be taken.
     const fewer = await round('fewer', {
-      ...stepsAlone, steps: 1, seed: 81, champion: { version: 4, folder: out },
+      ...stepsAlone, steps: 20, seed: 81, champion: { version: 4, folder: out },
       labeled: rest(data.labeled), gate: rest(data.gate), promotion: rest(data.promotion),
     })
     expect([fewer.card.classes, fewer.evidence.classes]).toEqual([others, others])
@@ -202,12 +217,12 @@ describe('round', () => {
     expect([more.card.classes, more.evidence.champion?.unnamed]).toEqual([classes, [0]])
 
     const [second, third] = [await weightsIn(join(folder, 'fewer')), await weightsIn(join(folder, 'more'))]
-    expect(moved(await weightsIn(out), second, 'encoder.3.mlp.expand.weight')).toBeLessThan(2e-3)
+    expect(moved(await weightsIn(out), second, 'encoder.3.mlp.expand.weight')).toBeLessThan(0.05)
     expect(moved(second, third, 'encoder.3.mlp.expand.weight')).toBeLessThan(2e-3)
   })
 
   it('takes what a champion without a shortcut has', async () => {
-    await round('transformer', { steps: 1, lanes: 1, seed: 78, method: 'supervised' })
+    await round('transformer', { steps: 20, lanes: 1, seed: 78, method: 'supervised' })
     await round('third', { steps: 1, lanes: 1, seed: 79, unlabeled: [], champion: { version: 5, folder: join(folder, 'transformer') } })
     const [before, after] = [await weightsIn(join(folder, 'transformer')), await weightsIn(join(folder, 'third'))]
     expect([before.has('shortcut.weight'), after.has('shortcut.weight')]).toEqual([false, true])
@@ -282,15 +297,9 @@ describe('a round without a model', () => {
   })
 
   it('says "diverged" when the losses are no numbers', async () => {
-    const sick = join(folder, 'sick')
-    await cp(out, sick, { recursive: true })
-    const weights = await readFile(join(sick, 'weights.safetensors'))
-    weights.writeFloatLE(NaN, 8 + Number(weights.readBigUInt64LE()))
-    await writeFile(join(sick, 'weights.safetensors'), weights)
-    // As it would be had the champion itself been made so.
-    const { card } = result
-    await writeFile(join(sick, 'card.json'), JSON.stringify({ ...card, files: { ...card.files, 'weights.safetensors': await sha256(join(sick, 'weights.safetensors')) } }))
-    expect(await refused('diverged', { champion: { version: 1, folder: sick } })).toMatchObject({ reason: 'diverged', message: expect.stringContaining('step 0') as string })
+    expect(await refused('diverged', { switches: { ...stepsAlone.switches, learningRate: 1e30 } })).toMatchObject({
+      reason: 'diverged', message: expect.stringContaining('step') as string,
+    })
   })
 
   it('says "stopped" when it is told to, at once', async () => {

@@ -53,7 +53,7 @@ export interface Recipe {
   layerDecay: number
   /** Longest memory of the teacher's running average of weights; 0: the student is its own teacher. */
   teacherDecay: number
-  /** Begin with the champion's transformer, where it is of the same shape and its head knows something of the labels. The shortcut is fitted anew. */
+  /** Begin with the champion's transformer where there is one of the same shape that knows something of the labels. The shortcut is fitted anew. */
   warmStart: boolean
 }
 

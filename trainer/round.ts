@@ -2,7 +2,7 @@
 import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { balance } from './balance.js'
-import { adopt, championOf, weightsFrom, type Champion } from './champion.js'
+import { beginFrom, beginningFrom, championOf, type Champion } from './champion.js'
 import { compare } from './compare.js'
 import { RoundError, type LabeledImage, type ModelCard, type RoundEvent, type RoundFailure, type RoundPhase, type RoundResult, type RoundSpec } from './contract.js'
 import { judgesOf, withoutJudges } from './data/leaks.js'
@@ -70,15 +70,17 @@ export async function runRound(spec: RoundSpec, options: RoundOptions): Promise<
       : await chooseEngine({ backend, device, preset, memory, signal, ...limit })
     onEvent({ type: 'engine', ...engine, reason })
     enter('prepare')
-    const kept = { recipe, table: transformer, classes: found.classes, pictures: picturesOf(found) }
-    const warm = champion && recipe.warmStart ? weightsFrom(champion, kept) : null
-    const dictionary = warm && recipe.stem ? partOf(transformer, warm, 'dictionary.') : null
+    const like = { recipe, table: transformer, classes: found.classes, pictures: picturesOf(found) }
+    const warm = champion && recipe.warmStart ? beginningFrom(champion, like) : null
+    const dictionary = warm && recipe.stem ? partOf(transformer, warm.weights, 'dictionary.') : null
     const limitMs = spec.minutes === null ? null : fitShare * spec.minutes * 60_000
     const { prepared, data } = former
       ? remaining(former.prepared, found)
       : {
           prepared: {
-            ...await prepare(found, { recipe, preset, seed: spec.seed, gate: unseenGate, dictionary, limitMs, turns, onEvent, onPseudoLabels }),
+            ...await prepare(found, {
+              recipe, preset, seed: spec.seed, gate: unseenGate(warm !== null), dictionary, limitMs, turns, onEvent, onPseudoLabels,
+            }),
             learned: writeLearned(found.fingerprints, warm && champion ? champion.learned : []),
           },
           data: found,
@@ -94,9 +96,9 @@ export async function runRound(spec: RoundSpec, options: RoundOptions): Promise<
       && (cause instanceof RoundError ? cause.reason === 'export-mismatch' : !(cause instanceof RangeError) && !(cause instanceof Error && 'code' in cause))
     const round = async () => {
       await learner.start()
-      if (warm) await adopt(learner, warm, labelsOf(data.labeled.items, data.classes))
+      if (warm && !former) await beginFrom(warm, learner, labelsOf(data.labeled.items, data.classes))
       const trained = await teach({
-        spec, recipe, engine, learner, data, prepared, startedAtMs, checkpoints, former, checkpointMs,
+        spec, recipe, engine, learner, warm: warm !== null, data, prepared, startedAtMs, checkpoints, former, checkpointMs,
         turns, onEvent, onPseudoLabels,
       })
 

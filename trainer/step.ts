@@ -136,7 +136,7 @@ export function stepFunction(model: Ssmae, table: ParameterTable, recipe: Recipe
   }
 }
 
-/** How much the teacher's logits add to what was known before: at first they are 0, and what was known decides. */
+/** How much the teacher's logits add to what was known before: from scratch they are 0 at first, and what was known decides. */
 export const teacherShare = 0.5
 
 interface PseudoLabels {

@@ -17,7 +17,8 @@ import type { Turns } from './turns.js'
 const reserve = { share: 0.05, seconds: 3 }
 /** Looks at the gate split, the first before the transformer learns, where there is something to judge by then; evenly spread. */
 export const gateLooks = 13
-export const unseenGate = closedGate(gateLooks)
+/** Before a first look that is taken without the transformer: with a champion's weights there is one more, before the first step. */
+export const unseenGate = (warm: boolean) => closedGate(warm ? gateLooks + 1 : gateLooks)
 /** Share of the semi-supervised phase over which the weight of the pseudo-labels ramps up. */
 const ramp = 0.3
 
@@ -26,6 +27,8 @@ export interface Teaching {
   recipe: Recipe
   engine: Engine
   learner: Learner
+  /** It begins with a champion's weights. */
+  warm: boolean
   data: RoundImages
   /** What was known before. */
   prepared: Prepared
@@ -44,7 +47,7 @@ export interface Teaching {
  * Errors: RangeError when a loss is no number, RoundError `out-of-time` for a round without a budget, what its turns raise.
  */
 export async function teach(teaching: Teaching) {
-  const { spec, recipe, engine, learner, data, prepared, startedAtMs, checkpoints, former, checkpointMs } = teaching
+  const { spec, recipe, engine, learner, warm, data, prepared, startedAtMs, checkpoints, former, checkpointMs } = teaching
   const { turns, onEvent, onPseudoLabels } = teaching
   const frames = hasFrames(data, spec.preset)
   const phases: Phase[] = [
@@ -54,7 +57,7 @@ export async function teach(teaching: Teaching) {
   ]
   const progress: Progress = {
     steps: 0, used: 0, beforeMs: turns.nowMs() - startedAtMs, spentMs: 0, wholeMs: wholeMsOf(spec, turns.nowMs() - startedAtMs),
-    nextLook: prepared.decision ? 1 / gateLooks : 0, looks: prepared.decision ? [prepared.decision.look] : [], decision: prepared.decision,
+    nextLook: prepared.decision && !warm ? 1 / gateLooks : 0, looks: prepared.decision ? [prepared.decision.look] : [], decision: prepared.decision,
     curve: emptyCurve(),
   }
   if (former) {
@@ -93,7 +96,7 @@ export async function teach(teaching: Teaching) {
       const within = (done - begins) / (ends - begins)
       if (phase.name === 'semi-supervised' && recipe.gate !== 'never' && within >= progress.nextLook) {
         progress.nextLook = within + 1 / gateLooks
-        progress.decision = lookThroughGate(recipe.gate, progress.decision?.next ?? unseenGate,
+        progress.decision = lookThroughGate(recipe.gate, progress.decision?.next ?? closedGate(gateLooks),
           { step: progress.steps, classes: data.classes, probabilities: await learner.judge(), labels: gateLabels })
         progress.looks.push(progress.decision.look)
         onEvent({ type: 'gate', look: progress.decision.look })

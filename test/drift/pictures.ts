@@ -5,6 +5,7 @@ import sharp from 'sharp'
 import type { Drift } from '../../agent/camera/simulation.js'
 import { bundled } from '../../agent/config.js'
 import type { Sample } from '../../agent/drift/monitor.js'
+import { embedded, useEngine } from '../../trainer/backend/choose.js'
 import { readSafetensors } from '../../trainer/export/safetensors.js'
 import { decodeImage, presets, Random, type ModelCard, type ModelFile } from '../../trainer/index.js'
 import { modelTable } from '../../trainer/model/parameters.js'
@@ -17,7 +18,7 @@ export type Prediction = Omit<Sample, 'camera' | 'capturedAtMs' | 'model'>
 const side = 112
 
 /** The photographs, at most `count` of them, evenly over the classes, as a model of side `size` takes them. */
-export async function picturesOf(change: Drift, size: number, count = Infinity): Promise<Uint8Array[]> {
+async function picturesOf(change: Drift, size: number, count = Infinity): Promise<Uint8Array[]> {
   const entries = await readdir(bundled('test'), { recursive: true, withFileTypes: true })
   const paths = entries.filter(entry => entry.isFile() && entry.name.endsWith('.png')).map(({ parentPath, name }) => join(parentPath, name)).sort()
   const random = Random.of(12)
@@ -51,9 +52,9 @@ export async function reconstructionErrorsOf(folder: string, change: Drift): Pro
   for (const { name, offset } of table.specs) flat.set(tensors.get(name)?.data ?? [], offset)
   const examples = (await picturesOf(change, preset.size)).map((image, index) =>
     ({ patches: patchesOf(image, preset), mask: drawMask(preset, recipe.maskRatio, Random.of(13, index)) }))
+  await useEngine(embedded)
   const reconstructor = new Reconstructor({ preset, recipe, table })
-  const guesses = await reconstructor.guesses(flat, examples)
-  await reconstructor.release()
+  const guesses = await reconstructor.guesses(flat, examples).finally(() => reconstructor.release())
   return examples.map(({ patches, mask }, index) => errorOn(patches, mask, guesses[index] ?? new Float32Array(), preset))
 }
 

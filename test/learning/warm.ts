@@ -1,4 +1,4 @@
-/** Rounds that begin with a champion's encoder beside rounds that begin with nothing: at the same number of steps, and so in the same minutes. */
+/** Rounds that begin with a champion's weights beside rounds that begin with nothing: at the same number of steps, and so in the same minutes. */
 import { mkdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { LabeledImage } from '../../trainer/contract.js'

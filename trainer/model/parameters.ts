@@ -53,7 +53,7 @@ export function parameterTable(preset: Preset, classes: number, { stem, readout 
   }
   for (let index = 0; index < depth; index++) block(index + 1, `encoder.${String(index)}`, width)
   if (readout === 'places') add(depth + 1, 'readout.weight', [width, readoutWidth], 'glorot')
-  // Zeros: at first it says nothing, and what was known before decides.
+  // Zeros: from scratch it says nothing at first, and what was known before decides.
   add(depth + 1, 'head.weight', [...(readout === 'places' ? [tokensOf(preset), readoutWidth] : [width]), classes], 'zeros')
   add(depth + 1, 'head.bias', [classes], 'zeros')
   linear(depth + 1, 'decoder.embedding', width, decoderWidth)
