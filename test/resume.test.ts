@@ -99,6 +99,18 @@ describe('a round that is interrupted', () => {
       .toEqual([at, false, 1, spec.unlabeled.length - 3])
   })
 
+  it('and had begun with the weights in service, at which the gate looked before the first step, gives the same weights to the byte', async () => {
+    // Long enough to know something, without a shortcut beside its head.
+    await run('champion', { method: 'mae-finetune', steps: 20, lanes: 1 })
+    const warm = { lanes: 1, champion: { version: 1, folder: join(folder, 'champion') } }
+    const { card: whole } = await run('warm', warm)
+    expect(whole.gate.map(({ step }) => step).slice(0, 3)).toEqual([0, 0, 1])
+    await killedAfter(2, 'warm-killed', warm)
+    const { card, at } = await resumedAt('warm-killed', warm)
+    expect([1, 2]).toContain(at)
+    expect(card.files).toEqual(whole.files)
+  })
+
   it('because it is told to stop goes on where it stopped', async () => {
     const controller = new AbortController()
     const stopped = run('stopped', plain, event => { if (event.type === 'progress' && event.step === 2) controller.abort() }, controller.signal, 60_000)
