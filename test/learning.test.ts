@@ -11,6 +11,7 @@ import { rendered } from './learning/render.js'
 import type { RunResult } from './learning/run.js'
 import { isOfToday } from './learning/runs.js'
 import { grouped, linesOf, mean, spread } from './learning/script.js'
+import { beginnings, type WarmResult } from './learning/warm.js'
 
 const images = Array.from({ length: 400 }, (_, index) => ({ path: `${String(index)}.png`, label: classes[index % classes.length] ?? '' }))
 
@@ -70,6 +71,19 @@ describe('the published lines', () => {
     for (const runs of grouped(lines, ({ upkeep }) => upkeep).values()) {
       const ofRound = (round: number) => (100 * mean(runs.map(({ rounds }) => rounds[round]?.accuracy ?? NaN))).toFixed(1)
       expect(page).toContain(`| ${Array.from({ length: 12 }, (_, round) => ofRound(round)).join(' | ')} |`)
+    }
+  })
+
+  it('of warm starts are the rows of the README', async () => {
+    const page = await readFile(join(import.meta.dirname, '..', 'trainer', 'README.md'), 'utf8')
+    const lines = await linesOf<WarmResult>(join(import.meta.dirname, 'learning', 'warm.jsonl'))
+    const per = (share: number) => (100 * share).toFixed(1)
+    for (const beginning of beginnings) {
+      const rounds = lines.flatMap(line => line.rounds.filter(round => round.beginning === beginning))
+      const gains = lines.map(line => rounds[lines.indexOf(line)]!.accuracy - line.rounds[0]!.accuracy)
+      const accuracies = rounds.map(({ accuracy }) => accuracy)
+      const [champion, against] = beginning === 'scratch' ? ['', ''] : [`${per(mean(rounds.map(round => round.champion ?? NaN)))} `, `${gains.map(per).join(', ')} `]
+      expect(page).toContain(`| ${champion}| ${per(mean(accuracies))} ± ${per(spread(accuracies))} | ${against}|`)
     }
   })
 
