@@ -53,14 +53,14 @@ describe.skipIf(lacks !== '')(`a round that comes to nothing${lacks}`, () => {
     const [weights, card] = ['weights.safetensors', 'card.json'].map(name => join(site.box.data, 'models', folder, name)) as [string, string]
     const [goodWeights, goodCard] = [await readFile(weights), await readFile(card, 'utf8')]
     const poisoned = Buffer.from(goodWeights)
-    for (let at = 8 + Number(poisoned.readBigUInt64LE()); at + 4 <= poisoned.length; at += 4) poisoned.writeFloatLE(NaN, at)
+    for (let at = 8 + Number(poisoned.readBigUInt64LE()); at + 4 <= poisoned.length; at += 4) poisoned.writeFloatLE(1e30, at)
     await writeFile(weights, poisoned)
-    // As if it had come out of a round like that, and of so many pictures that it is started from.
+    // As if it had come out of a round like that, with a head that does not count, and of so many pictures that it is started from.
     const { files, data, ...rest } = JSON.parse(goodCard) as ModelCard
     const sha256 = createHash('sha256').update(poisoned).digest('hex')
     // Long enough for a step of training, also on a busy machine.
     await configured({ minutes: 0.4 })
-    await writeFile(card, JSON.stringify({ ...rest, files: { ...files, 'weights.safetensors': sha256 }, data: { ...data, unlabeled: 1e6 } }))
+    await writeFile(card, JSON.stringify({ ...rest, trainedShare: 0, files: { ...files, 'weights.safetensors': sha256 }, data: { ...data, unlabeled: 1e6 } }))
     expect(await refused(() => Promise.resolve())).toMatchObject({ promoted: false, reason: 'diverged' })
     await writeFile(weights, goodWeights)
     await writeFile(card, goodCard)
