@@ -1,6 +1,6 @@
 /** The shapes of what crosses a boundary (registry file, MQTT), checked against the types that the agent uses. */
 import { z } from 'zod'
-import { methodAliases, methods, presetNames, type LossPoint, type MethodName, type ModelCard } from '../trainer/contract.js'
+import { methodAliases, methods, presetNames, starts, type LossPoint, type MethodName, type ModelCard } from '../trainer/contract.js'
 import type { DriftAlarm } from './drift/alarm.js'
 import type { Dimension } from './drift/reference.js'
 import type { CameraStatus, Prediction } from './events.js'
@@ -122,6 +122,7 @@ export const ModelCardSchema: z.ZodType<ModelCard> = z.looseObject({
   }),
   gate: z.array(GateLookSchema),
   parent: z.looseObject({ version: Count, sha256: z.string() }).nullable(),
+  start: z.enum(starts).optional(),
   files: z.looseObject({ 'model.onnx': Sha256, 'weights.safetensors': Sha256 }),
   quantisation: z.looseObject({
     kind: z.literal('int8-dynamic'), createdAt: z.string(), from: Sha256, images: Count, correctBefore: Count, correct: Count, wins: Count, losses: Count,

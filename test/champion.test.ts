@@ -78,10 +78,11 @@ describe('a round that begins with the weights in service', () => {
     partOf(table, weights, 'head.').fill(sure)
     let own = new Float32Array(table.size).fill(1)
     const size = () => partOf(table, own, 'head.bias')[0] ?? NaN
-    await beginFrom({ weights, named }, {
+    const goesOn = await beginFrom({ weights, named }, {
       table, result: () => Promise.resolve(own.slice()), adopt: given => { own = given.slice(); return Promise.resolve() },
       logitsOf: () => Promise.resolve(labels.map((_, index) => classes.map((__, label) => (label === said(index) ? size() : 0)))),
     }, labels)
+    expect(goesOn).toBe(partOf(table, own, 'embedding.weight')[0] === 0)
     return { head: size(), encoder: partOf(table, own, 'embedding.weight')[0] }
   }
   const scratch = { head: 1, encoder: 1 }

@@ -13,6 +13,7 @@ import yauzl from 'yauzl'
 import { defaultConfig, parseConfig } from '../agent/config.js'
 import { hashOf } from '../agent/web/access.js'
 import { Dashboard } from '../agent/dashboard/dashboard.js'
+import { startOf } from '../agent/dashboard/format.js'
 import { Journal } from '../agent/dashboard/journal.js'
 import { Live } from '../agent/dashboard/live.js'
 import { PawlError } from '../agent/errors.js'
@@ -343,7 +344,8 @@ describe('what is kept of rounds', () => {
     await sharp({ create: { width: 300, height: 200, channels: 3, background: '#a11' } }).png().toFile(image)
     await writeFile(join(data, 'reconstruction.png'), await sharp(image).png().toBuffer())
     decisions = [decisionOf(3), decisionOf(4)]
-    await records.keep(3, resultOf(image), data)
+    const { card, ...shown } = resultOf(image)
+    await records.keep(3, { ...shown, card: { ...card, parent: { version: 2, sha256 }, start: 'words' } }, data)
     const get = async (path: string) => ask(`${address}/api/rounds/${path}`)
     expect(JSON.parse((await get('3')).text)).toMatchObject({ record: {
       classes: ['<b>bag</b>', 'coat'], confusion: [[1, 2], [0, 1]], reconstruction: 'reconstruction.png', losses: [{ step: 10 }, { step: 20 }],
@@ -361,6 +363,14 @@ describe('what is kept of rounds', () => {
     expect(report.text.match(/<img[^>]*src="data:image\/(png|jpeg);base64,[^"]{100,}"/g)).toHaveLength(2)
     expect(report.text).not.toMatch(/<script|(src|href)="(?!data:)/)
     expect((await get('4/report.html')).text).toContain('Nothing more is kept of this round.')
+    expect(report.text).toContain('pawl, nano, from the words of model 2: 4 labels')
+  })
+
+  it('says what its training began with', () => {
+    const parent = { version: 2, sha256 }
+    expect((['champion', 'words', 'scratch', undefined] as const).map(start => startOf({ parent, start })))
+      .toEqual(['from model 2', 'from the words of model 2', 'from scratch, after model 2', 'after model 2'])
+    expect(startOf({ parent: null, start: 'scratch' })).toBe('from scratch')
   })
 
   it('goes when there are a hundred newer ones, and one that is damaged is told and passed over', async () => {

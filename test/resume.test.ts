@@ -108,7 +108,7 @@ describe('a round that is interrupted', () => {
     await killedAfter(2, 'warm-killed', warm)
     const { card, at } = await resumedAt('warm-killed', warm)
     expect([1, 2]).toContain(at)
-    expect(card.files).toEqual(whole.files)
+    expect([card.files, whole.start, card.start]).toEqual([whole.files, 'champion', 'champion'])
   })
 
   it('because it is told to stop goes on where it stopped', async () => {

@@ -97,7 +97,7 @@ describe('round', () => {
   it('writes a card that is true to its files', async () => {
     const { card } = result
     expect(JSON.parse(await readFile(join(out, 'card.json'), 'utf8'))).toEqual(card)
-    expect(card).toMatchObject({ method: 'pawl', preset: 'nano', seed: 5, steps: 3, classes, parent: null, recipe: { ...recipes.pawl } })
+    expect(card).toMatchObject({ method: 'pawl', preset: 'nano', seed: 5, steps: 3, classes, parent: null, start: 'scratch', recipe: { ...recipes.pawl } })
     for (const name of ['model.onnx', 'weights.safetensors'] as const) expect(card.files[name]).toBe(await sha256(join(out, name)))
     expect(card.validation).toMatchObject({ images: 18, accuracy: card.validation.correct / 18 })
     expect(card.trainedShare).toBeGreaterThanOrEqual(0)
@@ -191,7 +191,8 @@ describe('round', () => {
     // As it would be had the champion itself been made so.
     const { card } = result
     await writeFile(join(sick, 'card.json'), JSON.stringify({ ...card, files: { ...card.files, 'weights.safetensors': await sha256(join(sick, 'weights.safetensors')) } }))
-    await round('beside-sick', { ...stepsAlone, steps: 1, seed: 77, champion: { version: 4, folder: sick } })
+    const { card: anew } = await round('beside-sick', { ...stepsAlone, steps: 1, seed: 77, champion: { version: 4, folder: sick } })
+    expect(anew).toMatchObject({ start: 'scratch', parent: { version: 4 } })
     const [before, after] = [await weightsIn(out), await weightsIn(join(folder, 'beside-sick'))]
     expect(moved(before, after, 'encoder.3.mlp.expand.weight')).toBeGreaterThan(0.01)
   })
@@ -214,11 +215,23 @@ describe('round', () => {
     const more = await round('more', {
       ...stepsAlone, steps: 1, seed: 82, unlabeled: data.unlabeled.slice(0, 40), champion: { version: 6, folder: join(folder, 'fewer') },
     })
-    expect([more.card.classes, more.evidence.champion?.unnamed]).toEqual([classes, [0]])
+    expect([more.card.classes, more.card.start, more.evidence.champion?.unnamed]).toEqual([classes, 'champion', [0]])
 
     const [second, third] = [await weightsIn(join(folder, 'fewer')), await weightsIn(join(folder, 'more'))]
     expect(moved(await weightsIn(out), second, 'encoder.3.mlp.expand.weight')).toBeLessThan(0.05)
     expect(moved(second, third, 'encoder.3.mlp.expand.weight')).toBeLessThan(2e-3)
+
+    // Had it taken its classes for each other, no more than its words would be taken.
+    const muddled = join(folder, 'muddled')
+    await cp(join(folder, 'fewer'), muddled, { recursive: true })
+    await writeFile(join(muddled, 'card.json'), JSON.stringify({ ...fewer.card, classes: others.toReversed() }))
+    const { card: anew } = await round('beside-muddled', {
+      ...stepsAlone, steps: 1, seed: 83, unlabeled: data.unlabeled.slice(0, 40), champion: { version: 7, folder: muddled },
+    })
+    expect(anew).toMatchObject({ start: 'words', parent: { version: 7 } })
+    const fourth = await weightsIn(join(folder, 'beside-muddled'))
+    expect(fourth.get('dictionary.weight')).toEqual(second.get('dictionary.weight'))
+    expect(moved(second, fourth, 'encoder.3.mlp.expand.weight')).toBeGreaterThan(0.01)
   })
 
   it('takes what a champion without a shortcut has', async () => {

@@ -88,11 +88,11 @@ const leastKnown = 0.1
 /**
  * Starts the learner from what a champion left. Of its head no more is kept than makes the labels of this round likeliest. Where the head speaks
  * and yet knows nothing of the classes that it names (McFadden's R², of labels it may have learned from), the learner stays as it is: a champion of
- * wrong labels does not live on, but for the words that the round has taken from it.
+ * wrong labels does not live on, but for the words that the round has taken from it. Gives whether the champion's weights are what it starts from.
  */
 export async function beginFrom(
   { weights, named }: Beginning, learner: Pick<Learner, 'table' | 'adopt' | 'logitsOf' | 'result'>, labels: readonly number[],
-): Promise<void> {
+): Promise<boolean> {
   const scratch = await learner.result()
   await learner.adopt(weights)
   const logits = await learner.logitsOf('labeled')
@@ -101,7 +101,9 @@ export async function beginFrom(
   const head = partOf(learner.table, kept, 'head.')
   const silent = head.every(value => value === 0)
   head.set(head.map(value => value / Math.max(1, temperature)))
-  await learner.adopt(silent || knownShare(logits, labels, named) >= leastKnown ? kept : scratch)
+  const goesOn = silent || knownShare(logits, labels, named) >= leastKnown
+  await learner.adopt(goesOn ? kept : scratch)
+  return goesOn
 }
 
 /** McFadden's R² of the logits [N][C] at their best temperature, on labels of the classes that are named; 1 where these are fewer than two. */

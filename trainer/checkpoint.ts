@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto'
 import { readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Engine } from './backend/choose.js'
-import type { GateLook } from './contract.js'
+import type { GateLook, Start } from './contract.js'
 import { readSafetensors, safetensorsMetadata, writeSafetensors } from './export/safetensors.js'
 import type { GateDecision } from './gate/pseudo-label-gate.js'
 import { mapParts, stateParts, type StatePart } from './lanes/shared.js'
@@ -43,12 +43,13 @@ export interface Checkpoint {
   engine: Engine
   progress: Progress
   learner: LearnerState
-  /** What was known before. */
+  /** What was known before, and what the transformer began with. */
   prepared: Prepared
+  start: Start
 }
 
 /** Counts up whenever a checkpoint of before means something else than one of now. */
-export const checkpointFormat = 10
+export const checkpointFormat = 11
 const fileName = 'checkpoint.safetensors'
 const preparedParts = ['dictionary', 'shortcut', 'beliefs'] as const
 
@@ -70,9 +71,9 @@ export class Checkpoints {
       const tensors = readSafetensors(file)
       const vector = (name: string) => tensors.get(name)?.data ?? new Float32Array()
       if (round !== this.round || !state || hashOf([...tensors.keys()].map(vector), state) !== sha256) return null
-      const { engine, progress, learner, prepared } = JSON.parse(state) as StoredState
+      const { engine, progress, learner, prepared, start } = JSON.parse(state) as StoredState
       return {
-        engine, progress, learner: { ...learner, vectors: mapParts(vector) },
+        engine, progress, start, learner: { ...learner, vectors: mapParts(vector) },
         prepared: { ...prepared, dictionary: vector('dictionary'), shortcut: vector('shortcut'), beliefs: vector('beliefs') },
       }
     } catch {
@@ -81,7 +82,7 @@ export class Checkpoints {
   }
 
   /** Replaces the former one once the new one is on the disk. Errors: what the disk says. */
-  async write({ engine, progress, learner: { vectors, ...learner }, prepared }: Checkpoint): Promise<void> {
+  async write({ engine, progress, learner: { vectors, ...learner }, prepared, start }: Checkpoint): Promise<void> {
     const named = [
       ...stateParts.map(name => [name, vectors[name]] as const),
       ...preparedParts.map(name => [name, prepared[name]] as const),
@@ -94,7 +95,7 @@ export class Checkpoints {
       return { name, shape: [vector.length], offset: end - vector.length, size: vector.length }
     })
     const { frames, decision, taught, learned } = prepared
-    const state = JSON.stringify({ engine, progress, learner, prepared: { frames, decision, taught, learned } } satisfies StoredState)
+    const state = JSON.stringify({ engine, progress, start, learner, prepared: { frames, decision, taught, learned } } satisfies StoredState)
     const sha256 = hashOf(named.map(([, vector]) => vector), state)
     const bytes = writeSafetensors({ specs }, flat, { round: this.round, sha256, state })
     const fresh = `${this.path}.new`

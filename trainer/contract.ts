@@ -125,6 +125,10 @@ export interface PairedEvidence {
   leftOut?: number[] | undefined
 }
 
+/** Weights that a round begins with: its own, its own but for the words of the model in service, or all of that model's transformer. */
+export const starts = ['scratch', 'words', 'champion'] as const
+export type Start = (typeof starts)[number]
+
 export interface ModelCard {
   format: 'pawl-model-card/1'
   createdAt: string
@@ -151,6 +155,8 @@ export interface ModelCard {
   pseudoLabels: { used: number; taught?: number | undefined; gateOpenings: number; lastThreshold: number | null; precisionLowerBound: number }
   gate: GateLook[]
   parent: { version: number; sha256: string } | null
+  /** What its training began with (cards of before do not tell). */
+  start?: Start | undefined
   files: { 'model.onnx': string; 'weights.safetensors': string }
   /** How model.onnx was quantised after the round, and why that was allowed; everything above tells of the model before. */
   quantisation?: Quantisation | undefined

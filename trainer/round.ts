@@ -96,10 +96,11 @@ export async function runRound(spec: RoundSpec, options: RoundOptions): Promise<
       && (cause instanceof RoundError ? cause.reason === 'export-mismatch' : !(cause instanceof RangeError) && !(cause instanceof Error && 'code' in cause))
     const round = async () => {
       await learner.start()
-      if (warm && !former) await beginFrom(warm, learner, labelsOf(data.labeled.items, data.classes))
+      const goesOn = !former && warm !== null && await beginFrom(warm, learner, labelsOf(data.labeled.items, data.classes))
+      const start = former?.start ?? (goesOn ? 'champion' : dictionary ? 'words' : 'scratch')
       const trained = await teach({
-        spec, recipe, engine, learner, warm: warm !== null, data, prepared, startedAtMs, checkpoints, former, checkpointMs,
-        turns, onEvent, onPseudoLabels,
+        spec, recipe, engine, learner, warm: warm !== null, data, prepared, start, startedAtMs, checkpoints, former,
+        checkpointMs, turns, onEvent, onPseudoLabels,
       })
 
       enter('export')
@@ -135,6 +136,7 @@ export async function runRound(spec: RoundSpec, options: RoundOptions): Promise<
         pseudoLabels: trained.pseudoLabels,
         gate: trained.looks,
         parent: champion && { version: champion.version, sha256: champion.sha256 },
+        start,
         files,
       }
       await writeFile(join(spec.out, 'card.json'), JSON.stringify(card, null, 2) + '\n')

@@ -1,7 +1,7 @@
 /** The training of a round, step by step: reconstruct ► finetune ► semi-supervised, with its looks at the gate and its checkpoints. */
 import type { Engine } from './backend/choose.js'
 import type { Checkpoint, Checkpoints, Progress } from './checkpoint.js'
-import { RoundError, type RoundEvent, type RoundSpec } from './contract.js'
+import { RoundError, type RoundEvent, type RoundSpec, type Start } from './contract.js'
 import { labelsOf } from './evidence.js'
 import { closedGate, lookThroughGate } from './gate/pseudo-label-gate.js'
 import type { Learner } from './learner.js'
@@ -30,8 +30,9 @@ export interface Teaching {
   /** It begins with a champion's weights. */
   warm: boolean
   data: RoundImages
-  /** What was known before. */
+  /** What was known before, and what the transformer began with. */
   prepared: Prepared
+  start: Start
   startedAtMs: number
   checkpoints: Checkpoints
   /** Where the round was interrupted; null: it begins. */
@@ -47,7 +48,7 @@ export interface Teaching {
  * Errors: RangeError when a loss is no number, RoundError `out-of-time` for a round without a budget, what its turns raise.
  */
 export async function teach(teaching: Teaching) {
-  const { spec, recipe, engine, learner, warm, data, prepared, startedAtMs, checkpoints, former, checkpointMs } = teaching
+  const { spec, recipe, engine, learner, warm, data, prepared, start, startedAtMs, checkpoints, former, checkpointMs } = teaching
   const { turns, onEvent, onPseudoLabels } = teaching
   const frames = hasFrames(data, spec.preset)
   const phases: Phase[] = [
@@ -75,7 +76,7 @@ export async function teach(teaching: Teaching) {
   let keptAtMs = nowMs()
   const keep = async () => {
     keptAtMs = nowMs()
-    const state = { engine, progress: { ...progress, spentMs: pace.spentMs }, learner: await learner.snapshot(), prepared }
+    const state = { engine, progress: { ...progress, spentMs: pace.spentMs }, learner: await learner.snapshot(), prepared, start }
     await checkpoints.write(state).catch((cause: unknown) => {
       onEvent({ type: 'checkpoint-failed', step: progress.steps, reason: cause instanceof Error ? cause.message : String(cause) })
     })

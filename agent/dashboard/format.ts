@@ -1,4 +1,6 @@
-/** Numbers and times as people read them. */
+/** Numbers, times and cards as people read them. */
+import type { ModelCard } from '../../trainer/contract.js'
+
 export const percent = (share: number, digits = 1) => `${(100 * share).toFixed(digits)} %`
 
 export function bytes(count: number): string {
@@ -20,3 +22,12 @@ export const clock = (atMs: number) => new Date(atMs).toLocaleTimeString()
 export const ago = (atMs: number) => `${duration(Math.max(0, (Date.now() - atMs) / 1000))} ago`
 /** `1 frame`, `3 frames`. */
 export const counted = (count: number, one: string, many = `${one}s`) => `${count.toLocaleString()} ${count === 1 ? one : many}`
+
+/** What a round began with: what of the model in service, if there was one. */
+export function startOf({ parent, start }: Pick<ModelCard, 'parent' | 'start'>): string {
+  if (!parent) return 'from scratch'
+  const model = `model ${String(parent.version)}`
+  // A card of before does not tell.
+  if (start === undefined) return `after ${model}`
+  return { scratch: `from scratch, after ${model}`, words: `from the words of ${model}`, champion: `from ${model}` }[start]
+}

@@ -1,7 +1,7 @@
 /** What a round showed: its losses, the gate, and what its challenger takes for what. */
 import type { GateLook } from '../../../trainer/contract.js'
 import type { RoundRecord } from '../../rounds/records.js'
-import { counted, duration, percent } from '../format.js'
+import { counted, duration, percent, startOf } from '../format.js'
 import { Chart, Wide } from './chart.js'
 
 export interface RoundProps {
@@ -15,7 +15,7 @@ export function Round({ record: { card, losses, classes, confusion, mistakes, re
   const lossOf = (name: 'reconstruction' | 'labeled' | 'unlabeled') => losses.map(point => ({ x: point.step, y: point[name] }))
   const looks = card.gate.map(look => ({ ...look, x: look.step }))
   return <>
-    <p>{card.method}, {card.preset}, {card.parent ? `from model ${String(card.parent.version)}` : 'from scratch'}: {counted(data.labeled, 'label')}, {counted(data.unlabeled, 'frame')}{data.quarantined > 0 && `, ${counted(data.quarantined, 'image')} put aside`}{(data.leaked ?? 0) > 0 && `, ${counted(data.leaked ?? 0, 'label')} left out that judge as well`}; {counted(card.steps, 'step')} in {duration(card.seconds)} on {card.device}. {pseudoLabels.used > 0 ? `${counted(pseudoLabels.used, 'pseudo-label')} counted.` : 'No pseudo-label counted.'} Calibration error {percent(validation.ece)}.</p>
+    <p>{card.method}, {card.preset}, {startOf(card)}: {counted(data.labeled, 'label')}, {counted(data.unlabeled, 'frame')}{data.quarantined > 0 && `, ${counted(data.quarantined, 'image')} put aside`}{(data.leaked ?? 0) > 0 && `, ${counted(data.leaked ?? 0, 'label')} left out that judge as well`}; {counted(card.steps, 'step')} in {duration(card.seconds)} on {card.device}. {pseudoLabels.used > 0 ? `${counted(pseudoLabels.used, 'pseudo-label')} counted.` : 'No pseudo-label counted.'} Calibration error {percent(validation.ece)}.</p>
     <Chart title="Losses by step" series={[
       { name: 'reconstruction', points: lossOf('reconstruction') }, { name: 'labels', points: lossOf('labeled') }, { name: 'pseudo-labels', points: lossOf('unlabeled') },
     ]} />

@@ -10,7 +10,7 @@ import { client, command, useAnswer } from '../api.js'
 import { Interval } from '../../evidence/chart.js'
 import { Decision, GateLooks } from '../../evidence/decision.js'
 import { Ask } from '../components.js'
-import { counted, duration, percent, time } from '../../format.js'
+import { counted, duration, percent, startOf, time } from '../../format.js'
 import { useTopic } from '../live.js'
 
 export function Models() {
@@ -63,7 +63,7 @@ interface ModelProps {
 function Model({ model: { version, createdAtMs, status, card, decision }, active, pinned, compared, onCompare, promote, pin }: ModelProps) {
   return <section class="card" aria-labelledby={`model-${String(version)}`}>
     <h2 id={`model-${String(version)}`}>Model {version} <span class={`badge ${active ? 'good' : status === 'refused' ? 'bad' : ''}`}>{active ? 'in service' : status}</span>{pinned && <span class="badge">pinned</span>}</h2>
-    <p class="faint">{time(createdAtMs)} · {card.method}, {card.preset} · {card.parent ? `from model ${String(card.parent.version)}` : 'from scratch'} · {counted(card.data.labeled, 'label')}, {counted(card.data.unlabeled, 'frame')} · trained {duration(card.seconds)}</p>
+    <p class="faint">{time(createdAtMs)} · {card.method}, {card.preset} · {startOf(card)} · {counted(card.data.labeled, 'label')}, {counted(card.data.unlabeled, 'frame')} · trained {duration(card.seconds)}</p>
     {decision.accuracyChallenger !== null && <Interval label="Right of the promotion images" value={decision.accuracyChallenger} interval={decision.comparison?.intervalChallenger ?? null} />}
     {decision.from && <p>Made by {decision.from.box}, its model {decision.from.version}; judged here.</p>}
     <p>{decision.promoted ? 'Promoted' : 'Refused by the gate'}: {decision.explanation}{!decision.promoted && status !== 'refused' && '. A person has put it in service all the same.'}</p>
