@@ -97,7 +97,8 @@ describe('round', () => {
   it('writes a card that is true to its files', async () => {
     const { card } = result
     expect(JSON.parse(await readFile(join(out, 'card.json'), 'utf8'))).toEqual(card)
-    expect(card).toMatchObject({ method: 'pawl', preset: 'nano', seed: 5, steps: 3, classes, parent: null, start: 'scratch', recipe: { ...recipes.pawl } })
+    const recipe = { ...recipes.pawl }
+    expect(card).toMatchObject({ method: 'pawl', preset: 'nano', seed: 5, steps: 3, classes, parent: null, start: 'scratch', recipe })
     for (const name of ['model.onnx', 'weights.safetensors'] as const) expect(card.files[name]).toBe(await sha256(join(out, name)))
     expect(card.validation).toMatchObject({ images: 18, accuracy: card.validation.correct / 18 })
     expect(card.trainedShare).toBeGreaterThanOrEqual(0)
