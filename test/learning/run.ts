@@ -46,6 +46,7 @@ export interface RunResult extends RunKey {
   validationAccuracy: number
   seconds: number
   stepsTaken: number | null
+  /** Of the test images, or of the frames in a run to choose by and in lines without a commit; null: of a baseline it is not asked. */
   ece: number | null
   looks: GateLook[]
   pseudoLabels: PseudoLabels[]
@@ -115,7 +116,7 @@ async function round(
   const validation = await metricsOn(folder, promotion)
   return {
     ...key, accuracy: test.length ? accuracy.accuracy : null, framesAccuracy: frames.accuracy, validationAccuracy: validation.accuracy,
-    recipe: recipeOf(method, key.switches), seconds: card.seconds, stepsTaken: card.steps, ece: frames.ece,
+    recipe: recipeOf(method, key.switches), seconds: card.seconds, stepsTaken: card.steps, ece: (test.length ? accuracy : frames).ece,
     looks: card.gate, pseudoLabels,
   }
 }
