@@ -5,9 +5,10 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { classes } from '../fixtures/dataset.js'
 import { recipeOf } from '../trainer/recipe.js'
+import { leftOut } from './learning/ablations.js'
 import type { ContinualResult } from './learning/continual.js'
 import { divided } from './learning/data.js'
-import { rendered } from './learning/render.js'
+import { gainsOf, rendered } from './learning/render.js'
 import type { RunResult } from './learning/run.js'
 import { isOfToday } from './learning/runs.js'
 import { grouped, linesOf, mean, spread } from './learning/script.js'
@@ -51,17 +52,42 @@ describe('the published lines', () => {
     expect(new Set(keys).size).toBe(keys.length)
   })
 
-  it('are what the README tells, mean, spread and least', async () => {
-    const page = await readFile(join(import.meta.dirname, '..', 'trainer', 'README.md'), 'utf8')
-    const told = page.split('\n').filter(line => line.startsWith('| '))
+  /** As the rows of the README begin, by method, or by the switch that is off where there is another name for it. */
+  const rowNames: Record<string, string> = {
+    pawl: '`pawl`', paper: '`paper`', supervised: '`supervised`', 'mae-finetune': '`mae-finetune`', ungated: '`ungated`', cnn: 'small CNN', logistic: 'logistic regression',
+    'all but a plain ViT': 'a plain vision transformer', 'raw pixels as target': 'pixels as they are', 'the teacher': 'the averaged teacher', 'the proof of precision': 'its proof of precision',
+    'the rule that both views agree': 'rule',
+  }
+  const points = (shares: readonly number[]) => shares.map(share => share.toFixed(1))
+  const rowsOf = (page: string) => page.replaceAll('**', '').split('\n').filter(line => line.startsWith('| '))
+
+  it('are what the README tells of that method, labels, steps and switch: mean, spread and least', async () => {
+    const told = rowsOf(await readFile(join(import.meta.dirname, '..', 'trainer', 'README.md'), 'utf8'))
     for (const name of ['results', 'ablation']) {
       const lines = await linesOf<RunResult>(join(import.meta.dirname, 'learning', `${name}.jsonl`))
       for (const runs of grouped(lines, ({ method, switches, perClass, steps }) => JSON.stringify([method, switches, perClass, steps])).values()) {
+        const [{ method, switches, perClass, steps }] = runs as [RunResult]
+        const missing = leftOut(switches)
+        const called = [name === 'results' ? method : missing ?? 'nothing', ...(missing === null ? [] : [missing])].map(one => rowNames[one] ?? one)
+        const length = name === 'results' ? `| ${(10 * perClass).toLocaleString('en')} | ${steps?.toLocaleString('en') ?? ''}${steps === null ? '' : ' '}` : ' '
         const accuracies = runs.map(({ accuracy, framesAccuracy }) => 100 * (accuracy ?? framesAccuracy ?? NaN))
-        const [middle, least] = [mean(accuracies), Math.min(...accuracies)].map(value => value.toFixed(1))
-        const wanted = runs.length > 1 ? `| ${String(middle)} ± ${spread(accuracies).toFixed(1)} | ${String(least)} |` : `| ${String(middle)} |`
-        expect(told.filter(line => line.includes(wanted)), `${name}: ${wanted}`).not.toEqual([])
+        const [middle, around, least] = points([mean(accuracies), spread(accuracies), Math.min(...accuracies)])
+        const wanted = `${length}| ${runs.length > 1 ? `${String(middle)} ± ${String(around)} | ${String(least)} |` : `${String(middle)} |`}`
+        const found = told.filter(line => line.includes(wanted) && (line.startsWith('| the same') || called.every(part => line.includes(part))))
+        expect(found, `${name}, ${called.join(', ')}: ${wanted}`).not.toEqual([])
       }
+    }
+  })
+
+  it('give the gains that the README tells', async () => {
+    const told = rowsOf(await readFile(join(import.meta.dirname, '..', 'trainer', 'README.md'), 'utf8'))
+    const gains = gainsOf(await linesOf<RunResult>(join(import.meta.dirname, 'learning', 'results.jsonl'))).filter(gain => gain.points.length > 1)
+    expect(gains.map(({ over }) => over.split(' ')[0])).toEqual(expect.arrayContaining(['plain', 'supervised', 'paper']))
+    for (const { labels, over, points: gained } of gains) {
+      const [middle, least, most] = points([mean(gained), Math.min(...gained), Math.max(...gained)]) as [string, string, string]
+      const parts = over.startsWith('paper') ? [`${middle} `, `${least} `] : [`${middle}${over.includes('plain ViT') ? ' over a plain' : ''}`, `(${least} to ${most}`]
+      const [subject] = over.startsWith('plain') ? [`${labels.toLocaleString('en')} labels`] : [`over \`${over.split(' ')[0] ?? ''}\``]
+      expect(told.filter(line => [subject, ...parts].every(part => line.includes(part))), `${over}, ${String(labels)}: ${parts.join(' ')}`).toHaveLength(1)
     }
   })
 

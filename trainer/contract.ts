@@ -97,6 +97,7 @@ export interface Metrics {
   /** Two-sided 95 % Wilson interval of the accuracy. */
   interval: [number, number]
   nll: number
+  /** Expected calibration error, 0 to 1. */
   ece: number
 }
 
@@ -146,7 +147,7 @@ export interface ModelCard {
   device: string
   /** Numbers of images. `quarantined` could not be read; `leaked` were labels that judge as well, and did not teach (cards of before do not tell). */
   data: { labeled: number; unlabeled: number; gate: number; promotion: number; quarantined: number; leaked?: number | undefined; sha256: string }
-  /** On the gate split, after temperature. */
+  /** On the gate split, which temperature and `trainedShare` are fitted to: its calibration error flatters. */
   validation: Metrics
   temperature: number
   /** How much the transformer counts against the shortcut beside it, 0 to 1; null or absent: it is alone. */

@@ -21,23 +21,35 @@ export function rendered(results: readonly RunResult[]): string[] {
   return tabled(rows)
 }
 
-/** Gains of `pawl` seed by seed, in points of the test images: over the better of the plain baselines, and over the other methods. */
+export interface Gain {
+  labels: number
+  minutes: number | null
+  steps: number | null
+  /** What `pawl` is compared with. */
+  over: string
+  /** Points of the test images, seed by seed. */
+  points: number[]
+}
+
 export function gains(results: readonly RunResult[]): string[] {
+  return tabled(gainsOf(results).map(({ points, ...gain }) => ({
+    ...gain, seeds: points.length, mean: mean(points).toFixed(2), least: Math.min(...points).toFixed(2), 'seed by seed': points.map(gained => gained.toFixed(1)).join(' '),
+  })))
+}
+
+/** Of `pawl` on the test images, over the better of the plain baselines and over the other methods, where they have seeds in common. */
+export function gainsOf(results: readonly RunResult[]): Gain[] {
   const opened = results.filter(({ accuracy }) => accuracy !== null)
   const groups = grouped(opened.filter(({ method, switches }) => method === 'pawl' && leftOut(switches) === null), ({ perClass, minutes, steps, validation, frames }) =>
     [perClass, minutes, steps, validation, frames].join(' '))
   const rivals = grouped(opened.filter(({ method }) => method !== 'pawl'), ({ method, switches, minutes, steps }) =>
     isBaseline(method) ? 'plain baselines' : [method, leftOut(switches) && `without ${String(leftOut(switches))}`, minutes && `${String(minutes)} min`, steps && `${String(steps)} steps`].filter(Boolean).join(' '))
-  const rows = [...groups.values()].flatMap(runs => [...rivals].flatMap(([over, others]) => {
-    const pairs = runs.flatMap(({ seed, perClass, accuracy }) => {
+  return [...groups.values()].flatMap(runs => [...rivals].flatMap(([over, others]) => {
+    const points = runs.flatMap(({ seed, perClass, accuracy }) => {
       const own = others.filter(other => other.seed === seed && other.perClass === perClass)
       return own.length ? [100 * ((accuracy ?? 0) - Math.max(...own.map(other => other.accuracy ?? 0)))] : []
     })
     const [first] = runs
-    return pairs.length ? [{
-      labels: 10 * (first?.perClass ?? 0), minutes: first?.minutes ?? null, steps: first?.steps ?? null, over, seeds: pairs.length,
-      mean: mean(pairs).toFixed(2), least: Math.min(...pairs).toFixed(2), 'seed by seed': pairs.map(gain => gain.toFixed(1)).join(' '),
-    }] : []
+    return points.length ? [{ labels: 10 * (first?.perClass ?? 0), minutes: first?.minutes ?? null, steps: first?.steps ?? null, over, points }] : []
   }))
-  return tabled(rows)
 }
