@@ -133,5 +133,6 @@ it('the page shows what the results tell', async () => {
   expect(first.length).toBeGreaterThan(0)
   for (const result of first) expect(page).toContain(renderedFirst([result]).join('\n'))
   const runs = await linesOf<RunResult>(join(results, 'fractions.jsonl'))
-  if (runs.length) expect(page).toContain(gapsTable(runs).join('\n'))
+  expect(runs.length).toBeGreaterThan(0)
+  expect(page).toContain(gapsTable(runs).join('\n'))
 })
