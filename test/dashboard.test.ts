@@ -370,7 +370,9 @@ describe('what is kept of rounds', () => {
     const parent = { version: 2, sha256 }
     expect((['champion', 'words', 'scratch', undefined] as const).map(start => startOf({ parent, start })))
       .toEqual(['from model 2', 'from the words of model 2', 'from scratch, after model 2', 'after model 2'])
-    expect(startOf({ parent: null, start: 'scratch' })).toBe('from scratch')
+    // A model from elsewhere has no parent here, whatever it began with.
+    expect((['champion', 'words', 'scratch', undefined] as const).map(start => startOf({ parent: null, start })))
+      .toEqual(['from a model of the box that made it', 'from the words of a model of the box that made it', 'from scratch', 'from scratch'])
   })
 
   it('goes when there are a hundred newer ones, and one that is damaged is told and passed over', async () => {

@@ -156,7 +156,7 @@ export interface ModelCard {
   pseudoLabels: { used: number; taught?: number | undefined; gateOpenings: number; lastThreshold: number | null; precisionLowerBound: number }
   gate: GateLook[]
   parent: { version: number; sha256: string } | null
-  /** What its training began with (cards of before do not tell). */
+  /** What its training began with (cards of before do not tell); in a model from elsewhere something of a parent that is not known here. */
   start?: Start | undefined
   files: { 'model.onnx': string; 'weights.safetensors': string }
   /** How model.onnx was quantised after the round, and why that was allowed; everything above tells of the model before. */

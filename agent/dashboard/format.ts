@@ -23,11 +23,11 @@ export const ago = (atMs: number) => `${duration(Math.max(0, (Date.now() - atMs)
 /** `1 frame`, `3 frames`. */
 export const counted = (count: number, one: string, many = `${one}s`) => `${count.toLocaleString()} ${count === 1 ? one : many}`
 
-/** What a round began with: what of the model in service, if there was one. */
+/** What a round began with: what of the model in service, if there was one. Of a model from elsewhere the parent is not known here. */
 export function startOf({ parent, start }: Pick<ModelCard, 'parent' | 'start'>): string {
-  if (!parent) return 'from scratch'
-  const model = `model ${String(parent.version)}`
+  const model = parent ? `model ${String(parent.version)}` : 'a model of the box that made it'
+  const scratch = parent ? `from scratch, after ${model}` : 'from scratch'
   // A card of before does not tell.
-  if (start === undefined) return `after ${model}`
-  return { scratch: `from scratch, after ${model}`, words: `from the words of ${model}`, champion: `from ${model}` }[start]
+  if (start === undefined) return parent ? `after ${model}` : scratch
+  return { scratch, words: `from the words of ${model}`, champion: `from ${model}` }[start]
 }

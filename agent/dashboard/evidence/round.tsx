@@ -15,7 +15,7 @@ export function Round({ record: { card, losses, classes, confusion, mistakes, re
   const lossOf = (name: 'reconstruction' | 'labeled' | 'unlabeled') => losses.map(point => ({ x: point.step, y: point[name] }))
   const looks = card.gate.map(look => ({ ...look, x: look.step }))
   return <>
-    <p>{card.method}, {card.preset}, {startOf(card)}: {counted(data.labeled, 'label')}, {counted(data.unlabeled, 'frame')}{data.quarantined > 0 && `, ${counted(data.quarantined, 'image')} put aside`}{(data.leaked ?? 0) > 0 && `, ${counted(data.leaked ?? 0, 'label')} left out that judge as well`}; {counted(card.steps, 'step')} in {duration(card.seconds)} on {card.device}. {pseudoLabels.used > 0 ? `${counted(pseudoLabels.used, 'pseudo-label')} counted.` : 'No pseudo-label counted.'} Calibration error {percent(validation.ece)} on the gate images, to which the temperature is fitted.</p>
+    <p>{card.method}, {card.preset}, {startOf(card)}: {counted(data.labeled, 'label')}, {counted(data.unlabeled, 'frame')}{data.quarantined > 0 && `, ${counted(data.quarantined, 'image')} put aside`}{(data.leaked ?? 0) > 0 && `, ${counted(data.leaked ?? 0, 'label')} left out that judge as well`}; {counted(card.steps, 'step')} in {duration(card.seconds)} on {card.device}. {pseudoLabels.used > 0 ? `${counted(pseudoLabels.used, 'pseudo-label')} counted.` : 'No pseudo-label counted.'} Calibration error {percent(validation.ece)} on the gate images of its round, to which the temperature is fitted.</p>
     <Chart title="Losses by step" series={[
       { name: 'reconstruction', points: lossOf('reconstruction') }, { name: 'labels', points: lossOf('labeled') }, { name: 'pseudo-labels', points: lossOf('unlabeled') },
     ]} />
