@@ -7,6 +7,7 @@ import { classes } from '../fixtures/dataset.js'
 import { recipeOf } from '../trainer/recipe.js'
 import { leftOut } from './learning/ablations.js'
 import type { ContinualResult } from './learning/continual.js'
+import { counted, rightOf, storyOf, worseRounds } from './learning/continual-tables.js'
 import { divided } from './learning/data.js'
 import { gainsOf, rendered } from './learning/render.js'
 import type { RunResult } from './learning/run.js'
@@ -61,7 +62,7 @@ describe('the published lines', () => {
   const points = (shares: readonly number[]) => shares.map(share => share.toFixed(1))
   const rowsOf = (page: string) => page.replaceAll('**', '').split('\n').filter(line => line.startsWith('| '))
 
-  it('are what the README tells of that method, labels, steps and switch: mean, spread and least', async () => {
+  it('are what the README tells of that method, labels, steps and switch: mean, spread and least, and the pseudo-labels that counted', async () => {
     const told = rowsOf(await readFile(join(import.meta.dirname, '..', 'trainer', 'README.md'), 'utf8'))
     for (const name of ['results', 'ablation']) {
       const lines = await linesOf<RunResult>(join(import.meta.dirname, 'learning', `${name}.jsonl`))
@@ -75,6 +76,11 @@ describe('the published lines', () => {
         const wanted = `${length}| ${runs.length > 1 ? `${String(middle)} ± ${String(around)} | ${String(least)} |` : `${String(middle)} |`}`
         const found = told.filter(line => line.includes(wanted) && ((method === 'pawl' && line.startsWith('| the same')) || called.every(part => line.includes(part))))
         expect(found, `${name}, ${called.join(', ')}: ${wanted}`).not.toEqual([])
+        const right = rightOf(runs.flatMap(({ pseudoLabels }) => pseudoLabels))
+        if (name === 'ablation' || method === 'paper' || right === null) continue
+        const used = Math.round(mean(runs.map(({ pseudoLabels }) => counted(pseudoLabels).used)))
+        const [all, worst] = points([100 * right.right, 100 * right.least]) as [string, string]
+        expect(found[0], called.join(', ')).toMatch(new RegExp(`\\| ${used.toLocaleString('en')}${runs.length > 1 ? ' a run' : ''} \\| ${all}; [^|]*below ${worst} \\|$`))
       }
     }
   })
@@ -103,6 +109,13 @@ describe('the published lines', () => {
     const gained = pawl.map(run => afterFirst(run) - afterFirst(lines.find(({ upkeep, seed }) => upkeep === 'none' && seed === run.seed)!))
     const [middle, least, most] = points([mean(gained), Math.min(...gained), Math.max(...gained)])
     expect(page).toContain(`| ${String(middle)} (${String(least)} to ${String(most)}) |`)
+    const { refused, changes, recovered, pseudoLabels } = storyOf(pawl)
+    const [right, worst] = points([pseudoLabels!.right, pseudoLabels!.least].map(share => 100 * share)) as [string, string]
+    const prose = page.replaceAll(/\s+/g, ' ')
+    expect(prose).toContain(`refused ${refused.toFixed(1)} of 11 challengers`)
+    expect(prose).toMatch(new RegExp(`Of ${String(changes)} changes [^.]* after ${String(recovered.length)}, in ${mean(recovered).toFixed(1)} rounds`))
+    expect(prose).toContain(`${right} % were right, in no round fewer than ${worst} %`)
+    expect(pawl.map(({ rounds }) => worseRounds(rounds))).toEqual(pawl.map(() => 0))
   })
   const afterFirst = ({ rounds }: ContinualResult) => 100 * mean(rounds.slice(1).map(({ accuracy }) => accuracy))
   const overAll = (runs: readonly ContinualResult[]) =>
@@ -112,12 +125,14 @@ describe('the published lines', () => {
     const page = await readFile(join(import.meta.dirname, '..', 'trainer', 'README.md'), 'utf8')
     const lines = await linesOf<WarmResult>(join(import.meta.dirname, 'learning', 'warm.jsonl'))
     const per = (share: number) => (100 * share).toFixed(1)
-    for (const beginning of beginnings) {
-      const rounds = lines.flatMap(line => line.rounds.filter(round => round.beginning === beginning))
-      const gains = lines.map(line => rounds[lines.indexOf(line)]!.accuracy - line.rounds[0]!.accuracy)
-      const accuracies = rounds.map(({ accuracy }) => accuracy)
-      const [champion, against] = beginning === 'scratch' ? ['', ''] : [`${per(mean(rounds.map(round => round.champion ?? NaN)))} `, `${gains.map(per).join(', ')} `]
-      expect(page).toContain(`| ${champion}| ${per(mean(accuracies))} ± ${per(spread(accuracies))} | ${against}|`)
+    for (const results of grouped(lines, ({ switches }) => leftOut(switches) ?? '').values()) {
+      for (const beginning of beginnings) {
+        const rounds = results.flatMap(line => line.rounds.filter(round => round.beginning === beginning))
+        const gains = rounds.map(({ accuracy }, index) => accuracy - results[index]!.rounds[0]!.accuracy)
+        const accuracies = rounds.map(({ accuracy }) => accuracy)
+        const [champion, against] = beginning === 'scratch' ? ['', ''] : [`${per(mean(rounds.map(round => round.champion ?? NaN)))} `, `${gains.map(per).join(', ')} `]
+        expect(page).toContain(`| ${champion}| ${per(mean(accuracies))} ± ${per(spread(accuracies))} | ${against}|`)
+      }
     }
   })
 

@@ -10,23 +10,19 @@ const worseAlpha = 0.05
 export function rendered(results: readonly ContinualResult[]): string[] {
   const groups = grouped(results, ({ upkeep, steps, choose }) => `${upkeep}, ${String(steps)} steps${choose ? ', to choose by' : ''}`)
   const summary = [...groups].map(([name, runs]) => {
-    const rounds = runs.flatMap(run => run.rounds.slice(1))
-    const changes = runs.flatMap(run => recoveries(run.rounds))
-    const recovered = changes.filter(taken => taken !== null)
-    const taught = runs.flatMap(run => run.rounds).map(countedIn).filter(({ used }) => used > 0)
-    const { used, right } = countedIn({ pseudoLabels: taught })
+    const { rounds, changes, recovered, refused, pseudoLabels } = storyOf(runs)
     return {
       upkeep: name, seeds: runs.length,
       mean: percent(mean(rounds.map(({ accuracy }) => accuracy))),
       spread: percent(spread(runs.map(run => mean(run.rounds.slice(1).map(({ accuracy }) => accuracy))))),
       'first domain at the end': percent(mean(runs.map(run => run.rounds.at(-1)?.first ?? Number.NaN))),
       'lost of it': percent(mean(runs.map(run => (run.rounds[0]?.first ?? Number.NaN) - (run.rounds.at(-1)?.first ?? Number.NaN)))),
-      refused: (rounds.filter(({ trained, promoted }) => trained && !promoted).length / runs.length).toFixed(1),
+      refused: refused.toFixed(1),
       worse: runs.map(run => worseRounds(run.rounds)).join(' '),
-      recovered: `${String(recovered.length)} of ${String(changes.length)}`,
+      recovered: `${String(recovered.length)} of ${String(changes)}`,
       'in rounds': recovered.length ? mean(recovered).toFixed(1) : null,
-      'right of pseudo-labels': used > 0 ? percent(right / used) : null,
-      'least of a round': used > 0 ? percent(Math.min(...taught.map(round => round.right / round.used))) : null,
+      'right of pseudo-labels': pseudoLabels && percent(pseudoLabels.right),
+      'least of a round': pseudoLabels && percent(pseudoLabels.least),
     }
   })
   const byRound = [...groups].map(([name, runs]) => ({
@@ -53,9 +49,32 @@ export function recoveries(rounds: readonly ContinualRound[]): (number | null)[]
   })
 }
 
-/** Pseudo-labels that counted in a round, and how many of them were right. */
-function countedIn({ pseudoLabels }: { pseudoLabels: readonly { used: number; right: number }[] }): { used: number; right: number } {
-  return pseudoLabels.reduce((sum, { used, right }) => ({ used: sum.used + used, right: sum.right + right }), { used: 0, right: 0 })
+/** What one way of upkeep did in all rounds but the first, over its seeds. */
+export function storyOf(runs: readonly ContinualResult[]) {
+  const rounds = runs.flatMap(run => run.rounds.slice(1))
+  const changes = runs.flatMap(run => recoveries(run.rounds))
+  return {
+    rounds,
+    /** Changes that cost at least 5 points, and for those that were recovered from, the rounds that it took. */
+    changes: changes.length,
+    recovered: changes.filter(taken => taken !== null),
+    /** Challengers refused in a story. */
+    refused: rounds.filter(({ trained, promoted }) => trained && !promoted).length / runs.length,
+    /** Of those that counted, the first round's too; the least is of a round. */
+    pseudoLabels: rightOf(runs.flatMap(run => run.rounds).map(({ pseudoLabels }) => counted(pseudoLabels))),
+  }
+}
+
+/** Pseudo-labels that counted, and how many of them were right, over the looks of a round. */
+export function counted(looks: readonly { used: number; right: number }[]): { used: number; right: number } {
+  return { used: looks.reduce((sum, { used }) => sum + used, 0), right: looks.reduce((sum, { right }) => sum + right, 0) }
+}
+
+/** Shares of pseudo-labels that are right, of all and of the worst part of which any counted; null where none counted. */
+export function rightOf(parts: readonly { used: number; right: number }[]): { right: number; least: number } | null {
+  const some = parts.filter(({ used }) => used > 0)
+  const { used, right } = counted(some)
+  return used === 0 ? null : { right: right / used, least: Math.min(...some.map(part => part.right / part.used)) }
 }
 
 function percent(share: number): string {
