@@ -133,6 +133,14 @@ describe('pseudo-label gate', () => {
     expect(look(ofEach(300, 0), state).look.open).toBe(false)
   })
 
+  it('spends nothing at a look with too few sure images to judge by', () => {
+    fc.assert(fc.property(fc.integer({ min: 0, max: leastAccepted - 1 }), fc.nat(looks), fc.boolean(), (few, taken, open) => {
+      const state = { ...first, taken, open }
+      expect(look(of(0, few, 0), state).next.taken).toBe(taken)
+      expect(look(of(0, leastAccepted, 0), state).next.taken).toBe(taken + 1)
+    }))
+  })
+
   it('decides on counts alone', () => {
     fc.assert(fc.property(teachers, fc.nat(looks), fc.boolean(), (sights, taken, open) => {
       const state = { ...first, taken, open }

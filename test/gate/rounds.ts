@@ -16,6 +16,8 @@ export interface SimulatedRounds {
   kept: number
   teacher: Teacher
   random: Random
+  /** Looks at first at which the teacher is sure of nothing. */
+  unsure?: number
   /** Each look takes itself for the only one of the round and spends all of alpha: to see that it matters. */
   spendthrift?: boolean
 }
@@ -23,7 +25,7 @@ export interface SimulatedRounds {
 /** Counts of rounds, but for `openLooks`. */
 export interface RoundsSeen {
   opened: number
-  /** Opened at the first look. */
+  /** Opened at the first look at which it is sure of something. */
   openedAtOnce: number
   /** Went from closed to open below `openAt`, or was open below `closeBelow`. */
   openedWrongly: number
@@ -31,7 +33,7 @@ export interface RoundsSeen {
   openLooks: number
 }
 
-export function simulate({ rounds, images, kept, teacher, random, spendthrift = false }: SimulatedRounds): RoundsSeen {
+export function simulate({ rounds, images, kept, teacher, random, unsure = 0, spendthrift = false }: SimulatedRounds): RoundsSeen {
   const seen: RoundsSeen = { opened: 0, openedAtOnce: 0, openedWrongly: 0, openWrongly: 0, openLooks: 0 }
   const split = new Split(images, kept, random)
   for (let round = 0; round < rounds; round++) {
@@ -42,6 +44,7 @@ export function simulate({ rounds, images, kept, teacher, random, spendthrift = 
       split.look(look === 0, precisions)
       let [accepted, correct] = [0, 0]
       const tallies = thresholds.map((_, level) => {
+        if (look < unsure) return { accepted, correct }
         accepted += split.accepted[level] ?? 0
         correct += split.correct[level] ?? 0
         return { accepted, correct }
@@ -51,7 +54,7 @@ export function simulate({ rounds, images, kept, teacher, random, spendthrift = 
         const precision = precisionAt(precisions, level)
         if (!state.open && precision < gateOptions.openAt) openedWrongly = true
         if (precision < gateOptions.closeBelow) openWrongly = true
-        if (look === 0) seen.openedAtOnce++
+        if (look === unsure) seen.openedAtOnce++
         seen.openLooks++
         opened = true
       }

@@ -31,7 +31,7 @@ export interface GateEvidence {
 }
 
 export interface GateState {
-  /** Looks taken, and looks that the round plans in all: alpha is shared out among them. */
+  /** Looks taken at which there was enough to judge by, and looks that the round plans in all: alpha is shared out among them. */
   taken: number
   looks: number
   /** It opened and has not closed since: the lower promise is enough, and after a look that fails it only pauses. */
@@ -63,11 +63,11 @@ export const gateOptions = {
   patience: 2,
   /** Chance of breaking a promise, over all looks of a round. */
   alpha: 0.05,
-  /** Share of alpha that the first look has, by which the round's first pseudo-labels are chosen; the others share the rest evenly. */
+  /** Share of alpha that the first look with something to judge by has, which chooses the round's first pseudo-labels; the others share the rest evenly. */
   firstShare: 0.5,
   /**
-   * Images below which next to nothing can be proved: a smaller set is passed over and does not end the walk. The rule sees
-   * only how many there are, not how many are right, so it costs the test nothing.
+   * Images below which next to nothing can be proved: a smaller set is passed over and does not end the walk, and a look with nothing
+   * else spends no alpha. The rule sees only how many there are, not how many are right, so it costs the test nothing.
    */
   leastAccepted: 60,
   /** Strength of the shrinkage of a class's precision to the whole one, in images. */
@@ -144,7 +144,8 @@ export function prove(state: GateState, tallies: readonly Tally[]): Proof {
   // Hysteresis: an open gate survives a look at which only the lower promise can be proved.
   const level = walk(tallies, gateOptions.openAt, alpha) ?? (state.open ? walk(tallies, gateOptions.closeBelow, alpha) : null)
   const failures = state.open && level === null ? state.failures + 1 : 0
-  return { level, next: { ...state, taken: state.taken + 1, open: level !== null || (state.open && failures < gateOptions.patience), failures } }
+  const judged = tallies.some(({ accepted }) => accepted >= gateOptions.leastAccepted)
+  return { level, next: { ...state, taken: state.taken + (judged ? 1 : 0), open: level !== null || (state.open && failures < gateOptions.patience), failures } }
 }
 
 /** The share of alpha of the look to come; none for one that was not planned. */
