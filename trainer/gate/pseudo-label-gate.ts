@@ -63,7 +63,7 @@ export const gateOptions = {
   patience: 2,
   /** Chance of breaking a promise, over all looks of a round. */
   alpha: 0.05,
-  /** Share of alpha that the first look with something to judge by has, which chooses the round's first pseudo-labels; the others share the rest evenly. */
+  /** Share of alpha of the first look with something to judge by, which chooses the round's first pseudo-labels; the others share the rest evenly. */
   firstShare: 0.5,
   /**
    * Images below which next to nothing can be proved: a smaller set is passed over and does not end the walk, and a look with nothing
@@ -144,8 +144,8 @@ export function prove(state: GateState, tallies: readonly Tally[]): Proof {
   // Hysteresis: an open gate survives a look at which only the lower promise can be proved.
   const level = walk(tallies, gateOptions.openAt, alpha) ?? (state.open ? walk(tallies, gateOptions.closeBelow, alpha) : null)
   const failures = state.open && level === null ? state.failures + 1 : 0
-  const judged = tallies.some(({ accepted }) => accepted >= gateOptions.leastAccepted)
-  return { level, next: { ...state, taken: state.taken + (judged ? 1 : 0), open: level !== null || (state.open && failures < gateOptions.patience), failures } }
+  const taken = state.taken + (tallies.some(({ accepted }) => accepted >= gateOptions.leastAccepted) ? 1 : 0)
+  return { level, next: { ...state, taken, open: level !== null || (state.open && failures < gateOptions.patience), failures } }
 }
 
 /** The share of alpha of the look to come; none for one that was not planned. */
