@@ -36,7 +36,7 @@ const atLeastOne = (text: string) => {
 }
 const positive = (text: string) => {
   const value = Number(text)
-  if (!(value > 0)) throw new InvalidArgumentError('a number above 0 is needed')
+  if (!(value > 0 && value < Infinity)) throw new InvalidArgumentError('a number above 0 is needed')
   return value
 }
 
@@ -51,7 +51,7 @@ const lanes = new Option('--lanes <n>', 'processor cores that train; as many as 
 const program = new Command('pawl')
   .description('Watches cameras, trains on what it sees, and replaces its model only with a proven better one.')
   .version(packageVersion())
-  .showHelpAfterError()
+  .showHelpAfterError('(the same with --help tells what there is)')
   .exitOverride()
 
 program.command('run').description('the daemon').addOption(config).option('--json', 'tells what happens in lines of JSON, on standard error, from logLevel on')
@@ -70,7 +70,7 @@ program.command('train').description('one round outside the daemon: class folder
   .requiredOption('--out <folder>', 'folder for model.onnx, weights.safetensors and card.json; a training that was interrupted there goes on')
   .addOption(preset)
   .addOption(new Option('--method <name>', 'how it learns').choices([...methods, ...Object.keys(methodAliases)]).default('pawl'))
-  .option('--steps <n>', 'training steps', positive)
+  .addOption(new Option('--steps <n>', 'training steps, instead of minutes').argParser(atLeastOne).conflicts('minutes'))
   .option('--minutes <n>', 'length of the round, when no steps are given (default: 10)', positive)
   .option('--seed <n>', 'everything random follows from it', count, 1)
   .addOption(backend).addOption(device).addOption(lanes).addOption(json)

@@ -50,7 +50,7 @@ export interface Checkpoint {
 
 /** Counts up whenever a checkpoint of before means something else than one of now. */
 export const checkpointFormat = 11
-const fileName = 'checkpoint.safetensors'
+export const checkpointFile = 'checkpoint.safetensors'
 const preparedParts = ['dictionary', 'shortcut', 'beliefs'] as const
 
 export class Checkpoints {
@@ -59,7 +59,7 @@ export class Checkpoints {
 
   /** `round` tells one round from all others: a checkpoint of another one is passed over. */
   constructor({ folder, round }: { folder: string; round: string }) {
-    this.path = join(folder, fileName)
+    this.path = join(folder, checkpointFile)
     this.round = round
   }
 

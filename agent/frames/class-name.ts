@@ -6,6 +6,11 @@ const mostBytes = 100
 /** All that steers a terminal or turns text around, but for what joins the parts of an emoji. */
 const unseen = /(?!\u200d)[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/u
 
+/** `Bag` beside `bag` would be a slip. */
+export function sameClass(one: string, other: string): boolean {
+  return folded(one) === folded(other)
+}
+
 function folded(name: string): string {
   return name.normalize('NFC').toLowerCase()
 }
@@ -14,8 +19,7 @@ function folded(name: string): string {
 export function classNameOf(text: string, there: readonly string[]): string {
   if (there.includes(text)) return text
   const name = text.normalize('NFC').trim()
-  // `Bag` beside `bag` would be a slip.
-  const known = there.find(other => other.normalize('NFC') === name) ?? there.find(other => folded(other) === folded(name))
+  const known = there.find(other => other.normalize('NFC') === name) ?? there.find(other => sameClass(other, name))
   if (known !== undefined) return known
   const wrong = (what: string) => new PawlError('COMMAND_INVALID', `"${name.slice(0, 40)}${name.length > 40 ? '…' : ''}" cannot be the name of a class: ${what}`)
   if (name === '') throw wrong('it is empty')

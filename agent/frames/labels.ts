@@ -7,6 +7,7 @@ import { headOf, imageName, readImageFile, uprightImage, type LabeledImage } fro
 import { PawlError } from '../errors.js'
 import { fitting, removeWhereEmpty, writeDurably } from '../lib/durable.js'
 import { groupBy } from '../lib/group.js'
+import { sameClass } from './class-name.js'
 import { readFrameName } from './frame-name.js'
 
 /** Share of the labels kept back for each of the two gates where there is no validation folder. */
@@ -55,16 +56,17 @@ function sceneOf(name: string): { scene?: string } {
  * class that the validation folder shows all of `folder` teaches, and the folder's images go half and half to the gates; of any other a fifth goes to
  * each gate, none of a scene that the validation folder shows. A label of a scene that judges does not teach, unless fewer than five others of its
  * class are left to.
- * Errors: LABELS_INSUFFICIENT, saying which folder lacks what.
+ * Errors: LABELS_INSUFFICIENT, saying which folder lacks what, or is a class spelt otherwise. `tell` hears what is left out of the validation
+ * folder, and of which classes labels judge because nothing else does.
  */
-export async function readLabels(folder: string, validation: string | null): Promise<LabelSplit> {
+export async function readLabels(folder: string, validation: string | null, tell: (message: string) => void = () => undefined): Promise<LabelSplit> {
   const { images, empty } = await readClassFolders(folder)
   const classes = [...new Set(images.map(({ label }) => label))]
   const missing = (what: string) => new PawlError('LABELS_INSUFFICIENT', `${folder}: ${what}`)
   if (images.length === 0) throw missing('there are no labels yet; put images into one folder for each class')
   if (empty.length) throw missing(`no images in the class folder ${empty.map(name => `"${name}"`).join(', ')}; add some, or remove the folder`)
   if (classes.length < 2) throw missing(`only the class "${classes.join()}"; a classifier needs at least two`)
-  const judged = validation ? await readValidation(validation, classes) : []
+  const judged = validation ? await readValidation(validation, classes, tell) : []
   const isShown = new Set(judged.map(({ label }) => label))
   const atScenes = scenesOf(judged)
   const [gateShown, promotionShown] = halves(judged)
@@ -72,6 +74,10 @@ export async function readLabels(folder: string, validation: string | null): Pro
   const [gateKept, promotionKept] = divided(own, [keptBack, 2 * keptBack], leastForKeeping)
   const gate = [...gateShown, ...gateKept]
   const promotion = [...promotionShown, ...promotionKept]
+  if (validation && gateKept.length + promotionKept.length > 0) {
+    const own = groupBy([...gateKept, ...promotionKept], ({ label }) => label)
+    tell(`${validation}: no images of ${namesOf(own.keys())}, so that ${String([...own.values()].flat().length)} of its labels judge instead of teaching`)
+  }
   if (gate.length === 0 || promotion.length === 0) {
     throw missing(`${String(images.length)} labels are too few to keep some back for validation; give ${String(leastForKeeping)} or more of each class, or a validation folder`)
   }
@@ -80,14 +86,24 @@ export async function readLabels(folder: string, validation: string | null): Pro
 }
 
 /** The validation images of the classes that are taught; there are some for each gate. */
-async function readValidation(folder: string, classes: readonly string[]): Promise<LabeledImage[]> {
+async function readValidation(folder: string, classes: readonly string[], tell: (message: string) => void): Promise<LabeledImage[]> {
   const { images } = await readClassFolders(folder)
+  const others = groupBy(images.filter(({ label }) => !classes.includes(label)), ({ label }) => label)
+  for (const label of others.keys()) {
+    const taught = classes.find(name => sameClass(name, label))
+    if (taught !== undefined) throw new PawlError('LABELS_INSUFFICIENT', `${join(folder, label)}: the class is spelt "${taught}" where it is taught; rename one of the two folders`)
+  }
+  if (others.size > 0) tell(`${folder}: ${String([...others.values()].flat().length)} images are left out, for nothing teaches ${namesOf(others.keys())}`)
   const judged = images.filter(({ label }) => classes.includes(label))
   if (judged.length === 0) throw new PawlError('LABELS_INSUFFICIENT', `${folder}: no validation images of the classes ${classes.join(', ')}`)
   if (halves(judged).slice(0, 2).some(half => half.length === 0)) {
     throw new PawlError('LABELS_INSUFFICIENT', `${folder}: ${String(judged.length)} validation images are too few to serve both gates; add some of each class`)
   }
   return judged
+}
+
+function namesOf(labels: Iterable<string>): string {
+  return [...labels].map(label => `"${label}"`).join(', ')
 }
 
 /** Of each class the images of scenes that do not judge; all of them where those are fewer than five. */

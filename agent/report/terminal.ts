@@ -168,7 +168,7 @@ export class Terminal {
 
   private progress(round: number, event: Extract<RoundEvent, { type: 'progress' }>): void {
     const { phase, step, steps, fraction, secondsLeft, losses, imagesPerSecond } = event
-    const loss = `reconstruction ${losses.reconstruction.toFixed(2)}, labels ${losses.labeled.toFixed(2)}, pseudo-labels ${losses.unlabeled.toFixed(2)}`
+    const loss = `transformer: reconstruction ${losses.reconstruction.toFixed(2)}, labels ${losses.labeled.toFixed(2)}, pseudo-labels ${losses.unlabeled.toFixed(2)}`
     const left = Number.isFinite(secondsLeft) ? `${String(Math.ceil(secondsLeft))} s left` : ''
     if (this.screen) {
       if (!this.bar) {
