@@ -9,15 +9,14 @@
  */
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { parseArgs } from 'node:util'
 import { play, upkeepNames, type ContinualKey, type ContinualResult } from './learning/continual.js'
 import { imageFolder } from './learning/data.js'
 import { rendered } from './learning/continual-tables.js'
 import { continualSpec } from './learning/continual-plot.js'
 import { plot } from './learning/plot.js'
-import { completed, names, number, numbers, say } from './learning/script.js'
+import { completed, names, number, numbers, parsed, say } from './learning/script.js'
 
-const { values } = parseArgs({
+const { values } = parsed(import.meta.filename, {
   options: {
     upkeeps: { type: 'string', default: upkeepNames.join(',') },
     seeds: { type: 'string', default: '1,2,3,4,5' },

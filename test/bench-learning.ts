@@ -9,7 +9,6 @@
  * `--render` only prints the table of the lines there are. `--plot` draws `accuracy.svg` and `pseudo-labels.svg` into the folder.
  */
 import { join } from 'node:path'
-import { parseArgs } from 'node:util'
 import { methods } from '../trainer/contract.js'
 import { ablations, leftOut, type Ablation } from './learning/ablations.js'
 import { accuracySpec } from './learning/accuracy-plot.js'
@@ -19,9 +18,9 @@ import { pseudoLabelSpec } from './learning/pseudo-label-plot.js'
 import { gains, rendered } from './learning/render.js'
 import type { RunKey, RunResult } from './learning/run.js'
 import { isOfToday, runMissing } from './learning/runs.js'
-import { linesOf, names, number, numbers, say } from './learning/script.js'
+import { linesOf, names, number, numbers, parsed, say } from './learning/script.js'
 
-const { values } = parseArgs({
+const { values } = parsed(import.meta.filename, {
   options: {
     methods: { type: 'string', default: [...methods, ...baselines].join(',') },
     'per-class': { type: 'string', default: '10,60,100' },

@@ -6,13 +6,12 @@
  * Writes a JSON line a seed and mix and passes over those that are there. The test images are not opened: the frames' own classes tell.
  */
 import { join } from 'node:path'
-import { parseArgs } from 'node:util'
 import { tabled } from './bench/table.js'
 import { imagesOf } from './learning/data.js'
-import { completed, grouped, mean, names, number, numbers, say, spread } from './learning/script.js'
+import { completed, grouped, mean, names, number, numbers, parsed, say, spread } from './learning/script.js'
 import { mixes, select, type SelectingKey, type SelectingResult } from './learning/selecting.js'
 
-const { values } = parseArgs({
+const { values } = parsed(import.meta.filename, {
   options: {
     seeds: { type: 'string', default: '1,2,3' },
     mixes: { type: 'string', default: mixes.join(',') },

@@ -6,14 +6,13 @@
  * Writes a JSON line a seed and passes over those that are there. The test images are not opened: the frames' own classes tell.
  */
 import { join } from 'node:path'
-import { parseArgs } from 'node:util'
 import { tabled } from './bench/table.js'
 import { ablations, leftOut, type Ablation } from './learning/ablations.js'
 import { imagesOf } from './learning/data.js'
-import { completed, grouped, mean, names, number, numbers, say, spread } from './learning/script.js'
+import { completed, grouped, mean, names, number, numbers, parsed, say, spread } from './learning/script.js'
 import { beginnings, warmUp, type WarmKey, type WarmResult } from './learning/warm.js'
 
-const { values } = parseArgs({
+const { values } = parsed(import.meta.filename, {
   options: {
     seeds: { type: 'string', default: '1,2,3' },
     'per-class': { type: 'string', default: '10' },

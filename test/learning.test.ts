@@ -1,6 +1,8 @@
 /** The benchmark of learning divides its data honestly, and its table tells what the runs gave. */
+import { execFile } from 'node:child_process'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { promisify } from 'node:util'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { classes } from '../fixtures/dataset.js'
@@ -42,6 +44,12 @@ it('the table gives mean, spread and least of the seeds', () => {
   })
   const [, row = ''] = rendered([run(1, 0.7), run(2, 0.72), run(3, 0.74)])
   expect(row.split(/\s+/)).toEqual(['pawl', '100', '-', '5', '-', 'test', '3', '72.00', '2.00', '70.00', '70.0'])
+})
+
+it('a benchmark tells its options where it is asked for them, and where it is given one that it has not', async () => {
+  const bench = (option: string) => promisify(execFile)(process.execPath, ['--import', 'tsx', join(import.meta.dirname, 'bench-warm.ts'), option])
+  expect((await bench('--help')).stdout).toMatch(/^What a warm start is worth[^]*npm run bench:warm -- \[--seeds 1,2,3\]/)
+  await expect(bench('--sedes')).rejects.toMatchObject({ code: 2, stderr: expect.stringMatching(/^Unknown option '--sedes'[^]*npm run bench:warm/) as string })
 })
 
 describe('the published lines', () => {

@@ -11,7 +11,6 @@
  */
 import { appendFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { parseArgs } from 'node:util'
 import { methods } from '../trainer/contract.js'
 import { presets } from '../trainer/model/presets.js'
 import { imagesOf } from './learning/data.js'
@@ -21,10 +20,10 @@ import { picture } from '../trainer/pictures/rows.js'
 import { reconstruction } from './learning/reconstruction.js'
 import type { RunResult } from './learning/run.js'
 import { runMissing } from './learning/runs.js'
-import { linesOf, names, number, numbers, say, stop } from './learning/script.js'
+import { linesOf, names, number, numbers, parsed, say, stop } from './learning/script.js'
 import { consistency } from './learning/views.js'
 
-const { values, positionals } = parseArgs({
+const { values, positionals } = parsed(import.meta.filename, {
   allowPositionals: true,
   options: {
     methods: { type: 'string' },

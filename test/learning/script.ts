@@ -1,6 +1,22 @@
 /** What the learning benchmarks share: options from the command line, results as JSON lines, means and spreads. */
 import { execFileSync } from 'node:child_process'
+import { readFileSync } from 'node:fs'
 import { appendFile, readFile } from 'node:fs/promises'
+import { parseArgs, type ParseArgsConfig } from 'node:util'
+
+/** What the command line says. At `--help`, and where it is not understood, the script tells what stands at its top. */
+export function parsed<const Config extends ParseArgsConfig>(script: string, config: Config): ReturnType<typeof parseArgs<Config>> {
+  const usage = () => (/\/\*\*([^]*?)\*\//.exec(readFileSync(script, 'utf8'))?.[1] ?? '').replaceAll(/^ \* ?/gm, '').trim()
+  if (process.argv.includes('--help')) {
+    process.stdout.write(`${usage()}\n`)
+    process.exit(0)
+  }
+  try {
+    return parseArgs(config)
+  } catch (cause) {
+    return stop(`${cause instanceof Error ? cause.message : String(cause)}\n\n${usage()}`)
+  }
+}
 
 export function numbers(what: string, given: string): number[] {
   return given.split(',').map(text => number(what, text))
@@ -46,8 +62,9 @@ export async function completed<Key, Result extends Key>(
 ): Promise<Result[]> {
   const done = await linesOf<Result>(file)
   const commit = execFileSync('git', ['describe', '--always', '--dirty'], { encoding: 'utf8' }).trim()
-  for (const key of keys) {
-    if (done.some(result => nameOf(result) === nameOf(key) && holds(result))) continue
+  const missing = keys.filter(key => !done.some(result => nameOf(result) === nameOf(key) && holds(result)))
+  if (missing.length < keys.length) say(`${String(keys.length - missing.length)} of ${String(keys.length)} are in ${file} already, and are not run again: another --results would`)
+  for (const key of missing) {
     say(nameOf(key))
     const result = await run(key)
     await appendFile(file, `${JSON.stringify({ ...result, commit })}\n`)
