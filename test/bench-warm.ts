@@ -29,13 +29,15 @@ const keys = numbers('seeds', values.seeds).flatMap(seed => without.map((name): 
 const images = values.render ? [] : await imagesOf('train')
 const done = await completed<WarmKey, WarmResult>(values.render ? [] : keys, { file: values.results, nameOf, run: key => warmUp(key, images, say) })
 const per = (share: number) => (100 * share).toFixed(2)
-const groups = [...grouped(done, ({ switches }) => leftOut(switches) ?? '')]
-const rows = groups.flatMap(([missing, results]) => beginnings.map(beginning => {
+const groups = [...grouped(done, ({ switches, perClass: labels, steps: length }) => [leftOut(switches) ?? '', 10 * labels, length].join(', ')).values()]
+const rows = groups.flatMap(results => beginnings.map(beginning => {
   const from = (one: string) => results.flatMap(({ rounds }) => rounds.filter(round => round.beginning === one))
   const [rounds, scratch] = [from(beginning), from('scratch')]
   const accuracies = rounds.map(({ accuracy }) => accuracy)
+  const [first] = results
   return {
-    beginning, without: missing, seeds: rounds.length, champion: beginning === 'scratch' ? '' : per(mean(rounds.map(({ champion }) => champion ?? Number.NaN))),
+    without: leftOut(first?.switches ?? {}) ?? '', labels: 10 * (first?.perClass ?? 0), steps: first?.steps ?? 0, seeds: rounds.length, beginning,
+    champion: beginning === 'scratch' ? '' : per(mean(rounds.map(({ champion }) => champion ?? Number.NaN))),
     mean: per(mean(accuracies)), spread: per(spread(accuracies)),
     'against scratch': rounds.map(({ accuracy }, index) => per(accuracy - (scratch[index]?.accuracy ?? Number.NaN))).join(' '),
   }

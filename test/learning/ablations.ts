@@ -27,9 +27,11 @@ const single = {
 } as const satisfies Record<string, Partial<Recipe>>
 
 type Single = keyof typeof single
-export type Ablation = Single | `shortcut + ${Single}`
+type Beside = Exclude<Single, 'nothing' | 'shortcut' | 'neighbours'>
+export type Ablation = Single | `shortcut + ${Beside}`
 
-const beside = Object.entries(single).map(([name, switches]) => [`shortcut + ${name}`, { ...single.shortcut, ...switches }])
+const { nothing: _, shortcut, neighbours: __, ...others } = single
+const beside = Object.entries<Partial<Recipe>>(others).map(([name, switches]) => [`shortcut + ${name}`, { ...shortcut, ...switches }])
 export const ablations = { ...single, ...Object.fromEntries(beside) as object } as Record<Ablation, Partial<Recipe>>
 
 /** What a run leaves out, by its switches; null: nothing. */
