@@ -65,7 +65,7 @@ describe('the published lines', () => {
   const rowNames: Record<string, string> = {
     pawl: '`pawl`', paper: '`paper`', supervised: '`supervised`', 'mae-finetune': '`mae-finetune`', ungated: '`ungated`', cnn: 'small CNN', logistic: 'logistic regression',
     'all but a plain ViT': 'a plain vision transformer', 'raw pixels as target': 'pixels as they are', 'the teacher': 'the averaged teacher', 'the proof of precision': 'its proof of precision',
-    'the rule that both views agree': 'rule',
+    'the rule that both views agree': 'rule', 'shortcut + the gate': 'shortcut, neighbours and the gate', 'shortcut + the pseudo-labels': 'shortcut, neighbours and the pseudo-labels',
   }
   const points = (shares: readonly number[]) => shares.map(share => share.toFixed(1))
   const rowsOf = (page: string) => page.replaceAll('**', '').split('\n').filter(line => line.startsWith('| '))

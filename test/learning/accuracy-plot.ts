@@ -83,7 +83,7 @@ function described(results: readonly RunResult[]): string {
   const [seeds, lengths] = [new Set(results.map(({ seed }) => seed)).size, valuesOf(results, lengthOf)]
   return [
     ...lengths.length === 1 ? [`rounds of ${lengths.join('')}`] : [],
-    seeds > 1 ? `${String(seeds)} seeds: mean, standard deviation and each of them` : 'one seed',
+    seeds > 1 ? `up to ${String(seeds)} seeds: mean, standard deviation and each of them` : 'one seed',
   ].join('; ')
 }
 
