@@ -110,9 +110,12 @@ describe('labels', () => {
   it('all teach where a validation folder judges; it is shared out between the gates, without classes that nobody teaches', async () => {
     const taught = await write({ a: named('x', 3), b: named('y', 3) }, join(folder, 'labels'))
     const told: string[] = []
-    const judging = await write({ a: named('v', 60), b: named('w', 60), unknown: named('u', 9) }, join(folder, 'validation'))
+    const judging = await write({ a: named('v', 60), B: named('w', 60), unknown: named('u', 9) }, join(folder, 'validation'))
     const split = await readLabels(taught, judging, message => told.push(message))
-    expect(told).toEqual([`${judging}: 9 images are left out, for nothing teaches "unknown"`])
+    expect(told).toEqual([
+      `${join(judging, 'B')}: its 60 images count as "b", as the class is spelt where it is taught`,
+      `${join(judging, 'unknown')}: 9 images are left out, for nothing teaches "unknown"`,
+    ])
     expect(split.labeled).toHaveLength(6)
     expect(split.gate.length + split.promotion.length).toBe(120)
     for (const part of [split.gate, split.promotion]) expect(part.length).toBeGreaterThan(35)

@@ -43,8 +43,19 @@ describe('pseudo-label gate over whole rounds', () => {
     const seenOf = (precisions: number[]) =>
       simulate({ rounds: 10_000, images: 300, kept: 0.7, teacher: () => precisions, random: new Random(5), unsure: 5 })
     expect(seenOf(belowOpen).openedWrongly).toBeLessThanOrEqual(atMost(10_000, alpha))
+    expect(seenOf(belowClose).openWrongly).toBeLessThanOrEqual(atMost(10_000, alpha))
     // One that is right in 90 of 100 opens at once in 27 of 100 rounds, as where it is sure from the start.
     expect(Math.abs(seenOf(fair).openedAtOnce - 2700)).toBeLessThan(150)
+  })
+
+  it('keeps both promises where the number of images that the teacher is sure of crosses what is needed by chance', () => {
+    for (const precisions of [belowOpen, belowClose]) {
+      for (const kept of [0, 0.7]) {
+        const seen = simulate({ rounds: 5000, images: 75, kept, teacher: () => precisions, random: new Random(6) })
+        expect(seen.openedWrongly).toBeLessThanOrEqual(atMost(5000, alpha))
+        expect(seen.openWrongly).toBeLessThanOrEqual(atMost(5000, alpha))
+      }
+    }
   })
 
   it('would break its promise if every look spent all of alpha', () => {

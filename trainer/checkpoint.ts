@@ -49,7 +49,7 @@ export interface Checkpoint {
 }
 
 /** Counts up whenever a checkpoint of before means something else than one of now. */
-export const checkpointFormat = 11
+export const checkpointFormat = 12
 export const checkpointFile = 'checkpoint.safetensors'
 const preparedParts = ['dictionary', 'shortcut', 'beliefs'] as const
 

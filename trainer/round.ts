@@ -157,7 +157,7 @@ export async function runRound(spec: RoundSpec, options: RoundOptions): Promise<
     }
     return await onTrial({ memory, preset, engine, blames }, () => round().finally(() => learner.stop()))
   } catch (cause) {
-    throw asRoundError(cause, signal)
+    throw asRoundError(cause, signal, spec.device)
   }
 }
 
@@ -229,11 +229,13 @@ function identityOf(
   return sha256Of([JSON.stringify(decides), sha256Of([...data.labeled.pixels, ...data.gate.pixels])])
 }
 
-function asRoundError(cause: unknown, signal: AbortSignal): RoundError {
+function asRoundError(cause: unknown, signal: AbortSignal, device: RoundSpec['device']): RoundError {
   if (cause instanceof RoundError) return cause
   if (signal.aborted) return new RoundError('stopped', 'the round was stopped; started again with the same data and settings it goes on from its last checkpoint', { cause })
   const message = cause instanceof Error ? cause.message : String(cause)
   // A failed allocation is a RangeError too.
   const reason: RoundFailure = /alloc|memory/i.test(message) ? 'out-of-memory' : cause instanceof RangeError ? 'diverged' : 'crashed'
-  return new RoundError(reason, message, { cause })
+  if (reason !== 'crashed' || device === 'auto' || device === 'cpu') return new RoundError(reason, message, { cause })
+  const [first = ''] = message.split('\n')
+  return new RoundError(reason, `training on ${device}, as was asked for, fails here; "pawl doctor --verify-device" tells which devices work: ${first}`, { cause })
 }

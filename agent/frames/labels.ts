@@ -56,8 +56,8 @@ function sceneOf(name: string): { scene?: string } {
  * class that the validation folder shows all of `folder` teaches, and the folder's images go half and half to the gates; of any other a fifth goes to
  * each gate, none of a scene that the validation folder shows. A label of a scene that judges does not teach, unless fewer than five others of its
  * class are left to.
- * Errors: LABELS_INSUFFICIENT, saying which folder lacks what, or is a class spelt otherwise. `tell` hears what is left out of the validation
- * folder, and of which classes labels judge because nothing else does.
+ * Errors: LABELS_INSUFFICIENT, saying which folder lacks what. `tell` hears what of the validation folder is left out or spelt otherwise than where it
+ * is taught, and of which classes labels judge because nothing else does.
  */
 export async function readLabels(folder: string, validation: string | null, tell: (message: string) => void = () => undefined): Promise<LabelSplit> {
   const { images, empty } = await readClassFolders(folder)
@@ -76,7 +76,7 @@ export async function readLabels(folder: string, validation: string | null, tell
   const promotion = [...promotionShown, ...promotionKept]
   if (validation && gateKept.length + promotionKept.length > 0) {
     const own = groupBy([...gateKept, ...promotionKept], ({ label }) => label)
-    tell(`${validation}: no images of ${namesOf(own.keys())}, so that ${String([...own.values()].flat().length)} of its labels judge instead of teaching`)
+    tell(`${validation}: no images of ${namesOf(own.keys())}, so that ${String([...own.values()].flat().length)} of their labels judge instead of teaching`)
   }
   if (gate.length === 0 || promotion.length === 0) {
     throw missing(`${String(images.length)} labels are too few to keep some back for validation; give ${String(leastForKeeping)} or more of each class, or a validation folder`)
@@ -88,13 +88,17 @@ export async function readLabels(folder: string, validation: string | null, tell
 /** The validation images of the classes that are taught; there are some for each gate. */
 async function readValidation(folder: string, classes: readonly string[], tell: (message: string) => void): Promise<LabeledImage[]> {
   const { images } = await readClassFolders(folder)
-  const others = groupBy(images.filter(({ label }) => !classes.includes(label)), ({ label }) => label)
-  for (const label of others.keys()) {
-    const taught = classes.find(name => sameClass(name, label))
-    if (taught !== undefined) throw new PawlError('LABELS_INSUFFICIENT', `${join(folder, label)}: the class is spelt "${taught}" where it is taught; rename one of the two folders`)
+  // `Bag` beside `bag` is a slip.
+  const taughtAs = (label: string) => (classes.includes(label) ? label : classes.find(name => sameClass(name, label)))
+  for (const [label, own] of groupBy(images, image => image.label)) {
+    const taught = taughtAs(label)
+    if (taught === undefined) tell(`${join(folder, label)}: ${String(own.length)} images are left out, for nothing teaches "${label}"`)
+    else if (taught !== label) tell(`${join(folder, label)}: its ${String(own.length)} images count as "${taught}", as the class is spelt where it is taught`)
   }
-  if (others.size > 0) tell(`${folder}: ${String([...others.values()].flat().length)} images are left out, for nothing teaches ${namesOf(others.keys())}`)
-  const judged = images.filter(({ label }) => classes.includes(label))
+  const judged = images.flatMap(image => {
+    const label = taughtAs(image.label)
+    return label === undefined ? [] : [{ ...image, label }]
+  })
   if (judged.length === 0) throw new PawlError('LABELS_INSUFFICIENT', `${folder}: no validation images of the classes ${classes.join(', ')}`)
   if (halves(judged).slice(0, 2).some(half => half.length === 0)) {
     throw new PawlError('LABELS_INSUFFICIENT', `${folder}: ${String(judged.length)} validation images are too few to serve both gates; add some of each class`)

@@ -27,10 +27,10 @@ const single = {
 } as const satisfies Record<string, Partial<Recipe>>
 
 type Single = keyof typeof single
-type Beside = Exclude<Single, 'nothing' | 'shortcut' | 'neighbours'>
+type Beside = Exclude<Single, 'nothing' | 'shortcut' | 'neighbours' | 'all but a plain ViT'>
 export type Ablation = Single | `shortcut + ${Beside}`
 
-const { nothing: _, shortcut, neighbours: __, ...others } = single
+const { nothing: _, shortcut, neighbours: __, 'all but a plain ViT': ___, ...others } = single
 const beside = Object.entries<Partial<Recipe>>(others).map(([name, switches]) => [`shortcut + ${name}`, { ...shortcut, ...switches }])
 export const ablations = { ...single, ...Object.fromEntries(beside) as object } as Record<Ablation, Partial<Recipe>>
 

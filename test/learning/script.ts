@@ -64,7 +64,7 @@ export async function completed<Key, Result extends Key>(
   const commit = execFileSync('git', ['describe', '--always', '--dirty'], { encoding: 'utf8' }).trim()
   const missing = keys.filter(key => !done.some(result => nameOf(result) === nameOf(key) && holds(result)))
   if (missing.length < keys.length) say(`${String(keys.length - missing.length)} of ${String(keys.length)} are in ${file} already, and are not run again: another --results would`)
-  for (const key of missing) {
+  for (const key of new Map(missing.map(one => [nameOf(one), one])).values()) {
     say(nameOf(key))
     const result = await run(key)
     await appendFile(file, `${JSON.stringify({ ...result, commit })}\n`)

@@ -80,10 +80,6 @@ export class Session {
       graphOptimizationLevel: optimise && graphOptimisation ? 'all' : 'disabled',
       logSeverityLevel: 3,
       ...(device === 'webgpu' ? { preferredOutputLocation: Object.fromEntries(graph.outputs.map(output => [output.name, location(output.value)])) } : {}),
-    }).catch((cause: unknown) => {
-      if (device === 'cpu') throw cause
-      const [why] = (cause instanceof Error ? cause.message : String(cause)).split('\n')
-      throw new Error(`the device ${device} does not work here; install what is missing (deploy/README.md), or use --device auto: ${why ?? ''}`, { cause })
     })
     const typesOf = (all: readonly Value[]) => all.map(({ type, shape }) => ({ type, shape }))
     return new Session(session, typesOf(inputs), typesOf(outputs), nodes)

@@ -12,7 +12,8 @@
  * NOT PROMISED: anything of the teacher that learns on between two looks; the precision of a single class, or of what a veto leaves (vetoes
  * are a safeguard, not a test); pictures unlike the gate split, or a gate split of frames that resemble each other. And looks adapt. Until the
  * gate opens for the first time, no teacher of a round from scratch depends on the labels of the gate split: up to there the promises hold
- * strictly. After it, and in a round that starts from a champion of the same gate split, a teacher has learned from what the gate let through, a
+ * strictly, as long as how many images a teacher is sure of says nothing about how many of those a later one has right: on that hangs which
+ * share of alpha a look has. After it, and in a round that starts from a champion of the same gate split, a teacher has learned from what the gate let through, a
  * few bits of those labels, and the promises are those for teachers that had not.
  * Figures: README.md beside this file.
  */
@@ -67,7 +68,7 @@ export const gateOptions = {
   firstShare: 0.5,
   /**
    * Images below which next to nothing can be proved: a smaller set is passed over and does not end the walk, and a look with nothing
-   * else spends no alpha. The rule sees only how many there are, not how many are right, so it costs the test nothing.
+   * else spends no alpha. The rule sees only how many there are, not how many are right: the bound is one for this number.
    */
   leastAccepted: 60,
   /** Strength of the shrinkage of a class's precision to the whole one, in images. */
