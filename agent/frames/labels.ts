@@ -56,8 +56,8 @@ function sceneOf(name: string): { scene?: string } {
  * class that the validation folder shows all of `folder` teaches, and the folder's images go half and half to the gates; of any other a fifth goes to
  * each gate, none of a scene that the validation folder shows. A label of a scene that judges does not teach, unless fewer than five others of its
  * class are left to.
- * Errors: LABELS_INSUFFICIENT, saying which folder lacks what. `tell` hears what of the validation folder is left out or spelt otherwise than where it
- * is taught, and of which classes labels judge because nothing else does.
+ * Errors: LABELS_INSUFFICIENT, saying which folder lacks what. `tell` hears what of the validation folder is left out or spelt otherwise than where
+ * it is taught, and of which classes labels judge because nothing else does.
  */
 export async function readLabels(folder: string, validation: string | null, tell: (message: string) => void = () => undefined): Promise<LabelSplit> {
   const { images, empty } = await readClassFolders(folder)

@@ -13,8 +13,8 @@
  * are a safeguard, not a test); pictures unlike the gate split, or a gate split of frames that resemble each other. And looks adapt. Until the
  * gate opens for the first time, no teacher of a round from scratch depends on the labels of the gate split: up to there the promises hold
  * strictly, as long as how many images a teacher is sure of says nothing about how many of those a later one has right: on that hangs which
- * share of alpha a look has. After it, and in a round that starts from a champion of the same gate split, a teacher has learned from what the gate let through, a
- * few bits of those labels, and the promises are those for teachers that had not.
+ * share of alpha a look has. After it, and in a round that starts from a champion of the same gate split, a teacher has learned from what the
+ * gate let through, a few bits of those labels, and the promises are those for teachers that had not.
  * Figures: README.md beside this file.
  */
 import type { GateLook } from '../contract.js'
