@@ -332,6 +332,15 @@ describe('a round without a model', () => {
     expect(performance.now() - atMs).toBeLessThan(10_000)
   })
 
+  it('says once what fails of a device that was asked for', async () => {
+    const missing = String.raw`the device cuda does not train here: \w+ on cuda: `
+    expect(await refused('cuda', { backend: 'auto', device: 'cuda' })).toMatchObject({ reason: 'crashed', message: expect.stringMatching(RegExp(`^${missing}`)) as string })
+    process.env.VK_ICD_FILENAMES = join(folder, 'no-driver.json')
+    const failing = 'training on webgpu, as was asked for, fails here; "pawl doctor --verify-device" tells which devices work: '
+    expect(await refused('webgpu', { device: 'webgpu' })).toMatchObject({ reason: 'crashed', message: expect.stringMatching(RegExp(`^${failing}(?!.*asked for)`)) as string })
+    delete process.env.VK_ICD_FILENAMES
+  })
+
   it('says "out-of-time" when it is given no time', async () => {
     expect(await refused('no-time', { steps: null, minutes: 0 })).toMatchObject({ reason: 'out-of-time' })
   })

@@ -8,7 +8,7 @@ import { dirname } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { z } from 'zod'
 import { embedded, engines, nameOf, sameEngine, type Engine } from './backend/choose.js'
-import { trainerEnvironment, type PresetName, type Verification } from './contract.js'
+import { RoundError, trainerEnvironment, type PresetName, type Verification } from './contract.js'
 
 /** Time that one engine has for its self-check where nobody waits for it. */
 const patientMs = 10 * 60_000
@@ -34,12 +34,12 @@ export interface Wish {
 
 /**
  * An engine that is asked for by backend and device is taken as it is, and so is the embedded one when only its backend is named; else the
- * fastest that passes. Errors: a backend or a device is asked for of which nothing passes, with the reasons.
+ * fastest that passes. Errors: `RoundError` where a backend or a device is asked for of which nothing passes, with the reasons.
  */
 export async function chooseEngine({ backend, device, ...rest }: Wish): Promise<Choice> {
   const wanted = engines.filter(engine => (backend === 'auto' || engine.backend === backend) && (device === 'auto' || engine.device === device))
   const [only] = wanted
-  if (!only) throw new Error(`there is no ${backend} on ${device}; device webgpu is onnxruntime's alone`)
+  if (!only) throw new RoundError('crashed', `there is no ${backend} on ${device}; device webgpu is onnxruntime's alone`)
   if (wanted.length === 1 || (backend === 'onnxruntime' && device === 'auto')) {
     return { engine: only, reason: `${nameOf(only)} was asked for`, verifications: [] }
   }
@@ -49,7 +49,7 @@ export async function chooseEngine({ backend, device, ...rest }: Wish): Promise<
   const reason = verifications.map(told).join('; ')
   if (!best && (backend !== 'auto' || device !== 'auto')) {
     const [what, other] = backend === 'auto' ? [`the device ${device}`, '--device auto'] : [`the ${backend} backend`, '--backend onnxruntime']
-    throw new Error(`${what} does not train here: ${reason}. Install what is missing (deploy/README.md), or use ${other}`)
+    throw new RoundError('crashed', `${what} does not train here: ${reason}. Install what is missing (deploy/README.md), or use ${other}`)
   }
   // A box that is too busy for a check in time has to train with something: with what needs no device.
   const unproved = 'unverified, for nothing passed in time; "pawl doctor --verify-device" takes all it needs: '
