@@ -1,8 +1,10 @@
 /**
  * What a warm start is worth, and whether a bad champion lives on in what follows it:
- * `npm run bench:warm -- [--seeds 1,2,3] [--per-class 10] [--steps 600] [--without nothing,shortcut] [--results warm.jsonl] [--render]`.
+ * `npm run bench:warm -- [--seeds 1,2,3] [--per-class 10] [--steps 600] [--without nothing,shortcut] [--before 1]
+ * [--from 'scratch,good champion,bad champion'] [--results warm.jsonl] [--render]`.
  *
  * Without the shortcut it is the transformer alone that begins warm and that is measured; else what was fitted stands beside it.
+ * `--before 4` gives the champion four rounds in a row behind it, each begun with the model of the one before.
  * Writes a JSON line a seed and passes over those that are there. The test images are not opened: the frames' own classes tell.
  */
 import { join } from 'node:path'
@@ -19,24 +21,28 @@ const { values } = parsed(import.meta.filename, {
     steps: { type: 'string', default: '600' },
     without: { type: 'string', default: 'nothing,shortcut' },
     results: { type: 'string', default: join(import.meta.dirname, 'learning', 'warm.jsonl') },
+    before: { type: 'string', default: '1' },
+    from: { type: 'string', default: beginnings.join() },
     render: { type: 'boolean', default: false },
   },
 })
 
-const [perClass, steps] = [number('per-class', values['per-class']), number('steps', values.steps)]
+const [perClass, steps, before] = [number('per-class', values['per-class']), number('steps', values.steps), number('before', values.before)]
+const from = names('from', values.from, beginnings)
 const without = names('without', values.without, Object.keys(ablations) as Ablation[])
-const keys = numbers('seeds', values.seeds).flatMap(seed => without.map((name): WarmKey => ({ seed, perClass, steps, switches: ablations[name] })))
+const keys = numbers('seeds', values.seeds).flatMap(seed => without.map((name): WarmKey => ({ seed, perClass, steps, before, from, switches: ablations[name] })))
 const images = values.render ? [] : await imagesOf('train')
 const done = await completed<WarmKey, WarmResult>(values.render ? [] : keys, { file: values.results, nameOf, run: key => warmUp(key, images, say) })
 const per = (share: number) => (100 * share).toFixed(2)
-const groups = [...grouped(done, ({ switches, perClass: labels, steps: length }) => [leftOut(switches) ?? '', 10 * labels, length].join(', ')).values()]
-const rows = groups.flatMap(results => beginnings.map(beginning => {
-  const from = (one: string) => results.flatMap(({ rounds }) => rounds.filter(round => round.beginning === one))
-  const [rounds, scratch] = [from(beginning), from('scratch')]
+const groups = [...grouped(done, ({ switches, perClass: labels, steps: length, before: rounds = 1 }) => [leftOut(switches) ?? '', 10 * labels, length, rounds].join(', ')).values()]
+const rows = groups.flatMap(results => beginnings.flatMap(beginning => {
+  const those = (one: string) => results.flatMap(({ rounds }) => rounds.filter(round => round.beginning === one))
+  const [rounds, scratch] = [those(beginning), those('scratch')]
+  if (rounds.length === 0) return []
   const accuracies = rounds.map(({ accuracy }) => accuracy)
   const [first] = results
   return {
-    without: leftOut(first?.switches ?? {}) ?? '', labels: 10 * (first?.perClass ?? 0), steps: first?.steps ?? 0, seeds: rounds.length, beginning,
+    without: leftOut(first?.switches ?? {}) ?? '', labels: 10 * (first?.perClass ?? 0), steps: first?.steps ?? 0, before: beginning === 'scratch' ? '' : first?.before ?? 1, seeds: rounds.length, beginning,
     champion: beginning === 'scratch' ? '' : per(mean(rounds.map(({ champion }) => champion ?? Number.NaN))),
     mean: per(mean(accuracies)), spread: per(spread(accuracies)),
     'against scratch': rounds.map(({ accuracy }, index) => per(accuracy - (scratch[index]?.accuracy ?? Number.NaN))).join(' '),
@@ -44,6 +50,7 @@ const rows = groups.flatMap(results => beginnings.map(beginning => {
 }))
 process.stdout.write(`${tabled(rows).join('\n')}\n`)
 
-function nameOf({ seed, perClass: labels, steps: length, switches }: WarmKey): string {
-  return `warm start${leftOut(switches) === null ? '' : ` without ${String(leftOut(switches))}`}, seed ${String(seed)}, ${String(labels)} a class, ${String(length)} steps`
+function nameOf({ seed, perClass: labels, steps: length, before: rounds = 1, from: asked = beginnings, switches }: WarmKey): string {
+  const [others, long] = [asked.length === beginnings.length ? '' : ` from ${asked.join(', ')}`, rounds === 1 ? '' : ` after ${String(rounds)} rounds`]
+  return `warm start${others}${long}${leftOut(switches) === null ? '' : ` without ${String(leftOut(switches))}`}, seed ${String(seed)}, ${String(labels)} a class, ${String(length)} steps`
 }

@@ -15,8 +15,12 @@ export const beginnings = ['scratch', 'good champion', 'bad champion'] as const
 export interface WarmKey {
   seed: number
   perClass: number
-  /** Of the champion and of the round. */
+  /** Of each of the champion's rounds, and of the round. */
   steps: number
+  /** Rounds that made the champion, each of which began with the model of the one before; absent: one. */
+  before?: number | undefined
+  /** What the round begins with; absent: each of them, one by one. */
+  from?: readonly (typeof beginnings)[number][] | undefined
   /** What is otherwise than the recipe says, in all of them. */
   switches: Partial<Recipe>
 }
@@ -37,18 +41,23 @@ export interface WarmResult extends WarmKey {
 
 /** The champion learns from one half of the frames, the round from the other. */
 export async function warmUp(key: WarmKey, images: readonly LabeledImage[], say: (text: string) => void): Promise<WarmResult> {
-  const { seed, perClass, steps, switches } = key
+  const { seed, perClass, steps, before = 1, from = beginnings, switches } = key
   const { unlabeled, ...labels } = divided(images, { seed, perClass, validation: 600 })
   const half = Math.floor(unlabeled.length / 2)
   const measured = unlabeled.slice(-5000)
-  const place = join(imageFolder, 'warm', [leftOut(switches) ?? 'whole', seed, perClass, steps].join('-').replaceAll(' ', '-'))
-  const learn = async (name: string, frames: readonly LabeledImage[], changes: { labeled?: LabeledImage[]; champion?: string }) => {
+  const place = join(imageFolder, 'warm', [leftOut(switches) ?? 'whole', seed, perClass, steps, before].join('-').replaceAll(' ', '-'))
+  interface Learning {
+    frames: readonly LabeledImage[]
+    labeled?: LabeledImage[]
+    champion: string | null
+    random?: number
+  }
+  const learn = async (name: string, { frames, labeled = labels.labeled, champion, random = seed }: Learning) => {
     const out = join(place, name)
     await mkdir(out, { recursive: true })
     const { card } = await trained({
-      ...ordinary, ...labels, ...(changes.labeled ? { labeled: changes.labeled } : {}),
-      unlabeled: frames.map(({ path }) => path), out, seed, steps, switches,
-      champion: changes.champion === undefined ? null : { version: 1, folder: join(place, changes.champion) },
+      ...ordinary, ...labels, labeled, unlabeled: frames.map(({ path }) => path), out, seed: random, steps, switches,
+      champion: champion === null ? null : { version: 1, folder: join(place, champion) },
     }, () => undefined)
     const { accuracy } = await metricsOn(out, measured)
     say(`  ${name}: ${(100 * accuracy).toFixed(2)} %`)
@@ -57,16 +66,24 @@ export async function warmUp(key: WarmKey, images: readonly LabeledImage[], say:
   const order = [...Random.of(seed, 40).permutation(labels.labeled.length)]
   const mixedUp = labels.labeled.map(({ path }, index) => ({ path, label: labels.labeled[order[index] ?? 0]?.label ?? '' }))
   const [former, later] = [unlabeled.slice(0, half), unlabeled.slice(half)]
-  const champions = {
-    scratch: null,
-    'good champion': (await learn('good', former, {})).accuracy,
-    'bad champion': (await learn('bad', former, { labeled: mixedUp })).accuracy,
+  /** Its rounds in a row, with other random numbers each; gives the last one's name and accuracy. */
+  const championOf = async (name: string, labeled: LabeledImage[]) => {
+    let last: { champion: string | null; accuracy: number | null } = { champion: null, accuracy: null }
+    for (let round = 1; round <= before; round++) {
+      const made = await learn(`${name} ${String(round)}`, { frames: former, labeled, champion: last.champion, random: seed + 1000 * (round - 1) })
+      last = { champion: `${name} ${String(round)}`, accuracy: made.accuracy }
+    }
+    return last
+  }
+  const makers = {
+    scratch: () => ({ champion: null, accuracy: null }),
+    'good champion': () => championOf('good', labels.labeled),
+    'bad champion': () => championOf('bad', mixedUp),
   }
   const rounds: WarmRound[] = []
-  for (const beginning of beginnings) {
-    const champion = champions[beginning]
-    const made = await learn(`from ${beginning}`, later, champion === null ? {} : { champion: beginning.split(' ')[0] ?? '' })
-    rounds.push({ beginning, champion, ...made })
+  for (const beginning of from) {
+    const { champion, accuracy } = await makers[beginning]()
+    rounds.push({ beginning, champion: accuracy, ...await learn(`from ${beginning}`, { frames: later, champion }) })
   }
   await rm(place, { recursive: true, force: true })
   return { ...key, rounds }
