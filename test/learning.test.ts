@@ -133,8 +133,9 @@ describe('the published lines', () => {
     const page = await readFile(join(import.meta.dirname, '..', 'trainer', 'README.md'), 'utf8')
     const lines = await linesOf<WarmResult>(join(import.meta.dirname, 'learning', 'warm.jsonl'))
     const per = (share: number) => (100 * share).toFixed(1)
-    for (const results of grouped(lines, ({ switches, perClass, steps }) => JSON.stringify([switches, perClass, steps])).values()) {
-      for (const beginning of beginnings) {
+    const alike = ({ switches, perClass, steps, before = 1 }: WarmResult) => JSON.stringify([switches, perClass, steps, before])
+    for (const results of grouped(lines, alike).values()) {
+      for (const beginning of results[0]!.from ?? beginnings) {
         const rounds = results.flatMap(line => line.rounds.filter(round => round.beginning === beginning))
         const gains = rounds.map(({ accuracy }, index) => accuracy - results[index]!.rounds[0]!.accuracy)
         const accuracies = rounds.map(({ accuracy }) => accuracy)
