@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
 import { promisify } from 'node:util'
 import { InferenceSession, Tensor } from '../trainer/backend/onnxruntime.js'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest'
 import { bundled } from '../agent/config.js'
 import {
   decodeImage, metricsOf, ModelFile, presets, train, type LabeledImage, type MethodName, type RoundEvent, type RoundResult, type RoundSpec,
@@ -296,6 +296,7 @@ describe('round', () => {
 })
 
 describe('a round without a model', () => {
+  afterEach(() => { vi.unstubAllEnvs() })
   const refused = async (name: string, changes: Partial<RoundSpec>, options: Partial<RoundOptions> = {}) => {
     const error = await round(name, { ...stepsAlone, ...changes }, options).then(() => 'a model', (cause: unknown) => cause)
     await expect(readFile(join(folder, name, 'model.onnx'))).rejects.toThrow('ENOENT')
@@ -335,10 +336,9 @@ describe('a round without a model', () => {
   it('says once what fails of a device that was asked for', async () => {
     const missing = String.raw`the device cuda does not train here: \w+ on cuda: `
     expect(await refused('cuda', { backend: 'auto', device: 'cuda' })).toMatchObject({ reason: 'crashed', message: expect.stringMatching(RegExp(`^${missing}`)) as string })
-    process.env.VK_ICD_FILENAMES = join(folder, 'no-driver.json')
+    vi.stubEnv('VK_ICD_FILENAMES', join(folder, 'no-driver.json'))
     const failing = 'training on webgpu, as was asked for, fails here; "pawl doctor --verify-device" tells which devices work: '
     expect(await refused('webgpu', { device: 'webgpu' })).toMatchObject({ reason: 'crashed', message: expect.stringMatching(RegExp(`^${failing}(?!.*asked for)`)) as string })
-    delete process.env.VK_ICD_FILENAMES
   })
 
   it('says "out-of-time" when it is given no time', async () => {

@@ -19,7 +19,7 @@ export interface WarmKey {
   steps: number
   /** Rounds that made the champion, each of which began with the model of the one before; absent: one. */
   before?: number | undefined
-  /** What the round begins with; absent: each of them, one by one. */
+  /** What the round begins with, one by one, scratch first; absent: each of them. */
   from?: readonly (typeof beginnings)[number][] | undefined
   /** What is otherwise than the recipe says, in all of them. */
   switches: Partial<Recipe>
