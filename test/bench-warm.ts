@@ -1,10 +1,11 @@
 /**
  * What a warm start is worth, and whether a bad champion lives on in what follows it:
- * `npm run bench:warm -- [--seeds 1,2,3] [--per-class 10] [--steps 600] [--without nothing,shortcut] [--before 1]
- * [--from 'good champion,bad champion'] [--results warm.jsonl] [--render]`.
+ * `npm run bench:warm -- [--seeds 1,2,3] [--per-class 10] [--steps 600] [--without nothing,shortcut] [--before 1] [--results warm.jsonl]
+ * [--render]`.
  *
  * Without the shortcut it is the transformer alone that begins warm and that is measured; else what was fitted stands beside it.
- * `--before 4` gives the champion four rounds in a row behind it, each begun with the model of the one before.
+ * `--before 4` gives the champion four rounds in a row behind it, each begun with the model of the one before, on the same
+ * images; a champion of mixed-up labels is left out then.
  * Writes a JSON line a seed and passes over those that are there. The test images are not opened: the frames' own classes tell.
  */
 import { join } from 'node:path'
@@ -22,18 +23,14 @@ const { values } = parsed(import.meta.filename, {
     without: { type: 'string', default: 'nothing,shortcut' },
     results: { type: 'string', default: join(import.meta.dirname, 'learning', 'warm.jsonl') },
     before: { type: 'string', default: '1' },
-    from: { type: 'string', default: beginnings.slice(1).join() },
     render: { type: 'boolean', default: false },
   },
 })
 
 const [perClass, steps, before] = [number('per-class', values['per-class']), number('steps', values.steps), number('before', values.before)]
 if (!Number.isInteger(before)) stop(`--before is "${values.before}", expected a whole number of rounds`)
-const asked = names('from', values.from, beginnings)
-// What begins from scratch is what the others are held against.
-const from = beginnings.filter(beginning => beginning === 'scratch' || asked.includes(beginning))
 const without = names('without', values.without, Object.keys(ablations) as Ablation[])
-const keys = numbers('seeds', values.seeds).flatMap(seed => without.map((name): WarmKey => ({ seed, perClass, steps, before, from, switches: ablations[name] })))
+const keys = numbers('seeds', values.seeds).flatMap(seed => without.map((name): WarmKey => ({ seed, perClass, steps, before, switches: ablations[name] })))
 const images = values.render ? [] : await imagesOf('train')
 const done = await completed<WarmKey, WarmResult>(values.render ? [] : keys, { file: values.results, nameOf, run: key => warmUp(key, images, say) })
 const per = (share: number) => (100 * share).toFixed(2)
@@ -53,7 +50,7 @@ const rows = groups.flatMap(results => beginnings.flatMap(beginning => {
 }))
 process.stdout.write(`${tabled(rows).join('\n')}\n`)
 
-function nameOf({ seed, perClass: labels, steps: length, before: rounds = 1, from: some = beginnings, switches }: WarmKey): string {
-  const [others, long] = [some.length === beginnings.length ? '' : ` from ${some.join(', ')}`, rounds === 1 ? '' : ` after ${String(rounds)} rounds`]
-  return `warm start${others}${long}${leftOut(switches) === null ? '' : ` without ${String(leftOut(switches))}`}, seed ${String(seed)}, ${String(labels)} a class, ${String(length)} steps`
+function nameOf({ seed, perClass: labels, steps: length, before: rounds = 1, switches }: WarmKey): string {
+  const [name, long] = [leftOut(switches), rounds === 1 ? '' : ` after ${String(rounds)} rounds`]
+  return `warm start${long}${name === null ? '' : ` without ${name}`}, seed ${String(seed)}, ${String(labels)} a class, ${String(length)} steps`
 }

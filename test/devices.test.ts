@@ -133,7 +133,10 @@ describe('the choice of an engine', () => {
     expect((await chooseEngine({ ...auto, backend: 'onnxruntime', device: 'webgpu', memory: null })).engine.device).toBe('webgpu')
     expect((await chooseEngine({ ...auto, backend: 'onnxruntime', memory: null })).engine.device).toBe('cpu')
     await expect(chooseEngine({ ...auto, backend: 'tensorflow', memory })).rejects.toThrow(/tensorflow backend does not train here: .*--backend onnxruntime/)
-    await expect(chooseEngine({ ...auto, device: 'cuda', memory })).rejects.toThrow(/the device cuda does not train here: .*--device auto/)
+    await expect(chooseEngine({ ...auto, device: 'cuda', memory })).rejects.toMatchObject({
+      // Which a round tells as it is.
+      name: 'RoundError', reason: 'crashed', message: expect.stringMatching(/^the device cuda does not train here: .*--device auto/) as string,
+    })
     await expect(chooseEngine({ ...auto, backend: 'tensorflow', device: 'webgpu', memory })).rejects.toThrow('there is no tensorflow on webgpu')
   })
 

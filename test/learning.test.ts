@@ -15,7 +15,7 @@ import { gainsOf, rendered } from './learning/render.js'
 import type { RunResult } from './learning/run.js'
 import { isOfToday } from './learning/runs.js'
 import { grouped, linesOf, mean, spread } from './learning/script.js'
-import { beginnings, type WarmResult } from './learning/warm.js'
+import type { WarmResult } from './learning/warm.js'
 
 const images = Array.from({ length: 400 }, (_, index) => ({ path: `${String(index)}.png`, label: classes[index % classes.length] ?? '' }))
 
@@ -135,7 +135,7 @@ describe('the published lines', () => {
     const per = (share: number) => (100 * share).toFixed(1)
     const alike = ({ switches, perClass, steps, before = 1 }: WarmResult) => JSON.stringify([switches, perClass, steps, before])
     for (const results of grouped(lines, alike).values()) {
-      for (const beginning of results[0]!.from ?? beginnings) {
+      for (const { beginning } of results[0]!.rounds) {
         const rounds = results.flatMap(line => line.rounds.filter(round => round.beginning === beginning))
         const gains = rounds.map(({ accuracy }, index) => accuracy - results[index]!.rounds[0]!.accuracy)
         const accuracies = rounds.map(({ accuracy }) => accuracy)

@@ -3,6 +3,7 @@
  * last entry, which tells what each file is by its SHA-256. It holds the box's private key: only its owner may read it.
  */
 import { createHash, randomBytes } from 'node:crypto'
+import { once } from 'node:events'
 import { createWriteStream } from 'node:fs'
 import { mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
@@ -68,7 +69,8 @@ export async function writeArchive(path: string, { version, fill }: WriteOptions
   const zip = new yazl.ZipFile()
   const output = zip.outputStream.pipe(new PassThrough())
   zip.on('error', (cause: Error) => { output.destroy(cause) })
-  const written = pipeline(output, createWriteStream(temporary, { mode: owner, flags: 'wx', flush: true }))
+  const target = createWriteStream(temporary, { mode: owner, flags: 'wx', flush: true })
+  const written = pipeline(output, target)
   written.catch(() => undefined)
   // One after the other as the disk takes them. A disk that is full ends the wait.
   const put = async (name: string, content: Readable) => {
@@ -123,6 +125,8 @@ export async function writeArchive(path: string, { version, fill }: WriteOptions
   async function abandon(): Promise<void> {
     output.destroy(new Error('given up'))
     await written.catch(() => undefined)
+    // It may still be opening, and would be there once it is.
+    if (!target.closed) await once(target, 'close').catch(() => undefined)
     await rm(temporary, { force: true }).catch(() => undefined)
   }
 }

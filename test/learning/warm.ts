@@ -17,22 +17,25 @@ export interface WarmKey {
   perClass: number
   /** Of each of the champion's rounds, and of the round. */
   steps: number
-  /** Rounds that made the champion, each of which began with the model of the one before; absent: one. */
+  /** Rounds that made the champion, each begun with the model of the one before; absent: one. More than one: none of mixed-up labels is made. */
   before?: number | undefined
-  /** What the round begins with, one by one, scratch first; absent: each of them. */
-  from?: readonly (typeof beginnings)[number][] | undefined
   /** What is otherwise than the recipe says, in all of them. */
   switches: Partial<Recipe>
 }
 
-export interface WarmRound {
-  beginning: (typeof beginnings)[number]
-  /** Accuracy of the champion itself and of the round's model, on 5,000 of the frames, whose classes nobody was told. */
-  champion: number | null
+interface Made {
+  /** On 5,000 of the frames that the round after the champion learns from, whose classes nobody was told. */
   accuracy: number
-  /** What the round took of the champion, and how much the transformer counts in its model, as its card says; lines of before do not tell. */
+  /** What the round took of its champion, and how much the transformer counts in its model, as its card says; lines of before do not tell. */
   start?: Start | undefined
   trainedShare?: number | null | undefined
+}
+
+export interface WarmRound extends Made {
+  beginning: (typeof beginnings)[number]
+  /** Accuracy of the champion, and each of the rounds that made it, where the line tells them. */
+  champion: number | null
+  made?: Made[] | undefined
 }
 
 export interface WarmResult extends WarmKey {
@@ -41,7 +44,7 @@ export interface WarmResult extends WarmKey {
 
 /** The champion learns from one half of the frames, the round from the other. */
 export async function warmUp(key: WarmKey, images: readonly LabeledImage[], say: (text: string) => void): Promise<WarmResult> {
-  const { seed, perClass, steps, before = 1, from = beginnings, switches } = key
+  const { seed, perClass, steps, before = 1, switches } = key
   const { unlabeled, ...labels } = divided(images, { seed, perClass, validation: 600 })
   const half = Math.floor(unlabeled.length / 2)
   const measured = unlabeled.slice(-5000)
@@ -66,24 +69,21 @@ export async function warmUp(key: WarmKey, images: readonly LabeledImage[], say:
   const order = [...Random.of(seed, 40).permutation(labels.labeled.length)]
   const mixedUp = labels.labeled.map(({ path }, index) => ({ path, label: labels.labeled[order[index] ?? 0]?.label ?? '' }))
   const [former, later] = [unlabeled.slice(0, half), unlabeled.slice(half)]
-  /** Its rounds in a row, with other random numbers each; gives the last one's name and accuracy. */
-  const championOf = async (name: string, labeled: LabeledImage[]) => {
-    let last: { champion: string | null; accuracy: number | null } = { champion: null, accuracy: null }
+  /** The rounds of a champion in a row, with other random numbers each. */
+  const madeBy = async (labeled: LabeledImage[], nameOf: (round: number) => string) => {
+    const made: Made[] = []
     for (let round = 1; round <= before; round++) {
-      const made = await learn(`${name} ${String(round)}`, { frames: former, labeled, champion: last.champion, random: seed + 1000 * (round - 1) })
-      last = { champion: `${name} ${String(round)}`, accuracy: made.accuracy }
+      const champion = round === 1 ? null : nameOf(round - 1)
+      made.push(await learn(nameOf(round), { frames: former, labeled, champion, random: seed + 1000 * (round - 1) }))
     }
-    return last
-  }
-  const makers = {
-    scratch: () => ({ champion: null, accuracy: null }),
-    'good champion': () => championOf('good', labels.labeled),
-    'bad champion': () => championOf('bad', mixedUp),
+    return made
   }
   const rounds: WarmRound[] = []
-  for (const beginning of from) {
-    const { champion, accuracy } = await makers[beginning]()
-    rounds.push({ beginning, champion: accuracy, ...await learn(`from ${beginning}`, { frames: later, champion }) })
+  for (const beginning of before === 1 ? beginnings : beginnings.slice(0, 2)) {
+    const nameOf = (round: number) => `${beginning} ${String(round)}`
+    const made = beginning === 'scratch' ? [] : await madeBy(beginning === 'bad champion' ? mixedUp : labels.labeled, nameOf)
+    const own = await learn(`from ${beginning}`, { frames: later, champion: made.length === 0 ? null : nameOf(made.length) })
+    rounds.push({ beginning, champion: made.at(-1)?.accuracy ?? null, made, ...own })
   }
   await rm(place, { recursive: true, force: true })
   return { ...key, rounds }
