@@ -21,8 +21,8 @@ const softwareGpu = existsSync(swiftshader)
 if (!softwareGpu && process.env.CI) throw new Error(`${swiftshader} is missing (Debian's package chromium); in CI this test may not be skipped`)
 process.env.VK_ICD_FILENAMES = swiftshader
 
-describe('a hundred steps from one seed', () => {
-  const steps = 100
+describe('fifty steps from one seed', () => {
+  const steps = 50
   let ours: Training
   beforeAll(async () => { ours = await trainOn('shared', small, steps) })
 

@@ -53,7 +53,7 @@ export async function hostile({ minutes, seed, folder, say }: HostileOptions): P
     servers.push(await makeStrange(await labelsOf(box), sandbox.outside))
     const untilMs = performance.now() + minutes * 60_000
     for (let time = 1; time === 1 || performance.now() < untilMs; time++) {
-      await everything(target, { secret, ...minutes ? { more: 60, served: 12, evaluated: 4 } : { more: 8, served: 5, evaluated: 1 } }, say)
+      await everything(target, { secret, ...minutes ? { more: 60, served: 12, evaluated: 4 } : { more: 4, served: 3, evaluated: 1 } }, say)
     }
     await target.ends()
   } catch (cause) {
