@@ -121,11 +121,14 @@ async function round(
   }
 }
 
-/** Compares the pseudo-labels that a round tells of with what its frames show. */
+/** Compares the pseudo-labels that a round tells of with what its frames show. None of a round that was gone on with: what it told before is lost. */
 export function checkedPseudoLabels(frames: readonly LabeledImage[]): { pseudoLabels: PseudoLabels[]; take: (event: LearningEvent) => void } {
   const truth = new Map(frames.map(({ path, label }) => [path, label]))
   const pseudoLabels: PseudoLabels[] = []
+  let whole = true
   const take = (event: LearningEvent) => {
+    if (event.type === 'resumed') whole = false
+    if (!whole) return
     if (event.type === 'gate') pseudoLabels.push({ step: event.look.step, used: 0, right: 0 })
     const window = pseudoLabels.at(-1)
     if (event.type === 'pseudo-labels' && window) {

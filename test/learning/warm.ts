@@ -79,7 +79,7 @@ export async function warmUp(key: WarmKey, images: readonly LabeledImage[], say:
     return made
   }
   const rounds: WarmRound[] = []
-  for (const beginning of before === 1 ? beginnings : beginnings.slice(0, 2)) {
+  for (const beginning of beginnings.filter(name => before === 1 || name !== 'bad champion')) {
     const nameOf = (round: number) => `${beginning} ${String(round)}`
     const made = beginning === 'scratch' ? [] : await madeBy(beginning === 'bad champion' ? mixedUp : labels.labeled, nameOf)
     const own = await learn(`from ${beginning}`, { frames: later, champion: made.length === 0 ? null : nameOf(made.length) })
