@@ -12,7 +12,7 @@ import type { ContinualResult } from './learning/continual.js'
 import { counted, rightOf, storyOf, worseRounds } from './learning/continual-tables.js'
 import { divided } from './learning/data.js'
 import { gainsOf, rendered } from './learning/render.js'
-import type { RunResult } from './learning/run.js'
+import { checkedPseudoLabels, type LearningEvent, type RunResult } from './learning/run.js'
 import { isOfToday } from './learning/runs.js'
 import { grouped, linesOf, mean, spread } from './learning/script.js'
 import type { WarmResult } from './learning/warm.js'
@@ -35,6 +35,17 @@ describe('a division of the data', () => {
     expect(paths(1)).toEqual(paths(1))
     expect(paths(1)).not.toEqual(paths(2))
   })
+})
+
+it('pseudo-labels are counted from look to look, and not at all in a run that is gone on with, whose first ones nobody counted', () => {
+  const look = (step: number) => ({ type: 'gate', look: { step } }) as LearningEvent
+  const labels: LearningEvent = { type: 'pseudo-labels', step: 1, labels: [['0.png', images[0]?.label ?? ''], ['1.png', 'none']] }
+  const whole = checkedPseudoLabels(images)
+  for (const event of [look(0), labels, look(20), labels, labels]) whole.take(event)
+  expect(whole.pseudoLabels).toEqual([{ step: 0, used: 2, right: 1 }, { step: 20, used: 4, right: 2 }])
+  const resumed = checkedPseudoLabels(images)
+  for (const event of [{ type: 'resumed', step: 10 } as const, look(20), labels]) resumed.take(event)
+  expect(resumed.pseudoLabels).toEqual([])
 })
 
 it('the table gives mean, spread and least of the seeds', () => {
