@@ -1,7 +1,8 @@
 /** What the learning benchmarks share: options from the command line, results as JSON lines, means and spreads. */
 import { execFileSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
-import { appendFile, readFile } from 'node:fs/promises'
+import { appendFile, mkdir, readFile } from 'node:fs/promises'
+import { dirname } from 'node:path'
 import { parseArgs, type ParseArgsConfig } from 'node:util'
 
 /** What the command line says. At `--help`, and where it is not understood, the script tells what stands at its top. */
@@ -64,6 +65,8 @@ export async function completed<Key, Result extends Key>(
   const commit = execFileSync('git', ['describe', '--always', '--dirty'], { encoding: 'utf8' }).trim()
   const missing = keys.filter(key => !done.some(result => nameOf(result) === nameOf(key) && holds(result)))
   if (missing.length < keys.length) say(`${String(keys.length - missing.length)} of ${String(keys.length)} are in ${file} already, and are not run again: another --results would`)
+  // Before a run of an hour, not after it.
+  if (missing.length) await mkdir(dirname(file), { recursive: true })
   for (const key of new Map(missing.map(one => [nameOf(one), one])).values()) {
     say(nameOf(key))
     const result = await run(key)
