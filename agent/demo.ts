@@ -92,7 +92,11 @@ export async function playDemo({ config, logger, signal, onEvent, tell }: DemoOp
 
     tell('somebody mixes up the label folders: what learns from them must not get into service')
     await rotateLabels(labels, 1)
-    const wrong = await fleet.request('train').then(() => decided('wrong-labels', config.rounds.minutes)).finally(() => rotateLabels(labels, -1))
+    let wrong
+    try {
+      await fleet.request('train')
+      wrong = await decided('wrong-labels', config.rounds.minutes)
+    } finally { await rotateLabels(labels, -1) }
     demand(wrong.version !== null && !wrong.promoted, `the challenger with wrong labels was not refused on its evidence (${wrong.reason})`)
     demand(agent.models.active()?.version === first.version, 'the first model is not in service any more')
 

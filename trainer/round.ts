@@ -155,7 +155,9 @@ export async function runRound(spec: RoundSpec, options: RoundOptions): Promise<
       await checkpoints.remove()
       return { card, evidence, paths, losses: trained.losses, quarantined: [...data.unreadable, ...data.leaked, ...unreadable] }
     }
-    return await onTrial({ memory, preset, engine, blames }, () => round().finally(() => learner.stop()))
+    return await onTrial({ memory, preset, engine, blames }, async () => {
+      try { return await round() } finally { await learner.stop() }
+    })
   } catch (cause) {
     throw asRoundError(cause, signal, spec.device)
   }

@@ -43,7 +43,7 @@ export function versionOf(folder: string): number {
 export async function syncFiles(folder: string): Promise<void> {
   for (const name of await readdir(folder)) {
     const file = await open(join(folder, name), 'r')
-    await file.sync().finally(() => file.close())
+    try { await file.sync() } finally { await file.close() }
   }
   await syncFolder(folder)
 }

@@ -27,7 +27,7 @@ const flipped: Harm = async path => {
   const at = Math.floor(bytes.length * 0.7)
   bytes[at] = (bytes[at] ?? 0) ^ 0x10
   const file = await open(path, 'r+')
-  await file.write(bytes.subarray(at, at + 1), 0, 1, at).finally(() => file.close())
+  try { await file.write(bytes.subarray(at, at + 1), 0, 1, at) } finally { await file.close() }
 }
 const removed: Harm = path => rm(path, { recursive: true })
 

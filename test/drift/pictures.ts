@@ -54,8 +54,10 @@ export async function reconstructionErrorsOf(folder: string, change: Drift): Pro
     ({ patches: patchesOf(image, preset), mask: drawMask(preset, recipe.maskRatio, Random.of(13, index)) }))
   await useEngine(embedded)
   const reconstructor = new Reconstructor({ preset, recipe, table })
-  const guesses = await reconstructor.guesses(flat, examples).finally(() => reconstructor.release())
-  return examples.map(({ patches, mask }, index) => errorOn(patches, mask, guesses[index] ?? new Float32Array(), preset))
+  try {
+    const guesses = await reconstructor.guesses(flat, examples)
+    return examples.map(({ patches, mask }, index) => errorOn(patches, mask, guesses[index] ?? new Float32Array(), preset))
+  } finally { await reconstructor.release() }
 }
 
 /** JPEG of an item alone: turned, lit, with the light's slow swing and the sensor's noise, blurred, as agent/camera/simulation.ts has it. */

@@ -35,7 +35,7 @@ function tell(now: boolean): void {
 }
 
 /** The newest value of a topic; undefined: not told yet. */
-// eslint-disable-next-line @typescript-eslint/no-unnecessary-type-parameters -- who asks knows what its topic carries
+// oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- who asks knows what its topic carries
 export function useTopic<T>(topic: string): T | undefined {
   return useNewest(() => newest.get(topic)) as T | undefined
 }
