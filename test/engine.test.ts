@@ -12,7 +12,7 @@ import { attention, block, crossEntropy, gelu, layerNorm, squaredRelu } from '..
 import { initialise, parameterTable, type ParameterTable } from '../trainer/model/parameters.js'
 import { keptOf, patchPixelsOf, tokensOf } from '../trainer/model/presets.js'
 import { Ssmae } from '../trainer/model/ssmae.js'
-import { betas, update } from '../trainer/optim/adamw.js'
+import { averageInPlace, betas, update, updateInPlace } from '../trainer/optim/adamw.js'
 import { recipes } from '../trainer/recipe.js'
 import { stepFunction, unpacked, type Batch, type Control } from '../trainer/step.js'
 import { draw, expectSame, on, type Tensors } from './both-backends.js'
@@ -217,7 +217,7 @@ function smallControl(): Control {
   }
 }
 
-test('AdamW: both backends, and the textbook formula in plain numbers', async () => {
+test('AdamW: both backends, in place, and the textbook formula in plain numbers', async () => {
   const vector = (seed: number) => draw([6], seed) as tf.Tensor1D
   const one = (value: number) => tf.tensor1d([value])
   const run = () => update(
@@ -231,6 +231,17 @@ test('AdamW: both backends, and the textbook formula in plain numbers', async ()
   const got = await on(backendName, run)
   const plain = async (seed: number) => [...await vector(seed).data()]
   const [student, teacher, momentum, variance, ga, gb] = await Promise.all([1, 2, 3, 4, 5, 6].map(plain))
+  const flat = async (seed: number) => Float32Array.from(await plain(seed))
+  const moved = { student: await flat(1), teacher: await flat(2), momentum: await flat(3), variance: (await flat(4)).map(Math.abs) }
+  const gradients = [await flat(5), await flat(6)]
+  for (const [start, end] of [[0, 3], [3, 6]] as const) {
+    const range = { start, end, rate: 0.5, decays: start === 0, share: 1 / gradients.length }
+    updateInPlace(moved, gradients, range, { count: 1, learningRate: 0.1, weightDecay: 0.2 })
+    averageInPlace(moved.teacher, moved.student, range, 0.9)
+  }
+  for (const part of ['student', 'teacher', 'momentum', 'variance'] as const) {
+    moved[part].forEach((value, index) => { expect(value, part).toBeCloseTo(got[part]?.[index] ?? NaN, 5) })
+  }
   student?.forEach((weight, index) => {
     const gradient = ((ga?.[index] ?? 0) + (gb?.[index] ?? 0)) / 2
     const m = 0.9 * (momentum?.[index] ?? 0) + 0.1 * gradient

@@ -203,7 +203,7 @@ describe('round', () => {
     const rest = (images: LabeledImage[]) => images.filter(({ label }) => label !== gone)
     // Long enough to know something: else nothing of it would be taken.
     const fewer = await round('fewer', {
-      ...stepsAlone, steps: 20, seed: 81, champion: { version: 4, folder: out },
+      ...stepsAlone, steps: 8, seed: 81, champion: { version: 4, folder: out },
       labeled: rest(data.labeled), gate: rest(data.gate), promotion: rest(data.promotion),
     })
     expect([fewer.card.classes, fewer.evidence.classes]).toEqual([others, others])
@@ -236,7 +236,7 @@ describe('round', () => {
   })
 
   it('takes what a champion without a shortcut has', async () => {
-    await round('transformer', { steps: 20, lanes: 1, seed: 78, method: 'supervised' })
+    await round('transformer', { steps: 6, lanes: 1, seed: 78, method: 'supervised' })
     await round('third', { steps: 1, lanes: 1, seed: 79, unlabeled: [], champion: { version: 5, folder: join(folder, 'transformer') } })
     const [before, after] = [await weightsIn(join(folder, 'transformer')), await weightsIn(join(folder, 'third'))]
     expect([before.has('shortcut.weight'), after.has('shortcut.weight')]).toEqual([false, true])

@@ -4,7 +4,7 @@ import * as tf from './backend/tf.js'
 import { embedded, useEngine } from './backend/choose.js'
 import { jit } from './backend/jit.js'
 import { meansOf } from './columns.js'
-import { updateInPlace } from './optim/adamw.js'
+import { updateInPlace, zeroState } from './optim/adamw.js'
 import type { Turns } from './turns.js'
 
 const training = { steps: 300, learningRate: 0.05 } as const
@@ -38,16 +38,16 @@ export async function fitLinear({ features, targets, classCount, penalty, turns 
   }, { name: 'linear', threads: availableParallelism() })
   const inputs = tf.tensor2d(features, [count, width])
   const wanted = tf.tensor2d(targets.map(weight => weight / total), [count, classCount])
-  const flat = new Float32Array((width + 1) * classCount)
   const split = width * classCount
-  const state = { student: flat, teacher: flat, momentum: new Float32Array(flat.length), variance: new Float32Array(flat.length) }
+  const state = zeroState(split + classCount)
+  const flat = state.student
   const range = { start: 0, end: flat.length, rate: 1, decays: false, share: 1 }
   for (let step = 1; step <= training.steps; step++) {
     await turns.next()
     const [weight, bias] = [tf.tensor2d(flat.slice(0, split), [width, classCount]), tf.tensor1d(flat.slice(split))]
     const slope = await gradient(weight, bias, inputs, wanted)
     const learningRate = training.learningRate * (1 - step / training.steps)
-    updateInPlace(state, [await slope.data<'float32'>()], range, { count: step, learningRate, weightDecay: 0, teacherDecay: 0 })
+    updateInPlace(state, [await slope.data<'float32'>()], range, { count: step, learningRate, weightDecay: 0 })
     tf.dispose([weight, bias, slope])
   }
   tf.dispose([inputs, wanted, apart])

@@ -8,7 +8,7 @@ import { argMax } from './evidence.js'
 import { crossEntropy } from './model/layers.js'
 import { hiddenWidth, initialise, shortcutTable } from './model/parameters.js'
 import { readShortcut } from './model/ssmae.js'
-import { updateInPlace } from './optim/adamw.js'
+import { updateInPlace, zeroState } from './optim/adamw.js'
 import { rateAt } from './pace.js'
 import { unpacked } from './step.js'
 import type { Turns } from './turns.js'
@@ -62,9 +62,9 @@ export async function fitShortcut({ labeled, frames, prior, seed, limitMs, turns
   }, { name: 'shortcut', threads: availableParallelism() })
 
   const random = Random.of(seed, 8)
-  const flat = new Float32Array(table.size)
+  const state = zeroState(table.size)
+  const flat = state.student
   initialise(table, flat, random)
-  const state = { student: flat, teacher: flat, momentum: new Float32Array(flat.length), variance: new Float32Array(flat.length) }
   const rowsOf = drawer({ labeled, frames, prior }, random)
   const [inputs, wanted] = [new Float32Array(batch * width), new Float32Array(batch * classCount)]
   const passes = (training.passes * (labeled.targets.length + frames.targets.length)) / batch
@@ -83,7 +83,7 @@ export async function fitShortcut({ labeled, frames, prior, seed, limitMs, turns
       tf.tensor2d(kept, [batch, hiddenWidth]),
     ]
     const slope = await gradient(...given)
-    const task = { count, learningRate: training.learningRate * rateAt(fraction), weightDecay: training.weightDecay, teacherDecay: 0 }
+    const task = { count, learningRate: training.learningRate * rateAt(fraction), weightDecay: training.weightDecay }
     const gradients = [await slope.data<'float32'>()]
     for (const { offset, size, decays } of table.specs) {
       updateInPlace(state, gradients, { start: offset, end: offset + size, rate: 1, decays, share: 1 }, task)

@@ -5,7 +5,7 @@ import { jit, type Jitted } from '../../trainer/backend/jit.js'
 import { labeledView, plainView, writeView, type ViewRange } from '../../trainer/data/augment.js'
 import { Random } from '../../trainer/data/random.js'
 import { channels, presets } from '../../trainer/model/presets.js'
-import { updateInPlace } from '../../trainer/optim/adamw.js'
+import { updateInPlace, zeroState } from '../../trainer/optim/adamw.js'
 import { rateAt } from '../../trainer/pace.js'
 
 export interface Images {
@@ -115,7 +115,7 @@ async function fitted(network: Network, { pixels, labels }: Images, fit: Fit, se
     const slopes = tf.grads(loss)(names.map(name => parts[name] as tf.Tensor))
     return tf.concat1d(slopes.map((slope, index) => tf.reshape(slope, [sizes[index] ?? 0])))
   }, { name: 'baseline', threads })
-  const [momentum, variance] = [new Float32Array(flat.length), new Float32Array(flat.length)]
+  const state = { ...zeroState(flat.length), student: flat }
   const order = Random.of(seed, 1)
   for (let step = 1; step <= steps; step++) {
     const ids = Array.from({ length: batch }, () => order.below(pixels.length))
@@ -126,9 +126,8 @@ async function fitted(network: Network, { pixels, labels }: Images, fit: Fit, se
       tf.tensor2d(targets, [batch, classCount]), keptOf(network, batch, Random.of(seed, 3, step)),
     ] as const
     const slope = await gradient(...inputs)
-    const state = { student: flat, teacher: new Float32Array(flat.length), momentum, variance }
     updateInPlace(state, [await slope.data<'float32'>()], { start: 0, end: flat.length, rate: 1, decays: true, share: 1 },
-      { count: step, learningRate: learningRate * rateAt(step / steps), weightDecay, teacherDecay: 0 })
+      { count: step, learningRate: learningRate * rateAt(step / steps), weightDecay })
     tf.dispose([...inputs, slope])
   }
   await gradient.release()

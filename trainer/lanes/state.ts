@@ -2,10 +2,11 @@
 import * as tf from '../backend/tf.js'
 import { jit, type Jitted } from '../backend/jit.js'
 import type { ParameterTable } from '../model/parameters.js'
-import { betas, update, updateInPlace, type OptimiserState, type UpdateInputs, type UpdateTask, type WeightRange } from '../optim/adamw.js'
+import { averageInPlace, betas, update, updateInPlace, type OptimiserState, type UpdateInputs, type UpdateTask, type WeightRange } from '../optim/adamw.js'
 import { mapParts, stateParts, type SharedBuffers, type StatePart } from './shared.js'
 
 export interface LaneUpdate extends UpdateTask {
+  teacherDecay: number
   /** Learning rate of a layer against the one above it; 1: the same everywhere. */
   layerDecay: number
 }
@@ -64,7 +65,10 @@ export class SharedState implements LaneState {
 
   update(task: LaneUpdate): Promise<number> {
     const share = 1 / (this.gradients.length * this.kept)
-    for (const range of this.ranges(task.layerDecay)) updateInPlace(this.vectors, this.gradients, { ...range, share }, task)
+    for (const range of this.ranges(task.layerDecay)) {
+      updateInPlace(this.vectors, this.gradients, { ...range, share }, task)
+      averageInPlace(this.vectors.teacher, this.vectors.student, range, task.teacherDecay)
+    }
     this.kept = 0
     this.load()
     return Promise.resolve(0)

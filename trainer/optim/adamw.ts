@@ -4,12 +4,12 @@
  */
 import * as tf from '../backend/tf.js'
 
-export type OptimiserState = {
-  student: tf.Tensor1D
-  teacher: tf.Tensor1D
+export type OptimiserState<Vector = tf.Tensor1D> = {
+  student: Vector
+  teacher: Vector
   /** Running means of the gradient and of its square. */
-  momentum: tf.Tensor1D
-  variance: tf.Tensor1D
+  momentum: Vector
+  variance: Vector
 }
 
 export type UpdateInputs = {
@@ -49,7 +49,6 @@ export interface UpdateTask {
   count: number
   learningRate: number
   weightDecay: number
-  teacherDecay: number
 }
 
 /** Weights that lie together and are treated alike. */
@@ -63,34 +62,44 @@ export interface WeightRange {
   share: number
 }
 
+/** A state of `length` zeros, to be updated in place. */
+export const zeroState = (length: number) =>
+  ({ student: new Float32Array(length), momentum: new Float32Array(length), variance: new Float32Array(length) })
+
 /**
- * What `update` computes, in place and in one pass: on a processor the pass over memory is the cost, and a graph would make one
- * for every operation. Each gradient vector is one lane's; leaves their
- * sum in the first.
+ * What `update` computes of the student, in place and in one pass: on a processor the pass over memory is the cost, and a graph
+ * would make one for every operation. The corrections are in the rate, as Kingma & Ba (2015, end of section 2) advise. Each
+ * gradient vector is one lane's; leaves their sum in the first.
  */
 export function updateInPlace(
-  state: Readonly<Record<keyof OptimiserState, Float32Array>>, gradients: readonly Float32Array[], range: WeightRange, task: UpdateTask,
+  { student, momentum, variance }: Pick<OptimiserState<Float32Array>, 'student' | 'momentum' | 'variance'>, gradients: readonly Float32Array[],
+  { start, end, rate, decays, share }: WeightRange, { count, learningRate, weightDecay }: UpdateTask,
 ): void {
-  const { student, teacher, momentum, variance } = state
   const [first, ...others] = gradients
   if (!first) throw new Error('an update needs a gradient')
-  const { start, end, share } = range
-  const rate = task.learningRate * range.rate
-  const decay = range.decays ? task.weightDecay : 0
-  const momentumCorrection = 1 / (1 - betas.momentum ** task.count)
-  const varianceCorrection = 1 / (1 - betas.variance ** task.count)
   for (const other of others) {
     for (let index = start; index < end; index++) first[index] = (first[index] ?? 0) + (other[index] ?? 0)
   }
+  const correction = Math.sqrt(1 - betas.variance ** count)
+  const step = (learningRate * rate * correction) / (1 - betas.momentum ** count)
+  const least = epsilon * correction
+  const remaining = 1 - learningRate * rate * (decays ? weightDecay : 0)
+  const { momentum: keptMomentum, variance: keptVariance } = betas
+  const [newMomentum, newVariance] = [(1 - betas.momentum) * share, (1 - betas.variance) * share * share]
   for (let index = start; index < end; index++) {
-    const gradient = (first[index] ?? 0) * share
-    const mean = betas.momentum * (momentum[index] ?? 0) + (1 - betas.momentum) * gradient
-    const square = betas.variance * (variance[index] ?? 0) + (1 - betas.variance) * gradient * gradient
+    const gradient = first[index] ?? 0
+    const mean = keptMomentum * (momentum[index] ?? 0) + newMomentum * gradient
+    const square = keptVariance * (variance[index] ?? 0) + newVariance * gradient * gradient
     momentum[index] = mean
     variance[index] = square
-    const weight = student[index] ?? 0
-    const moved = weight - rate * ((mean * momentumCorrection) / (Math.sqrt(square * varianceCorrection) + epsilon) + decay * weight)
-    student[index] = moved
-    teacher[index] = moved + task.teacherDecay * ((teacher[index] ?? 0) - moved)
+    student[index] = remaining * (student[index] ?? 0) - (step * mean) / (Math.sqrt(square) + least)
+  }
+}
+
+/** The teacher moves towards the student, in place. */
+export function averageInPlace(teacher: Float32Array, student: Float32Array, { start, end }: Pick<WeightRange, 'start' | 'end'>, decay: number): void {
+  for (let index = start; index < end; index++) {
+    const moved = student[index] ?? 0
+    teacher[index] = moved + decay * ((teacher[index] ?? 0) - moved)
   }
 }
