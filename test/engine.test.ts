@@ -217,40 +217,45 @@ function smallControl(): Control {
   }
 }
 
-test('AdamW: both backends, in place, and the textbook formula in plain numbers', async () => {
-  const vector = (seed: number) => draw([6], seed) as tf.Tensor1D
+/** The second so small that epsilon decides how far the weights move. */
+test.each([{ count: 1, size: 1 }, { count: 3, size: 1e-8 }])('AdamW, update $count, gradients of $size: both backends, in place, and the textbook formula', async ({ count, size }) => {
+  const sizes = { student: 1, teacher: 1, momentum: size, variance: size ** 2, first: size, second: size }
+  const vector = (part: keyof typeof sizes) => tf.mul<tf.Tensor1D>(draw([6], Object.keys(sizes).indexOf(part) + 1), sizes[part])
+  const variance = () => tf.abs(vector('variance'))
   const one = (value: number) => tf.tensor1d([value])
   const run = () => update(
-    { student: vector(1), teacher: vector(2), momentum: vector(3), variance: tf.abs(vector(4)) },
+    { student: vector('student'), teacher: vector('teacher'), momentum: vector('momentum'), variance: variance() },
     {
-      gradients: [vector(5), vector(6)], rateScale: tf.fill([6], 0.5) as tf.Tensor1D, decays: tf.tensor1d([1, 1, 1, 0, 0, 0]),
-      learningRate: one(0.1), weightDecay: one(0.2), momentumCorrection: one(1 / (1 - betas.momentum)),
-      varianceCorrection: one(1 / (1 - betas.variance)), teacherDecay: one(0.9),
+      gradients: [vector('first'), vector('second')], rateScale: tf.fill([6], 0.5) as tf.Tensor1D, decays: tf.tensor1d([1, 1, 1, 0, 0, 0]),
+      learningRate: one(0.1), weightDecay: one(0.2), momentumCorrection: one(1 / (1 - betas.momentum ** count)),
+      varianceCorrection: one(1 / (1 - betas.variance ** count)), teacherDecay: one(0.9),
     })
   await expectSame(run)
   const got = await on(backendName, run)
-  const plain = async (seed: number) => [...await vector(seed).data()]
-  const [student, teacher, momentum, variance, ga, gb] = await Promise.all([1, 2, 3, 4, 5, 6].map(plain))
-  const flat = async (seed: number) => Float32Array.from(await plain(seed))
-  const moved = { student: await flat(1), teacher: await flat(2), momentum: await flat(3), variance: (await flat(4)).map(Math.abs) }
-  const gradients = [await flat(5), await flat(6)]
+
+  const plain = async (part: keyof typeof sizes) => Float32Array.from(await vector(part).data())
+  const before = { student: await plain('student'), teacher: await plain('teacher'), momentum: await plain('momentum'), variance: Float32Array.from(await variance().data()) }
+  const gradients = [await plain('first'), await plain('second')] as const
+  before.student.forEach((weight, index) => {
+    const gradient = (gradients[0][index]! + gradients[1][index]!) / 2
+    const m = 0.9 * before.momentum[index]! + 0.1 * gradient
+    const v = 0.95 * before.variance[index]! + 0.05 * gradient ** 2
+    const direction = (m / (1 - 0.9 ** count)) / (Math.sqrt(v / (1 - 0.95 ** count)) + 1e-8)
+    const next = weight - 0.1 * 0.5 * (direction + 0.2 * (index < 3 ? weight : 0))
+    expect(got.student?.[index]).toBeCloseTo(next, 4)
+    expect(got.teacher?.[index]).toBeCloseTo(0.9 * before.teacher[index]! + 0.1 * next, 4)
+  })
+
+  const moved = structuredClone(before)
   for (const [start, end] of [[0, 3], [3, 6]] as const) {
     const range = { start, end, rate: 0.5, decays: start === 0, share: 1 / gradients.length }
-    updateInPlace(moved, gradients, range, { count: 1, learningRate: 0.1, weightDecay: 0.2 })
+    updateInPlace(moved, gradients, range, { count, learningRate: 0.1, weightDecay: 0.2 })
     averageInPlace(moved.teacher, moved.student, range, 0.9)
   }
   for (const part of ['student', 'teacher', 'momentum', 'variance'] as const) {
-    moved[part].forEach((value, index) => { expect(value, part).toBeCloseTo(got[part]?.[index] ?? NaN, 5) })
+    const unit = sizes[part]
+    moved[part].forEach((value, index) => { expect(value / unit, part).toBeCloseTo((got[part]?.[index] ?? NaN) / unit, 4) })
   }
-  student?.forEach((weight, index) => {
-    const gradient = ((ga?.[index] ?? 0) + (gb?.[index] ?? 0)) / 2
-    const m = 0.9 * (momentum?.[index] ?? 0) + 0.1 * gradient
-    const v = 0.95 * Math.abs(variance?.[index] ?? 0) + 0.05 * gradient ** 2
-    const direction = (m / 0.1) / (Math.sqrt(v / 0.05) + 1e-8)
-    const next = weight - 0.1 * 0.5 * (direction + 0.2 * (index < 3 ? weight : 0))
-    expect(got.student?.[index]).toBeCloseTo(next, 4)
-    expect(got.teacher?.[index]).toBeCloseTo(0.9 * (teacher?.[index] ?? 0) + 0.1 * next, 4)
-  })
 })
 
 describe('jit', () => {

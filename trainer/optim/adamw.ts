@@ -1,6 +1,6 @@
 /**
  * AdamW (Loshchilov & Hutter, algorithm 2) and the teacher's running average, on flat vectors of weights [n]: once as tensor
- * operations, for a state that stays on its device, and once as a loop, for a state in shared memory.
+ * operations, for a state that stays on its device, and once as loops, for a state in memory that threads share.
  */
 import * as tf from '../backend/tf.js'
 
@@ -68,8 +68,8 @@ export const zeroState = (length: number) =>
 
 /**
  * What `update` computes of the student, in place and in one pass: on a processor the pass over memory is the cost, and a graph
- * would make one for every operation. The corrections are in the rate, as Kingma & Ba (2015, end of section 2) advise. Each
- * gradient vector is one lane's; leaves their sum in the first.
+ * would make one for every operation. The corrections are in the rate (Kingma & Ba, 2015, section 2, before 2.1), and epsilon is
+ * scaled by them, so that the result is the same. Each gradient vector is one lane's; leaves their sum in the first.
  */
 export function updateInPlace(
   { student, momentum, variance }: Pick<OptimiserState<Float32Array>, 'student' | 'momentum' | 'variance'>, gradients: readonly Float32Array[],
