@@ -70,7 +70,9 @@ export class Receiver {
   private readonly lines: readonly Line[]
   /** In its round, whatever becomes of its offer. */
   private judging: { line: Line; standing: Standing } | null = null
-  private wake: () => void = () => undefined
+  /** Something changed since the folder was last swept. */
+  private woken = false
+  private endSleep: () => void = () => undefined
   private loop: Promise<void> | null = null
 
   constructor(options: ReceiverOptions) {
@@ -186,6 +188,7 @@ export class Receiver {
   private async run(): Promise<void> {
     const { signal, clock } = this.options
     while (!signal.aborted) {
+      this.woken = false
       await this.sweep()
       const due = this.judging ?? this.fetched() ? null : this.nextDue()
       const waitMs = due ? this.earliestMs(due) - clock.monotonicMs() : mostSleepMs
@@ -195,11 +198,16 @@ export class Receiver {
     await remove(this.options.folder)
   }
 
+  private wake(): void {
+    this.woken = true
+    this.endSleep()
+  }
+
   private async sleep(ms: number): Promise<void> {
-    if (this.options.signal.aborted) return
+    if (this.options.signal.aborted || this.woken) return
     await new Promise<void>(resolve => {
       const timer = setTimeout(resolve, ms)
-      this.wake = () => {
+      this.endSleep = () => {
         clearTimeout(timer)
         resolve()
       }

@@ -233,9 +233,10 @@ describe('the receiver', () => {
   it('judges nothing that what serves has outgrown while it waited', async () => {
     const box = giver('box-1')
     const changes: Site = { classes: ['a'] }
-    const { made, problems, shelve, isReady, kept } = await site([box], changes)
+    const { made, problems, shelve, kept } = await site([box], changes)
     made.heard(box.name, bytesOf(await shelve(box, 'narrow')))
-    await isReady()
+    // At once, while the folder is still looked through after the fetch: it is looked through again.
+    while (!made.ready) await new Promise(resolve => setImmediate(resolve))
     changes.classes = ['a', 'z']
     expect([await made.take(), made.ready]).toEqual([null, false])
     expect(problems).toEqual(['model 3 of box-1 is not taken: it does not know "z"'])
