@@ -236,11 +236,12 @@ describe('the receiver', () => {
     const { made, problems, shelve, kept } = await site([box], changes)
     made.heard(box.name, bytesOf(await shelve(box, 'narrow')))
     // At once, while the folder is still looked through after the fetch: it is looked through again.
-    while (!made.ready) await new Promise(resolve => setImmediate(resolve))
+    for (const untilMs = Date.now() + 30_000; !made.ready && Date.now() < untilMs;) await new Promise(resolve => setImmediate(resolve))
     changes.classes = ['a', 'z']
     expect([await made.take(), made.ready]).toEqual([null, false])
     expect(problems).toEqual(['model 3 of box-1 is not taken: it does not know "z"'])
-    await vi.waitFor(async () => { expect(await kept()).toEqual([]) }, waiting)
+    // Sooner than by itself, which it is after a minute.
+    await vi.waitFor(async () => { expect(await kept()).toEqual([]) }, { ...waiting, timeout: 30_000 })
   })
 
   it('keeps nothing on disk of offers that were withdrawn or replaced', async () => {
