@@ -100,8 +100,8 @@ describe('a round that is interrupted', () => {
   })
 
   it('and had begun with the weights in service, at which the gate looked before the first step, gives the same weights to the byte', async () => {
-    // A few steps tell it something; there is no shortcut beside its head.
-    await run('champion', { method: 'mae-finetune', steps: 6, lanes: 1 })
+    // Long enough to know something (several times what is asked of a champion), without a shortcut beside its head.
+    await run('champion', { method: 'mae-finetune', steps: 12, lanes: 1 })
     const warm = { lanes: 1, champion: { version: 1, folder: join(folder, 'champion') } }
     const { card: whole } = await run('warm', warm)
     expect(whole.gate.map(({ step }) => step).slice(0, 3)).toEqual([0, 0, 1])
